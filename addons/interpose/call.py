@@ -1,0 +1,122 @@
+"""What an application sends and what it gets back, independent of who carries it.
+
+A `Call` is one HTTP request as it arrived; a `Reply` is one response, its body still flowing. Headers are pairs of
+bytes in their original order, case and multiplicity: law 1 (same format in and out: bytes untouched) begins here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, Self
+
+Header = tuple[bytes, bytes]
+Headers = tuple[Header, ...]
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Entrance(StrEnum):
+    """How a call came to us."""
+
+    INTERCEPT = "intercept"
+    GATEWAY = "gateway"
+    EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The unit that a credential is bound to: scheme, lower-case host (IPv6 without brackets) and port."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (
+            f"{self.scheme}://{host}"
+            if DEFAULT_PORTS.get(self.scheme) == self.port
+            else f"{self.scheme}://{host}:{self.port}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """An absolute URL whose request target (path and query) is kept exactly as it came, escapes and all."""
+
+    origin: Origin
+    target: str
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        return self.target.partition("?")[2]
+
+    def __str__(self) -> str:
+        return f"{self.origin}{self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of the client's connection. `app` names the calling process where that is known."""
+
+    ip: str
+    port: int = 0
+    app: str | None = None
+
+
+@dataclass(slots=True)
+class Call:
+    """One request.
+
+    `body` is bytes up to the entrance's limit (8 MiB), beyond it an async stream, which can be forwarded but neither
+    read, edited nor sent twice.
+    """
+
+    method: str
+    url: Url
+    headers: Headers
+    body: bytes | AsyncIterator[bytes]
+    peer: Peer
+    entrance: Entrance = Entrance.INTERCEPT
+
+
+class Body(Protocol):
+    """A reply's body: chunks as they arrive. `aclose` may come at any time, and says that the client has gone."""
+
+    def __aiter__(self) -> Self: ...
+    async def __anext__(self) -> bytes: ...
+    async def aclose(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Reply:
+    """One response. Whoever got it must either exhaust `body` or close it: that is what settles the call."""
+
+    status: int
+    reason: str
+    headers: Headers
+    body: Body
+
+
+def header(headers: Iterable[Header], name: bytes) -> bytes | None:
+    """The value of the first header of that (lower-case) name."""
+    for key, value in headers:
+        if key.lower() == name:
+            return value
+    return None
+
+
+def header_values(headers: Iterable[Header], name: bytes) -> list[bytes]:
+    """Every value of that (lower-case) name, in order."""
+    return [value for key, value in headers if key.lower() == name]
+
+
+def without(headers: Iterable[Header], names: frozenset[bytes]) -> Headers:
+    """The headers whose lower-case name is not among `names`."""
+    return tuple(pair for pair in headers if pair[0].lower() not in names)

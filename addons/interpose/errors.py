@@ -1,0 +1,51 @@
+"""Refusals: the one way in which we answer a call ourselves.
+
+A `Refusal` says what is wrong and what to do instead; a format renders it in the client's own error shape. It is an
+exception, so that it can be raised where it is found and translated once, at the engine's boundary.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Outcome = Literal["ok", "error", "refused", "limited", "aborted", "truncated"]
+
+# The `type` that OpenAI's error object carries for a status: https://platform.openai.com/docs/guides/error-codes
+ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    502: "api_error",
+    503: "service_unavailable_error",
+    504: "timeout_error",
+}
+
+
+class InterposeError(Exception):
+    """Base of the errors that a person is meant to read: a message that says where, what and what to do instead."""
+
+
+class Refusal(InterposeError):
+    """A call answered locally.
+
+    `status` is the HTTP status, `code` a stable machine-readable word, `param` the JSON path or header at fault.
+    `outcome` is what the ledger says of it.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, *, param: str | None = None, outcome: Outcome = "refused"
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.outcome: Outcome = outcome
+
+    @property
+    def type(self) -> str:
+        return ERROR_TYPES.get(self.status, "api_error")

@@ -1,0 +1,82 @@
+"""Secrets that redact themselves, and the register that keeps them out of logs.
+
+`Secret` shows `***` wherever it is printed, formatted or logged; only `reveal()` gives the value, and only the last
+step before the wire calls it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from typing import NoReturn
+
+MASK = "***"
+
+# A header value must not be able to end its line: a secret with these is a load error, not a smuggled header.
+FORBIDDEN = ("\r", "\n", "\0")
+
+
+class Secret:
+    """A credential's value. Compares in constant time, hashes by identity, refuses to be pickled."""
+
+    __slots__ = ("__value", "name")
+
+    def __init__(self, value: str, name: str) -> None:
+        """`name` is what logs and ledger may say. Raises ValueError on an empty value, CR, LF or NUL."""
+        if not value:
+            raise ValueError(f"the secret {name} is empty")
+        if any(character in value for character in FORBIDDEN):
+            raise ValueError(f"the secret {name} contains a line break or NUL, which no header can carry")
+        self.__value = value
+        self.name = name
+
+    def reveal(self) -> str:
+        return self.__value
+
+    def equals(self, other: str) -> bool:
+        return hmac.compare_digest(self.__value.encode(), other.encode())
+
+    def __repr__(self) -> str:
+        return f"Secret({self.name}: {MASK})"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __format__(self, spec: str) -> str:
+        return MASK
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is never serialised")
+
+
+class Scrubber(logging.Filter):
+    """Replaces every known secret in text by `***`; as a logging filter, in every record that passes a handler.
+
+    The last line of defence: nothing is meant to log a secret in the first place.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._values: set[str] = set()
+
+    def learn(self, secret: Secret) -> None:
+        # A very short value would mask ordinary text; no provider issues one.
+        if len(value := secret.reveal()) >= 8:
+            self._values.add(value)
+
+    def scrub(self, text: str) -> str:
+        for value in self._values:
+            if value in text:
+                text = text.replace(value, MASK)
+        return text
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if self._values:
+            message = record.getMessage()
+            scrubbed = self.scrub(message)
+            if scrubbed != message:
+                record.msg, record.args = scrubbed, None
+            if record.exc_info and record.exc_info[1] is not None:
+                formatted = logging.Formatter().formatException(record.exc_info)
+                record.exc_text = self.scrub(formatted)
+        return True
