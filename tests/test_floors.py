@@ -4,8 +4,9 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import interpose
 import pytest
+
+import interpose
 
 ROOT = Path(interpose.__file__).parent
 FLOORS = {
