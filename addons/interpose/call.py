@@ -84,6 +84,8 @@ class Call:
     body: bytes | AsyncIterator[bytes]
     peer: Peer
     entrance: Entrance = Entrance.INTERCEPT
+    # The name that the client's TLS handshake asked for; None on plain HTTP and for clients that send none.
+    sni: str | None = None
 
 
 class Body(Protocol):

@@ -1,0 +1,306 @@
+"""Rules as the rest of the program sees them: frozen, compiled, free of YAML and pydantic.
+
+Everything here was checked when it was loaded; nothing here reads a file, a clock or the environment.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, Self
+
+from interpose.call import Origin
+
+from .facts import Facts
+from .patterns import AnyOf, Networks
+from .problem import Problem
+from .secrets import CredentialSource
+
+# A client's key with this prefix is virtual: ours alone, never forwarded.
+VIRTUAL_PREFIX = "vk-"
+
+Address = tuple[str, int]  # host (canonical, IPv6 without brackets) and port
+Test = Callable[[Facts], bool]
+
+
+def content_version(content: Mapping[str, object]) -> str:
+    """The version of rules of that content: 16 hex digits of the SHA-256 of its canonical JSON."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds: to connect (DNS and TLS included), until the reply's first byte, and between two chunks of its body.
+
+    The defaults are as patient as the official SDKs, which give up after ten minutes: an application that worked
+    without us must not be cut off by us.
+    """
+
+    connect: float = 10.0
+    first_byte: float = 600.0
+    idle: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A provider in the rules. Its URL is `origin` + `base_path` (no trailing slash; empty for a bare origin)."""
+
+    name: str
+    format: str
+    dialect: str | None
+    origin: Origin
+    base_path: str
+    credential: CredentialSource | None = None
+    timeouts: Timeouts = Timeouts()
+    ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The conditions of a `match` (all must hold) or of an `except` (none may). A field left None asks nothing."""
+
+    endpoint: AnyOf | None = None
+    host: AnyOf | None = None
+    model: AnyOf | None = None
+    client: AnyOf | None = None
+    ip: Networks | None = None
+    header: tuple[tuple[str, AnyOf], ...] = ()
+    method: AnyOf | None = None
+    path: AnyOf | None = None
+    stream: bool | None = None
+    _tests: tuple[tuple[str, Test], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # The order in which conditions are asked, and so which one `reason` names: the cheap and telling ones first.
+        asked: tuple[tuple[str, Test | None], ...] = (
+            ("endpoint", _asks(self.endpoint, lambda facts: facts.endpoint)),
+            ("host", _asks(self.host, lambda facts: facts.host)),
+            ("model", _asks(self.model, lambda facts: facts.model)),
+            ("client", _asks(self.client, lambda facts: facts.client)),
+            ("method", _asks(self.method, lambda facts: facts.method)),
+            ("path", _asks(self.path, lambda facts: facts.path)),
+            ("stream", _asks_stream(self.stream)),
+            ("header", _asks_headers(self.header)),
+            ("ip", _asks_ip(self.ip)),
+        )
+        tests = tuple((name, test) for name, test in asked if test is not None)
+        object.__setattr__(self, "_tests", tests)
+
+    def reason(self, facts: Facts) -> str | None:
+        """None if every condition holds, else the name of the first field that does not."""
+        for name, holds in self._tests:
+            if not holds(facts):
+                return name
+        return None
+
+    def first_holding(self, facts: Facts) -> str | None:
+        """The name of the first field that holds, or None: the reading of an `except`."""
+        for name, holds in self._tests:
+            if holds(facts):
+                return name
+        return None
+
+    def covers(self, other: Match) -> bool:
+        """Whether every call that `other` matches is surely matched here. May say False where it cannot tell."""
+        return (
+            _covers(self.endpoint, other.endpoint)
+            and _covers(self.host, other.host)
+            and _covers(self.model, other.model)
+            and _covers(self.client, other.client)
+            and _covers(self.method, other.method)
+            and _covers(self.path, other.path)
+            and self.stream in (None, other.stream)
+            and (self.ip is None or (other.ip is not None and self.ip.covers(other.ip)))
+            and all(_covers(pattern, dict(other.header).get(name)) for name, pattern in self.header)
+        )
+
+
+def _asks(pattern: AnyOf | None, value: Callable[[Facts], str | None]) -> Test | None:
+    if pattern is None:
+        return None
+    accepts = pattern.accepts
+    return lambda facts: accepts(value(facts))
+
+
+def _asks_stream(wanted: bool | None) -> Test | None:
+    return None if wanted is None else lambda facts: facts.stream is wanted
+
+
+def _asks_headers(wanted: tuple[tuple[str, AnyOf], ...]) -> Test | None:
+    if not wanted:
+        return None
+    return lambda facts: all(pattern.accepts(facts.header(name)) for name, pattern in wanted)
+
+
+def _asks_ip(networks: Networks | None) -> Test | None:
+    return None if networks is None else lambda facts: networks.accepts(facts.ip)
+
+
+def _covers(wide: AnyOf | None, narrow: AnyOf | None) -> bool:
+    return wide is None or (narrow is not None and wide.covers(narrow))
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route. `provider` is a name in `Rules.providers`; `model` is what is sent, None for the one asked for."""
+
+    name: str
+    match: Match
+    unless: Match | None
+    provider: str
+    model: str | None = None
+
+    def reason(self, facts: Facts) -> str | None:
+        """None if the route takes the call, else the field of `match` that does not hold, or `except`."""
+        if (reason := self.match.reason(facts)) is not None:
+            return reason
+        if self.unless is not None and self.unless.first_holding(facts) is not None:
+            return "except"
+        return None
+
+    def covers(self, other: Route) -> bool:
+        """Whether this route, standing first, surely takes every call that `other` would."""
+        return (self.unless is None or self.unless == other.unless) and self.match.covers(other.match)
+
+
+@dataclass(frozen=True, slots=True)
+class HostPattern:
+    """A host to claim: a glob over canonical host names, and its port."""
+
+    host: AnyOf
+    port: int = 443
+
+
+@dataclass(frozen=True, slots=True)
+class Intercept:
+    """What is intercepted. `hosts` None means the known hosts of all formats."""
+
+    hosts: tuple[HostPattern, ...] | None = None
+    placeholders: frozenset[str] = frozenset()
+    unmatched: Literal["passthrough", "reject"] = "passthrough"
+
+    def listed(self, host: str, port: int) -> bool | None:
+        """Whether the rules claim that canonical host and port; None if they leave it to the known hosts."""
+        if self.hosts is None:
+            return None
+        return any(pattern.port == port and pattern.host.accepts(host) for pattern in self.hosts)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientKey:
+    """A virtual key: the lower-case hex SHA-256 of its value, which is nowhere stored."""
+
+    name: str
+    sha256: str
+    models: AnyOf | None = None
+    expires: datetime.date | None = None
+    _ends: float = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        ends = float("inf")
+        if self.expires is not None:
+            midnight = datetime.datetime.combine(self.expires, datetime.time(), datetime.UTC)
+            ends = midnight.timestamp() + 86_400
+        object.__setattr__(self, "_ends", ends)
+
+    def expired(self, now: float) -> bool:
+        """Whether the key is past its date at `now` (Unix seconds). It is valid through the end of that day, UTC."""
+        return now >= self._ends
+
+    def may_use(self, model: str | None) -> bool:
+        """Whether the key is good for that model. A model that is not known is refused to a key limited to some."""
+        return self.models is None or self.models.accepts(model)
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Who may call. Keys are found by digest, so that neither a value nor a timing tells anything about others."""
+
+    required: bool = False
+    keys: tuple[ClientKey, ...] = ()
+    _by_digest: Mapping[str, ClientKey] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_digest", {key.sha256: key for key in self.keys})
+
+    def find(self, key: str) -> ClientKey | None:
+        """The listed key of that value, expired or not (ask `ClientKey.expired`), else None."""
+        # A header can hold any bytes; surrogatepass keeps an undecodable one from raising.
+        return self._by_digest.get(hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """How upstreams are reached: an HTTP proxy, other addresses to dial for an origin (TLS still verifies the
+    origin's own name), and a CA file for origins that no provider names.
+    """
+
+    proxy: Origin | None = None
+    connect_to: Mapping[Address, Address] = field(default_factory=lambda: MappingProxyType({}))
+    ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRules:
+    """Where records go: an SQLite file, or None for the default one in the state folder. Only metadata is kept."""
+
+    sqlite: Path | None = None
+    capture: Literal["metadata"] = "metadata"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """One rules file, compiled. Swapped as a whole on reload; a call keeps the one that it began with.
+
+    `version` depends on the content alone, not on comments, layout or the order of providers. `source` is the file,
+    None for the built-in default. Rules of the same content are equal wherever they come from.
+    """
+
+    version: str
+    source: Path | None = field(default=None, compare=False)
+    providers: Mapping[str, Provider] = field(default_factory=lambda: MappingProxyType({}))
+    routes: tuple[Route, ...] = ()
+    intercept: Intercept = Intercept()
+    clients: Clients = Clients()
+    upstream: Upstream = Upstream()
+    ledger: LedgerRules = LedgerRules()
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
+    _by_origin: Mapping[Origin, tuple[Provider, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_origin: dict[Origin, tuple[Provider, ...]] = {}
+        for provider in self.providers.values():
+            by_origin[provider.origin] = (*by_origin.get(provider.origin, ()), provider)
+        object.__setattr__(self, "_by_origin", by_origin)
+
+    @classmethod
+    def default(cls) -> Self:
+        """The rules without a file: observe the known hosts, change nothing, keep a ledger."""
+        return cls(version=content_version({"version": 1}))
+
+    @property
+    def audit_only(self) -> bool:
+        """Whether nothing here acts on a call: no providers, no routes, no clients, nothing replaced or rejected."""
+        return not (
+            self.providers
+            or self.routes
+            or self.clients.required
+            or self.clients.keys
+            or self.intercept.placeholders
+            or self.intercept.unmatched != "passthrough"
+        )
+
+    @property
+    def credentials(self) -> tuple[CredentialSource, ...]:
+        """Every credential source that the providers refer to."""
+        return tuple(provider.credential for provider in self.providers.values() if provider.credential is not None)
+
+    def providers_at(self, origin: Origin) -> tuple[Provider, ...]:
+        """The configured providers of that origin, in the order of the file."""
+        return self._by_origin.get(origin, ())

@@ -1,0 +1,51 @@
+"""What rules may ask about a call. The engine fills one `Facts` per call; matching reads it and nothing else.
+
+Nothing here knows where the values come from: classification is the formats' work, identification the clients stage's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+ENDPOINTS = (
+    "chat",
+    "embeddings",
+    "models",
+    "completions",
+    "count_tokens",
+    "files",
+    "batches",
+    "images",
+    "audio",
+    "moderations",
+    "rerank",
+    "realtime",
+    "other",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One call as rules see it. None means "not known" and never matches a pattern, `*` included.
+
+    `host` is canonical (lower case, no trailing dot, IPv6 without brackets), `path` is the raw path without its query,
+    `endpoint` one of ENDPOINTS, `format` the client's format (a provider format's contract name), `wire` the exact
+    body shape, `ip` the client's address as text, `entrance` intercept, gateway or embedded. `stream` says whether the
+    call asks for a stream. `header` looks a request header up by its lower-case name: its first value, or None.
+    """
+
+    method: str
+    scheme: str
+    host: str
+    port: int
+    path: str
+    endpoint: str
+    format: str
+    wire: str
+    model: str | None
+    client: str | None
+    ip: str
+    entrance: str
+    stream: bool | None
+    header: Callable[[str], str | None]

@@ -1,0 +1,222 @@
+"""A rules file -> `Rules`, or every problem in it at once.
+
+The one place where rules touch the disk: the file itself, and whether the certificates that it names can be used.
+Credentials are only referred to here; `secrets` reads them.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import stat
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from . import relations, urls
+from .compiled import (
+    ClientKey,
+    Clients,
+    HostPattern,
+    Intercept,
+    LedgerRules,
+    Match,
+    Provider,
+    Route,
+    Rules,
+    Timeouts,
+    Upstream,
+    content_version,
+)
+from .document import Document, read
+from .patterns import AnyOf, Networks, parsed_network
+from .problem import Path as Where
+from .problem import Problem, RulesError
+from .schema import CredentialSpec, MatchSpec, ProviderSpec, RouteSpec, RulesSpec
+from .secrets import CredentialSource
+from .validate import validate
+
+MAX_BYTES = 4 << 20
+
+
+def load(path: Path | str) -> Rules:
+    """Reads one file. Raises RulesError with all its problems, also if it is not there or no text."""
+    path = Path(path)
+    name = str(path)
+    try:
+        if path.is_dir():
+            raise RulesError([Problem(name, 1, 1, "", "is a folder, not a rules file")])
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise RulesError([Problem(name, 1, 1, "", "there is no such file")]) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise RulesError([Problem(name, 1, 1, "", f"cannot be read: {reason}")]) from None
+    if len(raw) > MAX_BYTES:
+        raise RulesError([Problem(name, 1, 1, "", f"is larger than {MAX_BYTES >> 20} MiB, which no rules file is")])
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        column = error.start - (raw.rfind(b"\n", 0, error.start) + 1) + 1
+        raise RulesError([Problem(name, line, column, "", "is not UTF-8 text")]) from None
+    return parse(text, name, path.absolute().parent, source=path)
+
+
+def parse(text: str, source_name: str, base_dir: Path, *, source: Path | None = None) -> Rules:
+    """Compiles a rules file's text; relative paths in it start from `base_dir`. Raises RulesError."""
+    document = read(text, source_name)
+    spec = validate(document)
+    if isinstance(document.data, dict):
+        relations.check(document)
+    if spec is None or document.problems:
+        raise RulesError(document.problems)
+    rules = _Compiler(document, base_dir).rules(spec, source)
+    if document.problems:
+        raise RulesError(document.problems)
+    return rules
+
+
+class _Compiler:
+    """Schema -> compiled rules. What can only be seen on this machine (a file that is not there) is found here."""
+
+    def __init__(self, document: Document, base_dir: Path) -> None:
+        self._document = document
+        self._base = base_dir
+        self._warnings: list[Problem] = []
+
+    def rules(self, spec: RulesSpec, source: Path | None) -> Rules:
+        providers = {name: self._provider(name, provider) for name, provider in spec.providers.items()}
+        intercept = self._intercept(spec)
+        upstream = self._upstream(spec)
+        sink = spec.ledger.to[0] if spec.ledger.to else None
+        return Rules(
+            version=content_version(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)),
+            source=source,
+            providers=MappingProxyType(providers),
+            routes=tuple(_route(route) for route in spec.routes),
+            intercept=intercept,
+            clients=Clients(
+                spec.clients.required,
+                tuple(
+                    ClientKey(key.name, key.sha256, AnyOf(tuple(key.models)) if key.models else None, key.expires)
+                    for key in spec.clients.keys
+                ),
+            ),
+            upstream=upstream,
+            ledger=LedgerRules(self._path(sink.removeprefix("sqlite:")) if sink else None),
+            warnings=tuple(self._warnings),
+        )
+
+    def _provider(self, name: str, spec: ProviderSpec) -> Provider:
+        base = urls.base_url(spec.base_url)
+        defaults = Timeouts()
+        return Provider(
+            name=name,
+            format=spec.format,
+            dialect=spec.dialect,
+            origin=base.origin,
+            base_path=base.path,
+            credential=self._credential(("providers", name, "credential"), spec.credential),
+            timeouts=Timeouts(
+                spec.timeouts.connect or defaults.connect,
+                spec.timeouts.first_byte or defaults.first_byte,
+                spec.timeouts.idle or defaults.idle,
+            ),
+            ca=self._ca(("providers", name, "tls", "ca"), spec.tls.ca),
+        )
+
+    def _credential(self, path: Where, specs: list[CredentialSpec] | None) -> CredentialSource | None:
+        if not specs:
+            return None
+        spec, place = specs[0], self._document.place(path)
+        if spec.env is not None:
+            return CredentialSource("env", (spec.env,), place=place)
+        if spec.file is not None:
+            file = self._path(spec.file)
+            self._warn_of_mode(path, file)
+            return CredentialSource("file", (str(file),), place=place)
+        if spec.keyring is not None:
+            service, _, user = spec.keyring.rpartition("/")
+            return CredentialSource("keyring", (service, user), place=place)
+        assert spec.exec is not None, "relations.check lets exactly one source through"
+        program, *arguments = spec.exec
+        if "/" in program:  # like every other path, relative to the rules file; a bare name is looked up in PATH
+            program = str(self._path(program))
+        source = CredentialSource("exec", (program, *arguments), place=place)
+        return replace(source, timeout=spec.timeout or source.timeout, ttl=spec.ttl or source.ttl)
+
+    def _warn_of_mode(self, path: Where, file: Path) -> None:
+        try:
+            mode = stat.S_IMODE(file.stat().st_mode)
+        except OSError:
+            return  # whether the credential can be read is checked when it is needed, or by SecretStore.check
+        if os.name == "posix" and mode & 0o077:
+            message = f"the file is open to other users (mode {mode:04o})"
+            self._warnings.append(self._document.place(path).problem(message, "chmod 600 it", "warning"))
+
+    def _intercept(self, spec: RulesSpec) -> Intercept:
+        path: Where = ("intercept", "hosts")
+        hosts = spec.intercept.hosts
+        patterns = None
+        if hosts is not None:
+            claimed = [urls.claimed_host(text) for text in hosts]
+            patterns = tuple(HostPattern(AnyOf((name,), fold=True), port) for name, port in claimed)
+            if not hosts:
+                message = "is empty: nothing is intercepted"
+                self._warnings.append(self._document.place(path).problem(message, severity="warning"))
+            if any(name == "*" for name, _ in claimed):
+                message = "claims every host: everything on that port is decrypted, not only AI calls"
+                self._warnings.append(self._document.place(path).problem(message, severity="warning"))
+        return Intercept(patterns, frozenset(spec.intercept.placeholders), spec.intercept.unmatched)
+
+    def _upstream(self, spec: RulesSpec) -> Upstream:
+        table = {urls.address(there): urls.address(here) for there, here in spec.upstream.connect_to.items()}
+        return Upstream(
+            proxy=urls.proxy(spec.upstream.proxy) if spec.upstream.proxy else None,
+            connect_to=MappingProxyType(table),
+            ca=self._ca(("upstream", "ca"), spec.upstream.ca),
+        )
+
+    def _path(self, text: str) -> Path:
+        return self._base / os.path.expanduser(text)
+
+    def _ca(self, path: Where, text: str | None) -> Path | None:
+        if text is None:
+            return None
+        file = self._path(text)
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+        except ssl.SSLError:
+            self._document.report(path, f"{file} holds no certificates", "it must be a PEM file: BEGIN CERTIFICATE")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            self._document.report(path, f"{file} cannot be read: {reason}")
+        return file
+
+
+def _route(spec: RouteSpec) -> Route:
+    target = spec.to[0]
+    unless = _match(spec.except_) if spec.except_ is not None else None
+    return Route(spec.name, _match(spec.match), unless, target.provider, target.model)
+
+
+def _match(spec: MatchSpec) -> Match:
+    def any_of(texts: list[str] | None, *, fold: bool = False) -> AnyOf | None:
+        return AnyOf(tuple(texts), fold) if texts is not None else None
+
+    headers: Mapping[str, Any] = spec.header or {}
+    return Match(
+        endpoint=any_of(spec.endpoint),
+        host=any_of(spec.host, fold=True),
+        model=any_of(spec.model),
+        client=any_of(spec.client),
+        ip=Networks(tuple(map(parsed_network, spec.ip))) if spec.ip is not None else None,
+        header=tuple((name.lower(), AnyOf(tuple(texts))) for name, texts in headers.items()),
+        method=any_of(spec.method, fold=True),
+        path=any_of(spec.path),
+        stream=spec.stream,
+    )

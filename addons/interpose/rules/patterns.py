@@ -1,0 +1,113 @@
+"""What `match` compares with: globs for text and networks for addresses, compiled once when rules are loaded.
+
+A `*` matches any run of characters, `/` and `.` included; there are no escapes and no regular expressions.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import re
+from dataclasses import dataclass, field
+
+from .problem import BadValue
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_MAGIC = re.compile(r"[*?\[]")
+_REGEX_LIKE = re.compile(r"^\^|\$$|[\\|()]")
+
+
+def is_glob(text: str) -> bool:
+    return _MAGIC.search(text) is not None
+
+
+def checked_glob(text: str) -> str:
+    """`text` itself. Raises BadValue on what cannot be meant as a glob."""
+    if not text:
+        raise BadValue("an empty pattern matches nothing", 'write "*" for anything')
+    if not text.isprintable():
+        raise BadValue("a pattern cannot contain control characters")
+    if _REGEX_LIKE.search(text):
+        raise BadValue("this looks like a regular expression", "patterns are globs: * ? [abc]; a list means any of")
+    rest = re.sub(r"\[!?(?:\][^\]]*|[^\]]+)\]", "", text)
+    if "[" in rest:
+        raise BadValue("the [ of this glob is never closed", "write [[] for the character itself")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Any of several globs. One without magic characters is compared as it stands; `fold` ignores case."""
+
+    texts: tuple[str, ...]
+    fold: bool = False
+    _exact: frozenset[str] = field(init=False, repr=False, compare=False)
+    _globs: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        texts = tuple(text.lower() for text in self.texts) if self.fold else self.texts
+        globs = [text for text in texts if is_glob(text)]
+        pattern = re.compile("|".join(map(fnmatch.translate, globs))) if globs else None
+        object.__setattr__(self, "texts", texts)
+        object.__setattr__(self, "_exact", frozenset(text for text in texts if not is_glob(text)))
+        object.__setattr__(self, "_globs", pattern)
+
+    def accepts(self, value: str | None) -> bool:
+        if value is None:
+            return False
+        if self.fold:
+            value = value.lower()
+        return value in self._exact or (self._globs is not None and self._globs.match(value) is not None)
+
+    def covers(self, other: AnyOf) -> bool:
+        """Whether all that `other` accepts is surely accepted here. May say False where it cannot tell."""
+        if other.fold and not self.fold:
+            return False
+        return all(text in self.texts or (not is_glob(text) and self.accepts(text)) for text in other.texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """Any of several networks, written as addresses or CIDR. IPv4 addresses mapped into IPv6 count as IPv4."""
+
+    networks: tuple[Network, ...]
+
+    def accepts(self, value: str) -> bool:
+        address = parsed_address(value)
+        return address is not None and any(address in network for network in self.networks)
+
+    def covers(self, other: Networks) -> bool:
+        return all(any(_within(inner, outer) for outer in self.networks) for inner in other.networks)
+
+
+def parsed_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An IP address, an IPv4-mapped one as IPv4, a scope id (`%eth0`) dropped; None for anything else."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
+
+
+def parsed_network(text: str) -> Network:
+    """Raises BadValue on what is neither an address nor CIDR."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        pass
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise BadValue(
+            "is neither an IP address nor a network", "write 10.1.2.3, 10.0.0.0/8, fd00::/8, or a list of such"
+        ) from None
+    raise BadValue("has host bits set beyond its prefix", f"did you mean {network}?")
+
+
+def _within(inner: Network, outer: Network) -> bool:
+    if isinstance(inner, ipaddress.IPv4Network) and isinstance(outer, ipaddress.IPv4Network):
+        return inner.subnet_of(outer)
+    if isinstance(inner, ipaddress.IPv6Network) and isinstance(outer, ipaddress.IPv6Network):
+        return inner.subnet_of(outer)
+    return False

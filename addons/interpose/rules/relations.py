@@ -1,0 +1,196 @@
+"""What one field of a rules file means for another: names that must exist or be unique, URLs that must fit a format.
+
+Works on the plain data, so that these problems are found together with wrong types elsewhere in the same file;
+whatever has a wrong type is passed over here, the schema reports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from . import urls
+from .document import Document
+from .problem import BadValue, Path, did_you_mean, printable
+from .support import at
+
+OPENAI = frozenset({"openai", "openai-responses"})
+
+# Providers that speak OpenAI's format, each with URLs or habits of its own.
+_OPENAI_LIKE = (
+    "ai21 avian cerebras cloudflare copilot crusoe dashscope deepinfra deepseek doubleword fireworks github groq "
+    "heroku huggingface hyperbolic jina minimax mistral moonshot nvidia openrouter perplexity portkey replicate "
+    "sambanova together venice vercel voyage writer xai zai"
+)
+
+# dialect -> the formats that it is a dialect of
+DIALECTS: Mapping[str, frozenset[str]] = {
+    "azure": OPENAI,
+    "vertex": frozenset({"openai", "gemini", "anthropic"}),
+    "bedrock": frozenset({"openai", "anthropic", "bedrock"}),
+    **dict.fromkeys(_OPENAI_LIKE.split(), OPENAI),
+}
+
+# Dialects of OpenAI's format whose API may begin right at the origin.
+BARE = frozenset({"azure", "copilot", "deepseek", "github", "perplexity", "voyage"})
+
+ENDPOINT_PATHS = ("/chat/completions", "/completions", "/responses", "/embeddings", "/models", "/messages")
+
+SOURCES = ("env", "file", "keyring", "exec")
+
+# What must be unique: where it stands, and what it is called.
+_UNIQUE: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("routes", "name"), "route"),
+    (("limits", "name"), "limit"),
+    (("alerts", "name"), "alert"),
+    (("models", "id"), "model"),
+    (("clients", "keys", "name"), "client"),
+    (("clients", "keys", "sha256"), "key"),
+)
+
+_PROVIDER_NAMES = (("routes", "to", "provider"), ("routes", "fallback", "provider"), ("models", "provider"))
+
+
+def check(document: Document) -> None:
+    """Reports every broken relation in the document."""
+    for relation in (_providers, _credentials, _references, _uniqueness, _excepts, _headers, _connect_to):
+        relation(document)
+
+
+def _texts(data: object, pattern: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
+    for path, value in at(data, pattern):
+        if isinstance(value, str):
+            yield path, value
+
+
+def _references(document: Document) -> None:
+    known = document.data.get("providers", {}) if isinstance(document.data, dict) else None
+    if not isinstance(known, dict):
+        return
+    for pattern in _PROVIDER_NAMES:
+        for path, name in _texts(document.data, pattern):
+            if name not in known:
+                hint = did_you_mean(name, known) or (
+                    f"known are {printable(', '.join(known))}" if known else "there are no providers in this file"
+                )
+                document.report(path, f'there is no provider "{printable(name)}"', hint)
+
+
+def _uniqueness(document: Document) -> None:
+    for pattern, what in _UNIQUE:
+        first: dict[str, Path] = {}
+        for path, name in _texts(document.data, pattern):
+            # Hex digits are the same in either case; names are compared the same way, since people read them so.
+            if (earlier := first.setdefault(name.lower(), path)) is not path:
+                line = document.place(earlier).line
+                # A digest is not repeated: what stands there may be a key, by mistake.
+                named = f"this {what}" if what == "key" else f'a {what} named "{printable(name)}"'
+                document.report(path, f"{named} stands already in line {line}")
+
+
+def _credentials(document: Document) -> None:
+    for path, value in at(document.data, ("providers", "*", "credential")):
+        entries = enumerate(value) if isinstance(value, list) else [(None, value)]
+        for index, entry in entries:
+            if isinstance(entry, dict):
+                _credential(document, path if index is None else (*path, index), entry)
+
+
+def _credential(document: Document, path: Path, entry: dict[str, object]) -> None:
+    given = [source for source in SOURCES if source in entry]
+    if len(given) != 1:
+        said = " and ".join(given) or "none of them"
+        document.report(path, f"needs exactly one of {', '.join(SOURCES)}; here is {said}")
+    for name in ("timeout", "ttl"):
+        if name in entry and "exec" not in entry:
+            document.report((*path, name), "concerns exec alone", "remove it", key=True)
+
+
+def _providers(document: Document) -> None:
+    for path, provider in at(document.data, ("providers", "*")):
+        if not isinstance(provider, dict):
+            continue
+        given = (provider.get(name) for name in ("format", "dialect", "base_url"))
+        format_, dialect, url = (value if isinstance(value, str) else None for value in given)
+        if dialect is not None:
+            _dialect(document, (*path, "dialect"), dialect, format_)
+        if url is not None:
+            try:
+                base = urls.base_url(url)
+            except BadValue:
+                continue  # the schema says what is wrong with it
+            _base_path(document, (*path, "base_url"), base, format_, dialect)
+            _scheme(document, (*path, "base_url"), base, provider.get("credential"))
+
+
+def _dialect(document: Document, path: Path, dialect: str, format_: str | None) -> None:
+    if dialect not in DIALECTS:
+        hint = did_you_mean(dialect, DIALECTS) or "leave it out: it is optional"
+        document.report(path, f'there is no dialect "{printable(dialect)}"', hint)
+    elif format_ is not None and format_ not in DIALECTS[dialect]:
+        formats = ", ".join(sorted(DIALECTS[dialect]))
+        document.report(path, f"{dialect} is no dialect of the format {printable(format_)}", f"it is one of {formats}")
+
+
+def _base_path(document: Document, path: Path, base: urls.BaseUrl, format_: str | None, dialect: str | None) -> None:
+    if format_ in OPENAI:
+        for ending in ENDPOINT_PATHS:
+            if base.path.endswith(ending):
+                stop = f"{base.origin}{base.path.removesuffix(ending)}"
+                document.report(path, f"goes on to an endpoint ({ending})", f"write {stop}")
+                return
+        if not base.path and dialect not in BARE:
+            document.report(path, "has no path, where it goes up to and including /v1", f"write {base.origin}/v1")
+    elif format_ is not None and base.path:
+        document.report(
+            path, f"has the path {base.path}, where the format {printable(format_)} takes the bare origin",
+            f"write {base.origin}",
+        )  # fmt: skip
+
+
+def _scheme(document: Document, path: Path, base: urls.BaseUrl, credential: object) -> None:
+    if base.origin.scheme == "https":
+        return
+    near = urls.nearness(base.origin.host)
+    if credential not in (None, []) and near != "loopback":
+        document.report(path, "would send a credential unencrypted", "use https, or leave out the credential")
+    elif near == "public":
+        document.report(path, "is not encrypted and not in a private network", "use https")
+
+
+def _excepts(document: Document) -> None:
+    for section in ("routes", "limits"):
+        for path, value in at(document.data, (section, "except")):
+            if value == {}:
+                document.report(path, "is empty", "remove it, or say what is excepted", key=True)
+
+
+def _headers(document: Document) -> None:
+    for section in ("routes", "limits"):
+        for side in ("match", "except"):
+            for path, headers in at(document.data, (section, side, "header")):
+                if isinstance(headers, dict):
+                    _same(document, path, headers, str.lower, "header")
+
+
+def _connect_to(document: Document) -> None:
+    for path, table in at(document.data, ("upstream", "connect_to")):
+        if isinstance(table, dict):
+            _same(document, path, table, _address, "address")
+
+
+def _address(text: str) -> object:
+    try:
+        return urls.address(text)
+    except BadValue:
+        return text
+
+
+def _same(
+    document: Document, path: Path, table: dict[str, object], canonical: Callable[[str], object], what: str
+) -> None:
+    """Reports keys of a mapping that are written differently and mean the same."""
+    first: dict[object, str] = {}
+    for key in table:
+        if (earlier := first.setdefault(canonical(key), key)) is not key:
+            line = document.place((*path, earlier), key=True).line
+            document.report((*path, key), f"is the same {what} as in line {line}", key=True)

@@ -1,0 +1,339 @@
+"""The rules file, version 1: every section and field, whether or not this version carries it out.
+
+Types and single values only. What relates two fields is in `relations`, what is not carried out yet in `support`.
+`python -m interpose.rules.schema` prints the JSON Schema for editors, which `rules/schema.json` holds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from . import support
+from .fieldtypes import (
+    Addresses,
+    BudgetText,
+    ClaimedHosts,
+    ConditionText,
+    Count,
+    Day,
+    Dollars,
+    Duration,
+    DurationRange,
+    Endpoints,
+    Globs,
+    HeaderGlobs,
+    HeaderName,
+    Host,
+    HostGlobs,
+    HostPort,
+    Keyring,
+    Line,
+    Lines,
+    Methods,
+    Name,
+    OneOrMany,
+    OrWord,
+    Percent,
+    Placeholders,
+    ProxyUrl,
+    RateText,
+    Retryable,
+    Sha256,
+    Sinks,
+    SizeText,
+    Store,
+    Url,
+    Variable,
+)
+
+
+class Section(BaseModel):
+    """One mapping of the file. Unknown keys are errors, types are never coerced."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+
+class CredentialSpec(Section):
+    """Where a credential comes from: exactly one of env, file, keyring, exec."""
+
+    env: Variable | None = Field(default=None, description="an environment variable's name")
+    file: Line | None = Field(default=None, description="a file that holds the credential, relative to the rules file")
+    keyring: Keyring | None = Field(default=None, description='"service/user" in the system keyring')
+    exec: Annotated[list[Line], Field(min_length=1)] | None = Field(
+        default=None, description="a command as a list (no shell) that prints the credential"
+    )
+    timeout: Duration | None = Field(default=None, description="exec: how long the command may take (10s)")
+    ttl: Duration | None = Field(default=None, description="exec: how long its output is good for (5m)")
+
+
+class TimeoutsSpec(Section):
+    connect: Duration | None = Field(default=None, description="to connect, TLS included (10s)")
+    first_byte: Duration | None = Field(default=None, description="from the request to the reply's first byte (10m)")
+    idle: Duration | None = Field(default=None, description="between two chunks of the reply (10m)")
+
+
+class TlsSpec(Section):
+    ca: Line | None = Field(default=None, description="PEM file of further certificate authorities")
+
+
+class ProviderSpec(Section):
+    format: Literal["openai", "openai-responses", "anthropic", "gemini", "bedrock", "cohere", "mistral", "ollama"]
+    dialect: Line | None = Field(
+        default=None, description="URL, auth and envelope around the format: azure, vertex, groq, …"
+    )
+    base_url: Url = Field(description="openai formats: up to and including /v1; every other: the bare origin")
+    credential: Annotated[list[CredentialSpec], OneOrMany(), Field(min_length=1)] | None = None
+    timeouts: TimeoutsSpec = TimeoutsSpec()
+    tls: TlsSpec = TlsSpec()
+
+
+class InterceptSpec(Section):
+    hosts: ClaimedHosts | None = Field(
+        default=None, description="hosts to decrypt: host or host:port; default: the known AI hosts"
+    )
+    virtual_host: Host | None = Field(default=None, description="a host name at which the gateway's routes answer")
+    placeholders: Placeholders = Field(default=[], description="client keys that stand for a provider's credential")
+    unmatched: Literal["passthrough", "reject"] = Field(
+        default="passthrough", description="a call that no route matches"
+    )
+
+
+class ClientKeySpec(Section):
+    name: Name
+    sha256: Sha256 = Field(description="SHA-256 of the key, in hex")
+    models: Globs | None = Field(default=None, description="models that the key is good for")
+    budget: BudgetText | None = None
+    expires: Day | None = Field(default=None, description="the last day on which the key is valid, UTC")
+
+
+class ClientsSpec(Section):
+    required: bool = Field(default=False, description="refuse calls without a valid key")
+    keys: list[ClientKeySpec] = []
+
+
+class MatchSpec(Section):
+    """Conditions on a call. A list means any of; globs, not regular expressions."""
+
+    endpoint: Endpoints | None = None
+    host: HostGlobs | None = None
+    model: Globs | None = Field(default=None, description="the model that the call asks for")
+    client: Globs | None = None
+    ip: Addresses | None = Field(default=None, description="the client's address: addresses or CIDR networks")
+    app: Globs | None = None
+    header: Annotated[dict[HeaderName, HeaderGlobs], Field(min_length=1)] | None = None
+    method: Methods | None = None
+    path: Globs | None = Field(default=None, description="the URL's path, without its query")
+    stream: bool | None = Field(default=None, description="whether the call asks for a stream")
+    has: Annotated[list[Literal["tools", "images", "documents", "audio"]], OneOrMany(), Field(min_length=1)] | None = (
+        None
+    )
+    larger_than: SizeText | None = None
+    smaller_than: SizeText | None = None
+    quota_below: Percent | None = None
+
+
+class LimitSpec(Section):
+    name: Name
+    match: MatchSpec = MatchSpec()
+    except_: MatchSpec | None = Field(default=None, alias="except")
+    per: Annotated[
+        list[Literal["client", "ip", "app", "endpoint", "model", "provider", "route", "key"]], OneOrMany()
+    ] = []
+    requests: RateText | None = None
+    tokens: RateText | None = None
+    concurrent: Count | None = None
+    wait: Duration | None = None
+    budget: BudgetText | None = None
+
+
+class TargetSpec(Section):
+    provider: Name
+    model: Line | None = Field(default=None, description="what is sent; default: the model that was asked for")
+    weight: Annotated[int, Field(ge=0)] | None = None
+
+
+class RetrySpec(Section):
+    attempts: Annotated[int, Field(ge=1, le=20)] | None = Field(default=None, description="total sends of the call")
+    on: Annotated[list[Retryable], OneOrMany(), Field(min_length=1)] | None = None
+    backoff: DurationRange | None = None
+
+
+class RouteSpec(Section):
+    name: Name
+    match: MatchSpec = MatchSpec()
+    except_: MatchSpec | None = Field(default=None, alias="except")
+    to: Annotated[list[TargetSpec], OneOrMany(), Field(min_length=1)]
+    fallback: Annotated[list[TargetSpec], OneOrMany()] = []
+    retry: RetrySpec | None = None
+    hedge: Duration | None = Field(default=None, description="start a second attempt after that silence")
+    hold: Literal["content"] | None = None
+    usage: Literal["request"] | None = None
+    capture: Literal["metadata", "bodies"] | None = None
+    sticky: Literal["client"] | None = None
+    prefer: Literal["cheapest", "fastest", "least_busy"] | None = None
+
+
+class ModelSpec(Section):
+    id: Line
+    provider: Name
+    model: Line | None = Field(default=None, description="the provider's name for it; default: the id")
+    context_length: Count | None = None
+    capabilities: Lines = []
+
+
+Loss = Literal["allow", "warn", "error"]
+
+
+class LossesSpec(Section):
+    exact: Loss | None = None
+    carried: Loss | None = None
+    approximated: Loss | None = None
+    dropped: Loss | None = None
+    synthesised: Loss | None = None
+    impossible: Loss | None = None
+
+
+class StateSpec(Section):
+    store: Store = Field(default="memory", description="memory, or redis://…")
+    on_store_error: Literal["local_share", "deny", "allow"] | None = None
+
+
+class LedgerSpec(Section):
+    to: Sinks | None = Field(
+        default=None, description="sqlite:FILE, relative to the rules file; default: usage.db in the state folder"
+    )
+    capture: Literal["metadata", "bodies"] = "metadata"
+
+
+class NotifySpec(Section):
+    webhook: Line
+
+
+class AlertSpec(Section):
+    name: Name
+    when: ConditionText
+    window: Duration | None = None
+    min_requests: Count | None = None
+    notify: Annotated[list[Annotated[NotifySpec, OrWord("log")]], OneOrMany(), Field(min_length=1)]
+
+
+class PriceSpec(Section):
+    """US dollars per million tokens."""
+
+    input: Dollars | None = None
+    cache_read: Dollars | None = None
+    cache_write: Dollars | None = None
+    output: Dollars | None = None
+
+
+class UpstreamSpec(Section):
+    proxy: ProxyUrl | None = Field(default=None, description="http://host:port of a proxy for upstream connections")
+    connect_to: dict[HostPort, HostPort] = Field(
+        default={}, description='"host:port" of an origin: the "host:port" to dial'
+    )
+    ca: Line | None = Field(default=None, description="PEM file of further certificate authorities")
+
+
+class RulesSpec(Section):
+    """Rules of interpose, version 1."""
+
+    version: Literal[1]
+    providers: dict[Name, ProviderSpec] = {}
+    intercept: InterceptSpec = InterceptSpec()
+    clients: ClientsSpec = ClientsSpec()
+    limits: list[LimitSpec] = []
+    routes: list[RouteSpec] = Field(default=[], description="the first match wins")
+    models: list[ModelSpec] = []
+    losses: LossesSpec = LossesSpec()
+    state: StateSpec = StateSpec()
+    ledger: LedgerSpec = LedgerSpec()
+    alerts: list[AlertSpec] = []
+    prices: dict[Line, PriceSpec] = Field(default={}, description="by model, in place of the built-in prices")
+    capabilities: dict[Line, Lines] = Field(default={}, description="by model, in place of the built-in data")
+    upstream: UpstreamSpec = UpstreamSpec()
+
+
+def fields(model: type[Section] = RulesSpec, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every field of the schema as a path without list indexes, `*` for a name: ("providers", "*", "tls", "ca")."""
+    for name, info in model.model_fields.items():
+        path = (*above, info.alias or name)
+        yield path
+        yield from _inside(info.annotation, path)
+
+
+def _inside(annotation: object, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield from fields(annotation, path)
+        return
+    inner = get_args(annotation)
+    if get_origin(annotation) is dict:
+        yield (*path, "*")
+        yield from _inside(inner[1], (*path, "*"))
+    elif get_origin(annotation) is Annotated:
+        yield from _inside(inner[0], path)
+    else:
+        for part in inner:
+            yield from _inside(part, path)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a rules file; fields that this version refuses say so."""
+    schema = RulesSpec.model_json_schema(by_alias=True)
+    refused = {row.path for row in support.UNSUPPORTED if row.always}
+    definitions = schema["$defs"]
+    for path in sorted(refused):
+        here: Any = schema
+        for step in path[:-1]:
+            here = _resolve(here, definitions)
+            here = here["additionalProperties"] if step == "*" else here["properties"][step]
+        _mark(_resolve(here, definitions)["properties"][path[-1]])
+    tidy: dict[str, Any] = _tidy(schema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **tidy, "title": "interpose rules"}
+
+
+def _tidy(schema: Any) -> Any:
+    """Without generated titles, and without null: a key that is given has a value."""
+    if isinstance(schema, list):
+        return [_tidy(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {
+        key: {name: _tidy(item) for name, item in value.items()} if key in ("properties", "$defs") else _tidy(value)
+        for key, value in schema.items()
+        if key != "title" and not (key == "default" and value is None)
+    }
+    if "anyOf" in kept:
+        kept["anyOf"] = [item for item in kept["anyOf"] if item != {"type": "null"}]
+        if len(kept["anyOf"]) == 1:
+            kept.update(kept.pop("anyOf")[0])
+    return kept
+
+
+def _resolve(schema: Any, definitions: dict[str, Any]) -> Any:
+    """The mapping's schema behind references, alternatives and lists."""
+    while "properties" not in schema and "additionalProperties" not in schema:
+        if "$ref" in schema:
+            schema = definitions[schema["$ref"].rpartition("/")[2]]
+        elif "anyOf" in schema:
+            schema = schema["anyOf"][0]
+        else:
+            schema = schema["items"]
+    return schema
+
+
+def _mark(schema: dict[str, Any]) -> None:
+    note = "not supported in this version"
+    if note not in schema.get("description", ""):
+        schema["description"] = ": ".join(filter(None, (note, schema.get("description"))))
+
+
+def main() -> None:
+    print(json.dumps(json_schema(), indent=2))
+
+
+if __name__ == "__main__":
+    main()

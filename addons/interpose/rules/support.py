@@ -1,0 +1,150 @@
+"""What of the schema this version carries out, as one table. The rest is read, understood and refused by name: no
+field is ever silently ignored. A field that stands in neither table fails the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from .problem import Path
+
+Pattern = tuple[str, ...]
+
+
+def _p(text: str) -> Pattern:
+    return tuple(text.split("."))
+
+
+_MATCH = ("endpoint", "host", "model", "client", "ip", "header.*", "method", "path", "stream")
+
+CARRIED_OUT: frozenset[Pattern] = frozenset(
+    _p(path)
+    for path in (
+        "version",
+        "providers.*.format",
+        "providers.*.dialect",
+        "providers.*.base_url",
+        "providers.*.credential.env",
+        "providers.*.credential.file",
+        "providers.*.credential.keyring",
+        "providers.*.credential.exec",
+        "providers.*.credential.timeout",
+        "providers.*.credential.ttl",
+        "providers.*.timeouts.connect",
+        "providers.*.timeouts.first_byte",
+        "providers.*.timeouts.idle",
+        "providers.*.tls.ca",
+        "intercept.hosts",
+        "intercept.placeholders",
+        "intercept.unmatched",
+        "clients.required",
+        "clients.keys.name",
+        "clients.keys.sha256",
+        "clients.keys.models",
+        "clients.keys.expires",
+        "routes.name",
+        *(f"routes.match.{name}" for name in _MATCH),
+        *(f"routes.except.{name}" for name in _MATCH),
+        "routes.to.provider",
+        "routes.to.model",
+        "state.store",
+        "ledger.to",
+        "ledger.capture",
+        "upstream.proxy",
+        "upstream.connect_to.*",
+        "upstream.ca",
+    )
+)
+
+
+def _given(value: object) -> bool:
+    return value not in (None, [], {})
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """`path` (list indexes left out, `*` for any name) is refused where `when` holds of its value.
+
+    `what` names what is refused, if that is not the field itself. `hint` says what to do instead.
+    """
+
+    path: Pattern
+    when: Callable[[object], bool] = _given
+    what: str = ""
+    hint: str = ""
+
+    @property
+    def always(self) -> bool:
+        """Whether the field is refused whatever it says (an empty one says nothing)."""
+        return self.when is _given
+
+
+def _other_than(*accepted: str) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, str) and value not in accepted
+
+
+def _several(value: object) -> bool:
+    return isinstance(value, list) and len(value) > 1
+
+
+def _not_one_sqlite(value: object) -> bool:
+    sinks = value if isinstance(value, list) else [value]
+    return len(sinks) > 1 or any(isinstance(sink, str) and not sink.startswith("sqlite:") for sink in sinks)
+
+
+UNSUPPORTED: tuple[Unsupported, ...] = (
+    Unsupported(
+        _p("providers.*.dialect"), lambda value: value == "bedrock", "the dialect bedrock", "use format: bedrock"
+    ),
+    Unsupported(_p("providers.*.credential"), _several, "a pool of several credentials", "give one credential"),
+    Unsupported(_p("intercept.virtual_host")),
+    Unsupported(_p("clients.keys.budget")),
+    Unsupported(_p("limits")),
+    *(
+        Unsupported(_p(f"routes.{side}.{name}"))
+        for side in ("match", "except")
+        for name in ("app", "has", "larger_than", "smaller_than", "quota_below")
+    ),
+    Unsupported(_p("routes.to"), _several, "a choice of several targets", "give one {provider: …, model: …}"),
+    Unsupported(_p("routes.to.weight")),
+    *(
+        Unsupported(_p(f"routes.{name}"))
+        for name in ("fallback", "retry", "hedge", "hold", "usage", "capture", "sticky", "prefer")
+    ),
+    Unsupported(_p("models")),
+    Unsupported(_p("losses")),
+    Unsupported(_p("state.store"), _other_than("memory"), "a store other than memory", "write store: memory"),
+    Unsupported(_p("state.on_store_error")),
+    Unsupported(_p("ledger.to"), _not_one_sqlite, "any ledger but a single sqlite: file", "write to: [sqlite:FILE]"),
+    Unsupported(_p("ledger.capture"), _other_than("metadata"), "capturing bodies", "write capture: metadata"),
+    Unsupported(_p("alerts")),
+    Unsupported(_p("prices")),
+    Unsupported(_p("capabilities")),
+)
+
+
+def found(data: object) -> Iterator[tuple[Path, Unsupported]]:
+    """Each unsupported thing in a file's data, with its path."""
+    for row in UNSUPPORTED:
+        for path, value in at(data, row.path):
+            if row.when(value):
+                yield path, row
+
+
+def at(data: object, pattern: Pattern, path: Path = ()) -> Iterator[tuple[Path, object]]:
+    """Every value at `pattern` in the data, with its path; lists are walked through on the way, not at the end."""
+    if not pattern:
+        yield path, data
+    elif isinstance(data, list):
+        for index, item in enumerate(data):
+            yield from at(item, pattern, (*path, index))
+    elif isinstance(data, dict):
+        first, *rest = pattern
+        for name in data if first == "*" else (first,):
+            if name in data:
+                yield from at(data[name], tuple(rest), (*path, name))
+
+
+def matches(pattern: Pattern, path: Pattern) -> bool:
+    return len(pattern) == len(path) and all(p in ("*", step) for p, step in zip(pattern, path, strict=True))

@@ -1,0 +1,424 @@
+"""Field by field: what is carried out changes the compiled rules, what has a wrong type is named at its place."""
+
+from pathlib import Path
+
+import pytest
+
+from interpose.rules.compiled import Rules
+from interpose.rules.load import parse
+from interpose.rules.problem import Problem, RulesError
+from interpose.rules.schema import fields
+from interpose.rules.support import CARRIED_OUT, Pattern
+
+ALL = tuple(fields())
+LEAVES = [path for path in ALL if not any(other[: len(path)] == path and other != path for other in ALL)]
+LISTS = {("clients", "keys"), ("limits",), ("routes",), ("models",), ("alerts",)}
+A, B = "ab" * 32, "CD" * 32
+
+
+def dotted(path: Pattern) -> str:
+    return ".".join(path)
+
+
+def loaded(text: str, base_dir: Path = Path("/etc/rules")) -> Rules:
+    return parse(text, "r.yaml", base_dir)
+
+
+def problems(text: str) -> list[Problem]:
+    with pytest.raises(RulesError) as caught:
+        loaded(text)
+    return list(caught.value.problems)
+
+
+def nested(path: Pattern, value: str) -> str:
+    """A file that has that value at `path` and nothing else, each level in a line of its own."""
+    text, indent = "", 0
+    for depth, step in enumerate(path):
+        name = {"*": '"a.test:443"' if path[0] == "upstream" else "x"}.get(step, step)
+        dash = "- " if path[:depth] in LISTS else ""
+        text += f"{' ' * indent}{dash}{name}:"
+        indent += 2 + len(dash)
+        text += f" {value}\n" if depth == len(path) - 1 else "\n"
+    return text
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=dotted)
+def test_a_wrong_type_is_named_at_its_line_and_column(path: Pattern) -> None:
+    """A mapping where no mapping belongs is reported where it stands, whatever else the file lacks."""
+    text = nested(path, "{wrong: type}")
+    text = text if path == ("version",) else f"version: 1\n{text}"
+    row = text.count("\n")
+    column = text.splitlines()[-1].index("{wrong") + 1
+    found = [problem for problem in problems(text) if (problem.line, problem.column) == (row, column)]
+    assert found, [str(problem) for problem in problems(text)]
+    assert found[0].path.replace("[0]", "").endswith(dotted(path).rpartition("*")[2])
+    assert "\n" not in str(found[0])
+
+
+@pytest.mark.parametrize("path", ALL, ids=dotted)
+def test_a_field_without_a_value_is_an_error(path: Pattern) -> None:
+    """`key:` with nothing after it never means a default."""
+    text = nested(path, "")
+    text = text if path == ("version",) else f"version: 1\n{text}"
+    row = text.count("\n")
+    assert any(problem.line == row for problem in problems(text))
+
+
+PROVIDER = "  p: {format: openai, base_url: https://a.test/v1"
+ONE = f"version: 1\nproviders:\n{PROVIDER}}}\n  q: {{format: openai, base_url: https://b.test/v1}}\n"
+
+
+def provider(rest: str) -> str:
+    return f"version: 1\nproviders:\n{PROVIDER}, {rest}}}\n"
+
+
+def route(rest: str) -> str:
+    return f"{ONE}routes:\n- {{name: a, to: {{provider: p}}, {rest}}}\n"
+
+
+# Each field that is carried out, with two files that differ in it alone.
+DIFFER: dict[str, tuple[str, str]] = {
+    "providers.*.format": (
+        "version: 1\nproviders: {p: {format: anthropic, base_url: https://a.test}}\n",
+        "version: 1\nproviders: {p: {format: gemini, base_url: https://a.test}}\n",
+    ),
+    "providers.*.dialect": (provider("dialect: groq"), provider("dialect: xai")),
+    "providers.*.base_url": (ONE, ONE.replace("a.test", "c.test")),
+    "providers.*.credential.env": (provider("credential: {env: A}"), provider("credential: {env: B}")),
+    "providers.*.credential.file": (provider("credential: {file: a}"), provider("credential: {file: b}")),
+    "providers.*.credential.keyring": (provider("credential: {keyring: a/b}"), provider("credential: {keyring: a/c}")),
+    "providers.*.credential.exec": (provider("credential: {exec: [a, b]}"), provider("credential: {exec: [a, c]}")),
+    "providers.*.credential.timeout": (
+        provider("credential: {exec: [a], timeout: 1s}"),
+        provider("credential: {exec: [a], timeout: 2s}"),
+    ),
+    "providers.*.credential.ttl": (
+        provider("credential: {exec: [a], ttl: 1s}"),
+        provider("credential: {exec: [a], ttl: 2s}"),
+    ),
+    "providers.*.timeouts.connect": (provider("timeouts: {connect: 1s}"), provider("timeouts: {connect: 2s}")),
+    "providers.*.timeouts.first_byte": (provider("timeouts: {first_byte: 1s}"), provider("timeouts: {first_byte: 2s}")),
+    "providers.*.timeouts.idle": (provider("timeouts: {idle: 1s}"), provider("timeouts: {idle: 2s}")),
+    "intercept.hosts": (
+        "version: 1\nintercept: {hosts: [a.test]}\n",
+        'version: 1\nintercept: {hosts: "a.test:8443"}\n',
+    ),
+    "intercept.placeholders": (
+        "version: 1\nintercept: {placeholders: [sk-a]}\n",
+        "version: 1\nintercept: {placeholders: sk-b}\n",
+    ),
+    "intercept.unmatched": (
+        "version: 1\nintercept: {unmatched: reject}\n",
+        "version: 1\nintercept: {unmatched: passthrough}\n",
+    ),
+    "clients.required": ("version: 1\nclients: {required: true}\n", "version: 1\nclients: {required: false}\n"),
+    "clients.keys.name": (
+        f"version: 1\nclients: {{keys: [{{name: a, sha256: {A}}}]}}\n",
+        f"version: 1\nclients: {{keys: [{{name: b, sha256: {A}}}]}}\n",
+    ),
+    "clients.keys.sha256": (
+        f"version: 1\nclients: {{keys: [{{name: a, sha256: {A}}}]}}\n",
+        f"version: 1\nclients: {{keys: [{{name: a, sha256: {B}}}]}}\n",
+    ),
+    "clients.keys.models": (
+        f"version: 1\nclients: {{keys: [{{name: a, sha256: {A}, models: a*}}]}}\n",
+        f"version: 1\nclients: {{keys: [{{name: a, sha256: {A}, models: [a*, b]}}]}}\n",
+    ),
+    "clients.keys.expires": (
+        f"version: 1\nclients: {{keys: [{{name: a, sha256: {A}, expires: 2027-01-01}}]}}\n",
+        f"version: 1\nclients: {{keys: [{{name: a, sha256: {A}, expires: 2027-01-02}}]}}\n",
+    ),
+    "routes.name": (route("match: {}"), route("match: {}").replace("name: a", "name: b")),
+    "routes.to.provider": (route("match: {}"), route("match: {}").replace("provider: p", "provider: q")),
+    "routes.to.model": (route("match: {}"), route("match: {}").replace("provider: p", "provider: p, model: m")),
+    "ledger.to": ("version: 1\nledger: {to: [sqlite:a.db]}\n", "version: 1\nledger: {to: sqlite:b.db}\n"),
+    "upstream.proxy": (
+        "version: 1\nupstream: {proxy: 'http://a.test:1'}\n",
+        "version: 1\nupstream: {proxy: 'http://a.test:2'}\n",
+    ),
+    "upstream.connect_to.*": (
+        "version: 1\nupstream: {connect_to: {'a.test:443': '10.0.0.7:8443'}}\n",
+        "version: 1\nupstream: {connect_to: {'a.test:443': '10.0.0.7:8444'}}\n",
+    ),
+}
+CONDITIONS = {
+    "endpoint": ("chat", "[chat, embeddings]"),
+    "host": ("a.test", '"*.test"'),
+    "model": ("a", "b"),
+    "client": ("a", "b"),
+    "ip": ("10.0.0.1", "10.0.0.0/8"),
+    "header.*": ("a", "[a, b]"),
+    "method": ("GET", "POST"),
+    "path": ("/a", "/b*"),
+    "stream": ("true", "false"),
+}
+for side in ("match", "except"):
+    for field, (one, other) in CONDITIONS.items():
+        shape = "{{header: {{x-a: {}}}}}" if field == "header.*" else f"{{{{{field}: {{}}}}}}"
+        DIFFER[f"routes.{side}.{field}"] = (
+            route(f"{side}: {shape.format(one)}"),
+            route(f"{side}: {shape.format(other)}"),
+        )
+# One value alone is accepted of these two: there is nothing to differ. Certificates are tried in test_load.
+ALONE = {"version", "state.store", "ledger.capture", "providers.*.tls.ca", "upstream.ca"}
+
+
+@pytest.mark.parametrize("path", sorted(DIFFER))
+def test_every_field_that_is_carried_out_reaches_the_compiled_rules(path: str) -> None:
+    """Two files that differ in one field are different rules, with different versions; each is equal to itself."""
+    first, second = (loaded(text) for text in DIFFER[path])
+    assert first != second
+    assert first.version != second.version
+    assert first == loaded(DIFFER[path][0])
+
+
+def test_every_field_that_is_carried_out_is_tried() -> None:
+    """The table above has all of them."""
+    assert set(DIFFER) | ALONE == {dotted(path) for path in CARRIED_OUT}
+
+
+def test_the_version_is_of_the_content_alone() -> None:
+    """Comments, layout, the order of providers and single-item lists do not make another version."""
+    plain = loaded(ONE)
+    same = (
+        "# a comment\nproviders:\n  q:\n    base_url: https://b.test/v1\n    format: openai\n"
+        "  p: {base_url: 'https://a.test/v1', format: openai}\nclients: {required: false}\nversion: 1\n"
+    )
+    assert loaded(same).version == plain.version
+    assert len(plain.version) == 16
+
+
+WRONG: list[tuple[str, str]] = [
+    # text (without `version: 1`), the problem as it is printed
+    (
+        "providers:\n  openai: {fromat: openai, format: openai, base_url: https://a.test/v1}\n",
+        'r.yaml:3:12: providers.openai.fromat: unknown key; did you mean "format"?',
+    ),
+    (
+        "providers:\n  openai: {format: opnai, base_url: https://a.test/v1}\n",
+        'r.yaml:3:20: providers.openai.format: "opnai" is not known here; did you mean "openai"?',
+    ),
+    ("providrs: {}\n", 'r.yaml:2:1: providrs: unknown key; did you mean "providers"?'),
+    ("hosts: [a.test]\n", "r.yaml:2:1: hosts: unknown key; it belongs under intercept"),
+    ("xyzzy: 1\n", "r.yaml:2:1: xyzzy: unknown key"),
+    (
+        f"{ONE[11:]}routes:\n- name: a\n  to: {{provider: pp}}\n",
+        'r.yaml:7:18: routes[0].to.provider: there is no provider "pp"; did you mean "p"?',
+    ),
+    (
+        f"{ONE[11:]}routes:\n- name: a\n  to: {{provider: zzzz}}\n",
+        'r.yaml:7:18: routes[0].to.provider: there is no provider "zzzz"; known are p, q',
+    ),
+    (
+        "routes:\n- name: a\n  to: {provider: p}\n",
+        'r.yaml:4:18: routes[0].to.provider: there is no provider "p"; there are no providers in this file',
+    ),
+    (
+        f"{ONE[11:]}routes:\n- {{name: a, to: {{provider: p}}}}\n- {{name: A, to: {{provider: p}}}}\n",
+        'r.yaml:7:10: routes[1].name: a route named "A" stands already in line 6',
+    ),
+    (
+        f"clients:\n  keys:\n  - {{name: a, sha256: {A}}}\n  - {{name: a, sha256: {B}}}\n",
+        'r.yaml:5:12: clients.keys[1].name: a client named "a" stands already in line 4',
+    ),
+    (
+        f"clients:\n  keys:\n  - {{name: a, sha256: {B}}}\n  - {{name: b, sha256: {B.lower()}}}\n",
+        "r.yaml:5:23: clients.keys[1].sha256: this key stands already in line 4",
+    ),
+    (
+        "providers:\n  a: {format: openai, base_url: https://a.test/v1}\n  a: {format: openai, base_url: https://b.test/v1}\n",
+        "r.yaml:4:3: providers.a: is given twice; the first is in line 3",
+    ),
+    (
+        "clients: {required: no}\n",
+        'r.yaml:2:21: clients.required: expected true or false, got "no"; write true or false',
+    ),
+    ("clients: {required: 1}\n", "r.yaml:2:21: clients.required: expected true or false, got 1; write true or false"),
+    (
+        "intercept: {unmatched: off}\n",
+        'r.yaml:2:24: intercept.unmatched: "off" is not known here; known are passthrough, reject',
+    ),
+    (
+        "intercept: {placeholders: [vk-a]}\n",
+        "r.yaml:2:28: intercept.placeholders[0]: begins with vk-, which marks virtual keys; "
+        "a placeholder is any other text",
+    ),
+    (
+        "providers:\n  bad name: {format: openai, base_url: https://a.test/v1}\n",
+        'r.yaml:3:3: providers["bad name"]: is not a usable name; '
+        "use up to 64 letters, digits, dots, dashes and underscores",
+    ),
+    (
+        "providers: {a: {format: openai, base_url: https://a.test/v1, timeouts: {connect: 10}}}\n",
+        "r.yaml:2:82: providers.a.timeouts.connect: 10 has no unit; write for example 10s",
+    ),
+    (
+        "providers: {a: {format: anthropic, dialect: groq, base_url: https://a.test}}\n",
+        "r.yaml:2:45: providers.a.dialect: groq is no dialect of the format anthropic; "
+        "it is one of openai, openai-responses",
+    ),
+    (
+        "providers: {a: {format: openai, dialect: grok, base_url: https://a.test/v1}}\n",
+        'r.yaml:2:42: providers.a.dialect: there is no dialect "grok"; did you mean "groq"?',
+    ),
+    (
+        "providers: {a: {format: openai, base_url: https://a.test/v1, credential: {env: A, file: b}}}\n",
+        "r.yaml:2:74: providers.a.credential: needs exactly one of env, file, keyring, exec; here is env and file",
+    ),
+    (
+        "providers: {a: {format: openai, base_url: https://a.test/v1, credential: {env: A, ttl: 5m}}}\n",
+        "r.yaml:2:83: providers.a.credential.ttl: concerns exec alone; remove it",
+    ),
+    (
+        "providers: {a: {format: openai, base_url: https://a.test/v1, credential: {keyring: service}}}\n",
+        'r.yaml:2:84: providers.a.credential.keyring: does not name an entry of the keyring; write "service/user"',
+    ),
+    (
+        f"{ONE[11:]}routes: [{{name: a, to: {{provider: p}}, except: {{}}}}]\n",
+        "r.yaml:5:39: routes[0].except: is empty; remove it, or say what is excepted",
+    ),
+    (
+        f"{ONE[11:]}routes: [{{name: a, to: {{provider: p}}, match: {{header: {{x-a: b, X-A: c}}}}}}]\n",
+        "r.yaml:5:64: routes[0].match.header.X-A: is the same header as in line 5",
+    ),
+    (
+        f"{ONE[11:]}routes: [{{name: a, to: {{provider: p}}, match: {{header: {{'x a': b}}}}}}]\n",
+        'r.yaml:5:56: routes[0].match.header["x a"]: is not the name of a header; '
+        "the name stands left of the colon, its pattern right",
+    ),
+    (
+        "upstream:\n  connect_to:\n    'a.test:443': b.test:1\n    'A.test.:443': b.test:2\n",
+        'r.yaml:5:5: upstream.connect_to["A.test.:443"]: is the same address as in line 4',
+    ),
+    (
+        "upstream: {connect_to: {a.test: '10.0.0.7:8443'}}\n",
+        'r.yaml:2:25: upstream.connect_to["a.test"]: has no port; write for example a.test:443',
+    ),
+    ("upstream: {proxy: 'http://proxy.test'}\n", "r.yaml:2:19: upstream.proxy: has no port; "
+     "write for example http://proxy.test:3128"),
+    (
+        "upstream: {proxy: 'http://u:p@proxy.test:3128'}\n",
+        "r.yaml:2:19: upstream.proxy: contains a user or password; credentials do not belong in URLs: use credential",
+    ),
+    ("limits: x\n", "r.yaml:2:1: limits: is not supported in this version"),
+    (
+        f"clients: {{keys: [{{name: a, sha256: {A}, expires: 2027-13-01}}]}}\n",
+        'r.yaml:2:111: clients.keys[0].expires: "2027-13-01" is not a date; '
+        "write year-month-day, for example 2027-01-31",
+    ),
+    ("ledger: {to: []}\n", "r.yaml:2:14: ledger.to: is empty; remove it, or say something"),
+    ("ledger: {to: usage.db}\n", "r.yaml:2:14: ledger.to: is no place for a ledger; "
+     "write sqlite:FILE, jsonl:FILE, postgresql://… or otlp:…"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "said"), WRONG, ids=[said for _, said in WRONG])
+def test_a_problem_says_where_what_and_what_instead(text: str, said: str) -> None:
+    """Each mistake is printed as one line that an editor can jump to."""
+    assert said in [str(problem) for problem in problems(f"version: 1\n{text}")]
+
+
+BASE_URLS = [
+    # format, dialect, base_url, credential?, None or a part of what is said
+    ("openai", "", "https://a.test/v1", True, None),
+    ("openai", "", "https://a.test/openai/v1/", True, None),
+    ("openai-responses", "", "https://a.test:8443/v1", True, None),
+    ("openai", "azure", "https://a.test", True, None),
+    ("openai", "deepseek", "https://api.deepseek.com", True, None),
+    ("openai", "", "https://api.openai.com", True, "write https://api.openai.com/v1"),
+    ("openai", "", "https://a.test/v1/chat/completions", True, "write https://a.test/v1"),
+    ("openai", "", "https://a.test/v1/responses/", True, "write https://a.test/v1"),
+    ("anthropic", "", "https://a.test/", True, None),
+    ("anthropic", "", "https://a.test/v1", True, "write https://a.test"),
+    ("gemini", "", "https://a.test/v1beta", True, "bare origin"),
+    ("bedrock", "", "https://bedrock-runtime.us-east-1.amazonaws.com", True, None),
+    ("ollama", "", "http://localhost:11434", True, None),
+    ("ollama", "", "http://127.0.0.1:11434", True, None),
+    ("ollama", "", "http://[::1]:11434", True, None),
+    ("ollama", "", "http://ollama:11434", False, None),
+    ("ollama", "", "http://10.0.0.7:11434", False, None),
+    ("ollama", "", "http://100.64.0.1:11434", False, None),
+    ("ollama", "", "http://gpu.lan:11434", False, None),
+    ("ollama", "", "http://10.0.0.7:11434", True, "unencrypted"),
+    ("ollama", "", "http://gpu.lan:11434", True, "unencrypted"),
+    ("ollama", "", "http://x.localhost:11434", False, None),
+    ("ollama", "", "http://x.localhost:11434", True, "unencrypted"),
+    ("ollama", "", "http://example.com", False, "not encrypted"),
+    ("ollama", "", "http://8.8.8.8", False, "not encrypted"),
+    ("ollama", "", "http://localhost.evil.test.example", True, "unencrypted"),
+    ("ollama", "", "http://127.0.0.1.example.com", True, "unencrypted"),
+    ("cohere", "", "https://169.254.169.254", False, "no provider has"),
+    ("cohere", "", "https://[fd00:ec2::254]", False, "no provider has"),
+    ("cohere", "", "https://[::ffff:169.254.169.254]", False, "no provider has"),
+    ("cohere", "", "https://metadata.google.internal", False, "no provider has"),
+    ("cohere", "", "https://0.0.0.0", False, "no provider has"),
+    ("cohere", "", "https://2130706433", False, "no host name"),
+    ("cohere", "", "https://0177.0.0.1", False, "no host name"),
+    ("cohere", "", "https://0x7f.1", False, "no host name"),
+    ("cohere", "", "https://user:pw@a.test", False, "user or password"),
+    ("cohere", "", "https://a.test?x=1", False, "query or fragment"),
+    ("cohere", "", "https://a.test#x", False, "query or fragment"),
+    ("cohere", "", "ftp://a.test", False, "not an https URL"),
+    ("cohere", "", "a.test", False, "not an https URL"),
+    ("cohere", "", "https://", False, "not an https URL"),
+    ("cohere", "", "https://a.test:99999", False, "not a URL"),
+    ("cohere", "", "https://a.test:0", False, "port 0"),
+    ("cohere", "", "https://[::1", False, "not a URL"),
+    ("openai", "", "https://a.test/%2e%2e/v1", False, "escapes"),
+    ("openai", "", "https://a.test/a/../v1", False, "escapes"),
+    ("openai", "", "https://a.test//v1", False, "escapes"),
+    ("openai", "", "https://a.test/v1 x", False, "space"),
+    ("openai", "", r"https://a.test\@b.test/v1", False, "backslash"),
+    ("openai", "", "https://bücher.test/v1", False, "another character"),
+]
+
+
+@pytest.mark.parametrize(("format_", "dialect", "url", "key", "said"), BASE_URLS)
+def test_base_urls_fit_their_format_and_keep_keys_safe(
+    format_: str, dialect: str, url: str, key: bool, said: str | None
+) -> None:
+    """A base_url reaches exactly as far as its format wants, and no credential goes over an open network."""
+    text = f"version: 1\nproviders:\n  a:\n    format: {format_}\n    base_url: '{url}'\n"
+    text += f"    dialect: {dialect}\n" if dialect else ""
+    text += "    credential: {env: FAKE}\n" if key else ""
+    if said is None:
+        compiled = loaded(text).providers["a"]
+        assert f"{compiled.origin}{compiled.base_path}" == url.rstrip("/")
+        return
+    (problem,) = problems(text)
+    assert (problem.line, problem.column) == (5, 15)
+    assert said in str(problem)
+
+
+def test_no_message_repeats_a_secret() -> None:
+    """A key written where its reference, digest or variable belongs is not shown again."""
+    key = "sk-fake-0000000000000000000000"
+    text = f"""version: 1
+providers:
+  a: {{format: openai, base_url: https://a.test/v1, credential: {key}}}
+  b: {{format: openai, base_url: https://a.test/v1, credential: {{env: {key}}}}}
+  c: {{format: openai, base_url: https://u:{key}@a.test/v1}}
+  d: {{format: openai, base_url: https://a.test/v1, credential: [{key}]}}
+clients: {{keys: [{{name: a, sha256: {key}}}, {{name: b, sha256: {key}}}]}}
+"""
+    found = problems(text)
+    assert len(found) >= 6
+    assert all(key not in str(problem) for problem in found)
+
+
+def test_all_problems_are_found_at_once_in_the_order_of_the_file() -> None:
+    """Unknown keys, types, references and what is not supported come together, sorted by place."""
+    text = (
+        "version: 1\nlimits: [1]\nroutes:\n- {nam: a, to: {provider: x}}\nclients: {required: maybe}\nzzz: 1\nzzz: 2\n"
+    )
+    found = problems(text)
+    assert [(problem.line, problem.path) for problem in found] == [
+        (2, "limits"),
+        (2, "limits[0]"),
+        (4, "routes[0].name"),
+        (4, "routes[0].nam"),
+        (4, "routes[0].to.provider"),
+        (5, "clients.required"),
+        (6, "zzz"),
+        (7, "zzz"),
+    ]

@@ -1,0 +1,201 @@
+"""The schema as a whole: every field has a decision, every decision is true, and the checked-in files follow it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from interpose.formats import FORMATS
+from interpose.formats.hosts import KNOWN_HOSTS
+from interpose.rules.check import check
+from interpose.rules.compiled import Rules
+from interpose.rules.load import load, parse
+from interpose.rules.problem import RulesError
+from interpose.rules.relations import DIALECTS
+from interpose.rules.schema import ProviderSpec, fields, json_schema
+from interpose.rules.support import CARRIED_OUT, UNSUPPORTED, Pattern, Unsupported
+
+RULES = Path(__file__).parents[2] / "rules"
+ALL = tuple(fields())
+LEAVES = [path for path in ALL if not any(other[: len(path)] == path and other != path for other in ALL)]
+REFUSED = [row for row in UNSUPPORTED if row.always]
+
+
+def refused(path: Pattern) -> bool:
+    return any(path[: len(row.path)] == row.path for row in REFUSED)
+
+
+def dotted(path: Pattern) -> str:
+    return ".".join(path)
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=dotted)
+def test_every_field_has_exactly_one_decision(path: Pattern) -> None:
+    """A field of the schema is carried out or refused by name: none is read and forgotten."""
+    assert (path in CARRIED_OUT) != refused(path), f"{dotted(path)} needs a row in rules/support.py"
+
+
+def test_decisions_are_about_fields_that_exist() -> None:
+    """Neither table has a row for a field that the schema does not know."""
+    assert {dotted(path) for path in CARRIED_OUT} <= {dotted(path) for path in LEAVES}
+    assert {dotted(row.path) for row in UNSUPPORTED} <= {dotted(path) for path in ALL}
+
+
+# The smallest meaningful value of each refused field, as it stands in YAML.
+GIVEN = {
+    "intercept.virtual_host": "ai.internal",
+    "clients.keys.budget": "$20/day",
+    "limits": "[{name: a, requests: 60/minute}]",
+    "routes.match.app": "curl",
+    "routes.match.has": "tools",
+    "routes.match.larger_than": "8MiB",
+    "routes.match.smaller_than": "1000 tokens",
+    "routes.match.quota_below": "20%",
+    "routes.except.app": "curl",
+    "routes.except.has": "[images, audio]",
+    "routes.except.larger_than": "8MiB",
+    "routes.except.smaller_than": "8MiB",
+    "routes.except.quota_below": "20%",
+    "routes.to.weight": "90",
+    "routes.fallback": "[{provider: openai}]",
+    "routes.retry": "{attempts: 3, on: [429, 5xx, connect, timeout], backoff: 0.5s..20s}",
+    "routes.hedge": "2s",
+    "routes.hold": "content",
+    "routes.usage": "request",
+    "routes.capture": "bodies",
+    "routes.sticky": "client",
+    "routes.prefer": "cheapest",
+    "models": "[{id: gpt-4, provider: openai, context_length: 8192, capabilities: [chat, completion]}]",
+    "losses": "{approximated: warn, dropped: warn, impossible: error}",
+    "state.on_store_error": "deny",
+    "alerts": "[{name: a, when: error_rate > 5%, window: 5m, min_requests: 20, notify: [log, {webhook: https://x.y}]}]",
+    "prices": "{gpt-4: {input: 2.5, output: 10}}",
+    "capabilities": "{gpt-4: [tools]}",
+}
+
+DIGEST = "ab" * 32
+HEAD = "version: 1\nproviders: {openai: {format: openai, base_url: https://api.openai.com/v1}}\n"
+
+
+def around(path: str, value: str) -> str:
+    """A file that is good but for the field at `path`, which stands in a line of its own with `value`."""
+    head, _, name = path.rpartition(".")
+    around_field = {
+        "": f"{name}: {value}",
+        "clients.keys": f"clients:\n  keys:\n  - name: ci\n    sha256: {DIGEST}\n    {name}: {value}",
+        "routes": f"routes:\n- name: a\n  to: {{provider: openai}}\n  {name}: {value}",
+        "routes.to": f"routes:\n- name: a\n  to:\n    provider: openai\n    {name}: {value}",
+        "routes.match": f"routes:\n- name: a\n  to: {{provider: openai}}\n  match:\n    {name}: {value}",
+        "routes.except": f"routes:\n- name: a\n  to: {{provider: openai}}\n  except:\n    {name}: {value}",
+    }.get(head, f"{head}:\n  {name}: {value}")
+    return f"{HEAD}{around_field}\n"
+
+
+@pytest.mark.parametrize("row", REFUSED, ids=lambda row: dotted(row.path))
+def test_unsupported_fields_are_parsed_and_refused_at_their_place(row: Unsupported, tmp_path: Path) -> None:
+    """A refused field that is well formed gives one problem: its own, at its key."""
+    path = dotted(row.path)
+    text = around(path, GIVEN[path])
+    with pytest.raises(RulesError) as caught:
+        parse(text, "r.yaml", tmp_path)
+    (problem,) = caught.value.problems
+    assert problem.message == "is not supported in this version"
+    line = text.splitlines()[problem.line - 1]
+    assert line[problem.column - 1 :] == f"{path.rpartition('.')[2]}: {GIVEN[path]}"
+
+
+@pytest.mark.parametrize("path", ["limits", "models", "alerts", "prices", "capabilities", "losses"])
+def test_empty_unsupported_sections_ask_for_nothing(path: str, tmp_path: Path) -> None:
+    """A section without content is no request for what is not supported."""
+    empty = "{}" if path in ("prices", "capabilities", "losses") else "[]"
+    assert parse(f"version: 1\n{path}: {empty}\n", "r.yaml", tmp_path) == Rules.default()
+
+
+VALUES = [
+    ("providers: {p: {format: anthropic, dialect: bedrock, base_url: https://x.test}}", "the dialect bedrock"),
+    (
+        "providers: {p: {format: openai, base_url: https://x.test/v1, credential: [{env: A}, {env: B}]}}",
+        "a pool of several credentials",
+    ),
+    (
+        "providers: {p: {format: openai, base_url: https://x.test/v1}}\n"
+        "routes: [{name: a, to: [{provider: p}, {provider: p, model: x}]}]",
+        "a choice of several targets",
+    ),
+    ("state: {store: redis://localhost}", "a store other than memory"),
+    ("ledger: {to: jsonl:a.jsonl}", "any ledger but a single sqlite: file"),
+    ("ledger: {to: [sqlite:a.db, sqlite:b.db]}", "any ledger but a single sqlite: file"),
+    ("ledger: {to: postgresql://db/x}", "any ledger but a single sqlite: file"),
+    ("ledger: {capture: bodies}", "capturing bodies"),
+]
+
+
+@pytest.mark.parametrize(("text", "what"), VALUES, ids=[what for _, what in VALUES])
+def test_unsupported_values_of_supported_fields_are_refused(text: str, what: str, tmp_path: Path) -> None:
+    """A field that is carried out for some values names what it does not do for others."""
+    with pytest.raises(RulesError) as caught:
+        parse(f"version: 1\n{text}\n", "r.yaml", tmp_path)
+    (problem,) = caught.value.problems
+    assert problem.message == f"{what} is not supported in this version"
+
+
+def test_every_conditional_refusal_is_tried() -> None:
+    """The table of values above has a case for each conditional row."""
+    assert {row.what for row in UNSUPPORTED if not row.always} == {what for _, what in VALUES}
+    assert {dotted(row.path) for row in REFUSED} == set(GIVEN)
+
+
+def test_the_checked_in_json_schema_is_current() -> None:
+    """rules/schema.json is what `python -m interpose.rules.schema` prints."""
+    assert json.loads((RULES / "schema.json").read_text()) == json_schema()
+
+
+def test_the_json_schema_says_what_is_refused() -> None:
+    """An editor shows that a field is not supported before anything is run."""
+    schema = json_schema()
+    for name in ("limits", "models", "losses", "alerts", "prices", "capabilities"):
+        assert "not supported in this version" in schema["properties"][name]["description"]
+    route = schema["$defs"]["RouteSpec"]["properties"]
+    assert "not supported in this version" in route["retry"]["description"]
+    assert "not supported" not in route["to"].get("description", "")
+
+
+def test_the_formats_are_those_of_the_program() -> None:
+    """A provider's format is one of the formats that the program speaks, and every one of them can be named."""
+    assert set(ProviderSpec.model_json_schema()["properties"]["format"]["enum"]) == set(FORMATS)
+
+
+def test_every_dialect_of_the_known_hosts_can_be_named() -> None:
+    """A dialect that the table of hosts speaks of is one that rules accept for that format."""
+    spoken = {(row.dialect, row.format) for row in KNOWN_HOSTS if row.dialect is not None}
+    assert [(dialect, format_) for dialect, format_ in spoken if format_ not in DIALECTS.get(dialect, ())] == []
+
+
+def test_the_default_rules_are_what_their_file_says() -> None:
+    """rules/default.yaml and the built-in default are the same rules, version included, and act on nothing."""
+    written = load(RULES / "default.yaml")
+    assert written == Rules.default()
+    assert written.version == Rules.default().version
+    assert written.audit_only
+
+
+@pytest.mark.parametrize("path", sorted(RULES.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_examples_are_sound(path: Path) -> None:
+    """Every rules file that comes with the program loads without a problem, a warning or a note."""
+    assert check(path) == []
+
+
+def test_the_comments_of_the_default_file_are_sound_rules(tmp_path: Path) -> None:
+    """What default.yaml invites to uncomment loads when it is uncommented."""
+    commented = re.compile(r"( *)# ( *(?:- )?\{?[a-z_]+:(?: .*)?)")
+    written = (RULES / "default.yaml").read_text().split("version: 1\n", 1)[1]
+    lines = (commented.fullmatch(line) for line in written.splitlines())
+    text = "version: 1\n" + "\n".join(
+        offered[1] + offered[2] if offered else line for offered, line in zip(lines, written.splitlines(), strict=True)
+    )
+    text = text.replace('"…"', f'"{DIGEST}"')
+    rules = parse(text, "r.yaml", tmp_path)
+    assert len(rules.providers) == len(rules.routes) == len(rules.clients.keys) == 1
+    assert rules.intercept.hosts is not None
+    assert rules.intercept.placeholders == {"sk-dummy"}
