@@ -1,0 +1,261 @@
+"""The ledger's record: its columns, its canonical JSON and its place in a hash chain.
+
+One `Record` stands for one call (law 7). Nothing here knows where records are kept; `schema.py` knows SQLite,
+`writer.py` the batching. What enters a record is made storable here, whatever a hostile provider put into it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from decimal import Decimal
+from operator import attrgetter
+
+import orjson
+
+from interpose.errors import InterposeError
+
+Value = str | int | float | None
+Row = tuple[Value, ...]
+"""A record's values in the order of `COLUMNS`; `stream` is 0 or 1."""
+
+# The integers that every JSON reader takes exactly: https://www.rfc-editor.org/rfc/rfc8785#section-3.2.2.3
+MAX_INTEGER = 2**53 - 1
+# A model name is the client's to choose; eight megabytes of it are not for the ledger.
+TEXT_LIMIT = 2048
+JSON_LIMIT = 65536
+JSON_COLUMNS = frozenset(("attempts", "losses"))
+
+GAP_ENTRANCE = "ledger"
+"""The entrance of the ledger's own records, which say how many records of calls were lost."""
+
+
+class LedgerError(InterposeError):
+    """The ledger cannot be opened or read: the message says which file, why and what to do."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Record:
+    """One call. The engine fills all but `writer`, `seq`, `prev_hash` and `hash`, which the ledger's writer sets.
+
+    Times are `utc_text`; `path` is without its query; `credential` is a name, never a value; `attempts` and `losses`
+    are JSON lists as text. `input_tokens` is the whole input, cache included; `output_tokens` includes reasoning.
+    """
+
+    writer: str = ""
+    seq: int = 0
+    id: str
+    started_at: str
+    finished_at: str
+    entrance: str
+    client: str | None = None
+    ip: str | None = None
+    app: str | None = None
+    method: str
+    host: str
+    path: str
+    endpoint: str
+    client_format: str | None = None
+    asked_model: str | None = None
+    route: str | None = None
+    provider: str | None = None
+    provider_format: str | None = None
+    sent_model: str | None = None
+    credential: str | None = None
+    attempts: str = "[]"
+    status: int | None = None
+    outcome: str
+    stream: bool = False
+    input_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    usage_source: str = "none"
+    cost_usd: float | None = None
+    price_version: str | None = None
+    ttft_ms: float | None = None
+    duration_ms: float | None = None
+    losses: str = "[]"
+    rules_version: str | None = None
+    prev_hash: str = ""
+    hash: str = ""
+
+
+COLUMNS = tuple(field.name for field in fields(Record))
+TYPES: dict[str, str] = {field.name: str(field.type) for field in fields(Record)}
+"""The annotation of each column, as written above: what SQL types and coercions follow from."""
+
+_SORTED = sorted((name, place) for place, name in enumerate(COLUMNS) if name != "hash")
+_LOSSES = COLUMNS.index("losses")
+values: Callable[[Record], Row] = attrgetter(*COLUMNS)
+
+
+def utc_text(seconds: float) -> str:
+    """Unix time as ISO-8601 UTC text with microseconds, which sorts as it counts: 2026-11-22T21:19:00.000001Z."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def from_row(row: Sequence[Value]) -> Record:
+    """The record that a row of `COLUMNS` holds."""
+    named = dict(zip(COLUMNS, row, strict=True))
+    named["stream"] = bool(named["stream"])
+    return Record(**named)  # type: ignore[arg-type]  # the columns have the types of the fields, by construction
+
+
+# --- canonical JSON and the chain ------------------------------------------------------------------------------------
+
+
+def number(value: float) -> str:
+    """A finite number as ECMAScript writes it, hence 5.0 and 5 alike as `5`. Raises ValueError on NaN and infinity.
+
+    Source: https://www.rfc-editor.org/rfc/rfc8785#section-3.2.2.3 (Number::toString of ECMA-262).
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not a JSON number")
+    if value.is_integer() and abs(value) <= MAX_INTEGER:
+        return str(int(value))
+    shortest = Decimal(repr(value))
+    sign = "-" if shortest.is_signed() else ""
+    whole = "".join(map(str, shortest.as_tuple().digits))
+    point = shortest.adjusted() + 1  # where the decimal point stands, counted from the first digit
+    digits = whole.rstrip("0")
+    if len(digits) <= point <= 21:
+        return sign + digits + "0" * (point - len(digits))
+    if 0 < point <= 21:
+        return f"{sign}{digits[:point]}.{digits[point:]}"
+    if -6 < point <= 0:
+        return f"{sign}0.{'0' * -point}{digits}"
+    fraction = f".{digits[1:]}" if len(digits) > 1 else ""
+    return f"{sign}{digits[0]}{fraction}e{point - 1:+d}"
+
+
+def canonical(row: Sequence[Value]) -> bytes:
+    """The canonical JSON of a row, all columns but `hash`: RFC 8785 (JCS).
+
+    Keys sorted, no whitespace, UTF-8, only `"`, `\\` and control characters escaped, numbers as ECMAScript writes
+    them, `stream` as the 0 or 1 that is stored. Raises TypeError or ValueError if a value is none of `Value` or no
+    JSON number, which only a tampered file holds. Source: https://www.rfc-editor.org/rfc/rfc8785
+    """
+    members: dict[str, object] = {}
+    for name, place in _SORTED:
+        value = row[place]
+        members[name] = orjson.Fragment(number(value)) if type(value) is float else value
+    return orjson.dumps(members)
+
+
+def canonical_heads(heads: dict[str, str]) -> bytes:
+    """The canonical JSON of {writer: hash of its last record}; `{}` for a ledger's very first writer."""
+    return orjson.dumps(heads, option=orjson.OPT_SORT_KEYS)
+
+
+def genesis(heads: bytes) -> str:
+    """What a writer's first record has as its `prev_hash`: the hex SHA-256 of the heads' JSON as it is stored."""
+    return hashlib.sha256(heads).hexdigest()
+
+
+def digest(row: Sequence[Value]) -> str:
+    """The `hash` of a row: hex SHA-256 over the 64 hex digits of its `prev_hash`, then its canonical JSON."""
+    return hashlib.sha256(str(row[-2]).encode() + canonical(row)).hexdigest()
+
+
+def seal(row: Row, *, writer: str, seq: int, prev_hash: str) -> Row:
+    """The row in its place in the chain of `writer`."""
+    placed = (writer, seq, *row[2:-2], prev_hash, "")
+    return (*placed[:-1], digest(placed))
+
+
+# --- what may enter -------------------------------------------------------------------------------------------------
+
+
+def _text(value: object) -> Value:
+    text = value if type(value) is str else str(value)
+    if not text.isascii():
+        # A lone surrogate (from JSON's \\ud800) is no UTF-8; it stays readable as what it was.
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return text
+
+
+def _path(value: object) -> Value:
+    # A query may carry a key (Gemini's `?key=`). The engine passes the path alone; this is the second lock.
+    return str(_text(value)).partition("?")[0].partition("#")[0]
+
+
+def _integer(value: object) -> Value:
+    if not isinstance(value, int) or abs(value) > MAX_INTEGER:
+        raise ValueError("not an integer of at most 53 bits")
+    return int(value)
+
+
+def _real(value: object) -> Value:
+    if not isinstance(value, (int, float)):
+        raise ValueError("not a number")
+    try:
+        real = float(value)
+    except OverflowError:
+        raise ValueError("not a finite number") from None
+    if not math.isfinite(real):
+        raise ValueError("not a finite number")
+    return real
+
+
+# By annotation: how a value becomes storable, and what stands where None may not.
+_COERCIONS: dict[str, tuple[Callable[[object], Value], Value]] = {
+    "str": (_text, ""),
+    "str | None": (_text, None),
+    "int": (_integer, 0),
+    "int | None": (_integer, None),
+    "bool": (lambda value: int(bool(value)), 0),
+    "float | None": (_real, None),
+}
+_PLAN = tuple(
+    (
+        name,
+        JSON_LIMIT if name in JSON_COLUMNS else TEXT_LIMIT,
+        *((_path, "") if name == "path" else _COERCIONS[TYPES[name]]),
+    )
+    for name in COLUMNS
+)
+
+
+def storable(record: Record, scrub: Callable[[str], str] | None = None) -> Row:
+    """The record's values, each of a kind that SQLite and canonical JSON both carry unchanged.
+
+    A value that cannot be kept (a token count of 10^30, NaN, a model name of a megabyte) is left out or clipped, and
+    `losses` says so. `scrub` is applied to every text: no credential enters the ledger (law 6).
+    """
+    row: list[Value] = []
+    lost: list[dict[str, str]] = []
+    for (name, limit, coerce, absent), value in zip(_PLAN, values(record), strict=True):
+        if value is None:
+            row.append(absent)
+            continue
+        try:
+            kept = coerce(value)
+        except ValueError as error:
+            lost.append({"class": "dropped", "path": f"ledger.{name}", "reason": str(error)})
+            row.append(absent)
+            continue
+        if type(kept) is str:
+            if scrub is not None:
+                kept = scrub(kept)
+            if len(kept) > limit:
+                lost.append({"class": "dropped", "path": f"ledger.{name}", "reason": f"{len(kept)} characters"})
+                # Half a JSON list is none.
+                kept = "[]" if name in JSON_COLUMNS else kept[: limit - 1] + "…"
+        row.append(kept)
+    if lost:
+        row[_LOSSES] = _with_losses(str(row[_LOSSES]), lost)
+    return tuple(row)
+
+
+def _with_losses(text: str, lost: list[dict[str, str]]) -> str:
+    """The JSON list `text` with `lost` at its end; what is no list stands as its first item."""
+    try:
+        known = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        known = text
+    return orjson.dumps([*(known if isinstance(known, list) else [known]), *lost]).decode()

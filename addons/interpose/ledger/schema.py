@@ -1,0 +1,185 @@
+"""The ledger as an SQLite file: its tables, its version, who may read it, and the heads of its chains.
+
+One table `calls` with the columns of `Record`, one table `writers` with a row per process that ever wrote. Nothing
+here batches or retries; that is `writer.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+
+from .record import COLUMNS, TYPES, LedgerError, canonical_heads
+
+VERSION = 1
+# "intp": lets file(1) and us tell a ledger from somebody else's database.
+APPLICATION_ID = 0x696E7470
+
+Connect = Callable[..., sqlite3.Connection]
+
+_SQL_TYPES = {
+    "str": "TEXT NOT NULL",
+    "str | None": "TEXT",
+    "int": "INTEGER NOT NULL",
+    "int | None": "INTEGER",
+    "bool": "INTEGER NOT NULL",
+    "float | None": "REAL",
+}
+
+_DDL = (
+    f"CREATE TABLE calls ({', '.join(f'{name} {_SQL_TYPES[TYPES[name]]}' for name in COLUMNS)},"
+    " PRIMARY KEY (writer, seq))",
+    "CREATE INDEX calls_by_start ON calls (started_at)",
+    "CREATE TABLE writers (writer TEXT PRIMARY KEY, opened_at TEXT NOT NULL, version TEXT NOT NULL,"
+    " heads TEXT NOT NULL)",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {VERSION}",
+)
+
+INSERT = f"INSERT INTO calls VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - question marks only
+
+_LAST_HASH = "(SELECT hash FROM calls WHERE calls.writer = writers.writer ORDER BY seq DESC LIMIT 1)"
+
+
+def open_for_writing(path: Path, *, connect: Connect = sqlite3.connect, busy_ms: int = 1000) -> sqlite3.Connection:
+    """A connection to the ledger at `path`, created with mode 0600 (its folder with 0700) if there is none.
+
+    In WAL mode with synchronous=FULL: what a commit has acknowledged survives a kill -9 and a power cut; at ten
+    commits a second the fsync costs nothing that anybody waits for (https://www.sqlite.org/pragma.html#pragma_synchronous).
+    (A disk whose fsync takes longer than 100 ms stretches what a kill -9 may lose beyond 200 ms by as much.)
+    Raises LedgerError.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite would create it by the umask; -wal and -shm take the mode of the file.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise LedgerError(f"the ledger {path} cannot be opened for writing: {error.strerror or error}") from error
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = connect(path, timeout=busy_ms / 1000, isolation_level=None, check_same_thread=False)
+        _prepare(connection, path, attempts=10)
+    except (sqlite3.Error, LedgerError) as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, LedgerError):
+            raise
+        raise LedgerError(f"the ledger {path} cannot be opened for writing: {error}") from error
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, *, attempts: int) -> None:
+    """Bring a fresh connection into WAL mode and the file to our schema."""
+    check_version(connection, path)
+    for left in reversed(range(attempts)):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            # Turning to WAL does not always wait for the busy handler: two processes that create one file collide.
+            if not is_busy(error) or left == 0:
+                raise
+            time.sleep(0.05)
+    connection.execute("PRAGMA synchronous = FULL")
+    with transaction(connection):
+        if check_version(connection, path) == 0:
+            for statement in _DDL:
+                connection.execute(statement)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """One write transaction. IMMEDIATE: the lock is waited for at its beginning, where waiting cannot deadlock."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # A full disk or an I/O error may have rolled back already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A read-only connection to an existing ledger. Raises LedgerError if there is none, or none of ours."""
+    if not path.is_file():
+        raise LedgerError(f"there is no ledger at {path}: nothing has been recorded there yet, or it is elsewhere")
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5, isolation_level=None)
+        if check_version(connection, path) == 0:
+            raise LedgerError(f"the ledger {path} has no tables yet: nothing has been recorded there")
+    except (sqlite3.Error, LedgerError) as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, LedgerError):
+            raise
+        raise LedgerError(f"the ledger {path} cannot be read: {error}") from error
+    # A tampered file may hold text that is no UTF-8: it must be read to be named.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    return connection
+
+
+def check_version(connection: sqlite3.Connection, path: Path) -> int:
+    """The file's schema version, 0 for an empty file. Raises LedgerError for a newer one or a stranger's database."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application != APPLICATION_ID and (tables or version or application):
+        raise LedgerError(f"{path} is an SQLite database of something else: give the ledger a file of its own")
+    if version > VERSION:
+        raise LedgerError(
+            f"the ledger {path} was written by a newer interpose (schema {version}, this one knows {VERSION}): "
+            "upgrade interpose, or give the ledger another file"
+        )
+    return int(version)
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another connection held the lock: nothing is wrong with this one."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def readable_by_others(path: Path) -> bool:
+    return os.name == "posix" and bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
+
+
+def tips(connection: sqlite3.Connection) -> dict[str, str]:
+    """{writer: hash of its last record}, without the heads that a later writer with records has named already.
+
+    As the tips of a git history do, they fix all that lies behind them: a head that is left out is fixed by a chain
+    that is not. Naming every head again would grow with the square of the restarts.
+    """
+    heads: dict[str, str] = {}
+    named: set[tuple[str, str]] = set()
+    for writer, seen, last in connection.execute(f"SELECT writer, heads, {_LAST_HASH} FROM writers"):  # noqa: S608 - a constant
+        if last is not None:
+            heads[writer] = last
+            named.update(parse_heads(seen).items())
+    return {writer: last for writer, last in heads.items() if (writer, last) not in named}
+
+
+def parse_heads(text: str) -> dict[str, str]:
+    """The {writer: hash} of a `heads` column; empty if it was tampered with beyond reading (`verify` says so)."""
+    try:
+        heads = orjson.loads(text)
+    except (orjson.JSONDecodeError, TypeError):
+        return {}
+    return {str(writer): str(last) for writer, last in heads.items()} if isinstance(heads, dict) else {}
+
+
+def register(connection: sqlite3.Connection, writer: str, *, opened_at: str, version: str) -> str:
+    """Enter a new writer and return the JSON of the heads it found. Raises sqlite3.IntegrityError if it is known."""
+    with transaction(connection):
+        heads = canonical_heads(tips(connection)).decode()
+        connection.execute("INSERT INTO writers VALUES (?, ?, ?, ?)", (writer, opened_at, version, heads))
+    return heads

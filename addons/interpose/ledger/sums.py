@@ -1,0 +1,200 @@
+"""What was used: sums over the ledger by provider, model, client, app, day ….
+
+The sums are SQLite's; nothing here prices or estimates. How they are shown is `report.py`'s.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import get_args
+
+import orjson
+
+from interpose.errors import Outcome
+
+from .record import GAP_ENTRANCE, LedgerError
+from .schema import open_for_reading
+
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
+
+# What `--by` may name: the SQL that gives it. `day` is UTC's.
+DIMENSIONS = {
+    "provider": "coalesce(nullif(provider, ''), host)",
+    "model": "coalesce(nullif(sent_model, ''), asked_model, '')",
+    "client": "coalesce(client, '')",
+    "app": "coalesce(app, '')",
+    "day": "substr(started_at, 1, 10)",
+    "endpoint": "endpoint",
+    "route": "coalesce(route, '')",
+    "credential": "coalesce(credential, '')",
+    "ip": "coalesce(ip, '')",
+    "outcome": "outcome",
+}
+
+_TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
+_TIMES = ("ttft_ms", "duration_ms")
+_SINCE = re.compile(r"(\d{1,9})\s*([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One group of calls. `key` has a value for each dimension asked for, in that order; "" is "none".
+
+    `input_tokens` includes the cache tokens, `output_tokens` the reasoning tokens. `estimated` and `unmetered` count
+    the calls whose usage was estimated, or is not known at all. `cost_usd` is None if no call had a price, else the
+    sum over those that had; `unpriced` counts the others. Times are milliseconds by nearest rank, None without data.
+    """
+
+    key: dict[str, str]
+    calls: int
+    outcomes: dict[str, int]
+    input_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    estimated: int
+    unmetered: int
+    cost_usd: float | None
+    unpriced: int
+    ttft_ms_median: float | None
+    ttft_ms_p95: float | None
+    duration_ms_median: float | None
+    duration_ms_p95: float | None
+
+    @property
+    def errors(self) -> int:
+        """Calls that did not end well: every outcome but ok."""
+        return self.calls - self.outcomes.get("ok", 0)
+
+    @property
+    def tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+class Usage(list[Row]):
+    """The rows of a report, and how many records were lost while the ledger could not be written."""
+
+    def __init__(self, rows: Sequence[Row] = (), *, lost: int = 0) -> None:
+        super().__init__(rows)
+        self.lost = lost
+
+
+def since_moment(text: str, now: datetime) -> datetime:
+    """What `--since` says: `7d`, `24h`, `30m`, `2w` before `now`, or an ISO date or time, UTC unless it says else.
+
+    Raises LedgerError on anything else.
+    """
+    text = text.strip()
+    try:
+        if match := _SINCE.fullmatch(text):
+            return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise LedgerError(f"{text!r} is no time: write 7d, 24h, 30m, or a date like 2026-11-01") from None
+
+
+def dimensions(text: str) -> tuple[str, ...]:
+    """What `--by` says: comma-separated names of `DIMENSIONS`. Raises LedgerError naming the ones there are."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    _known(names)
+    return names
+
+
+def _known(names: Sequence[str]) -> None:
+    if unknown := [name for name in names if name not in DIMENSIONS]:
+        raise LedgerError(f"usage cannot be grouped by {', '.join(unknown)}: there are {', '.join(DIMENSIONS)}")
+
+
+def usage(
+    path: Path,
+    *,
+    by: Sequence[str] = ("provider", "model"),
+    since: datetime | None = None,
+    writer: str | None = None,
+) -> Usage:
+    """The calls that began at or after `since` (of that writer alone, if one is named), grouped by `by`.
+
+    By day the rows run in time, otherwise those with the most tokens come first. Raises LedgerError if there is no
+    ledger at `path`, if it cannot be read, or if `by` names something that there is not.
+    """
+    _known(by)
+    where, arguments = ["1"], []
+    if since is not None:
+        where.append("started_at >= ?")
+        arguments.append(since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+    if writer is not None:
+        where.append("writer = ?")
+        arguments.append(writer)
+    chosen = " AND ".join(where)
+    connection = open_for_reading(path)
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    try:
+        connection.execute("BEGIN")
+        found = connection.execute(_query(by, chosen), (*arguments, GAP_ENTRANCE)).fetchall()
+        gaps = connection.execute(
+            f"SELECT losses FROM calls WHERE {chosen} AND entrance = ?",  # noqa: S608 - `chosen` is made above
+            (*arguments, GAP_ENTRANCE),
+        ).fetchall()
+    except sqlite3.Error as error:
+        raise LedgerError(f"the ledger {path} cannot be read: {error}") from error
+    finally:
+        connection.close()
+    rows = [_row(by, values) for values in found]
+    if "day" in by:
+        rows.sort(key=lambda row: (row.key["day"], -row.tokens, -row.calls, *row.key.values()))
+    else:
+        rows.sort(key=lambda row: (-row.tokens, -row.calls, *row.key.values()))
+    return Usage(rows, lost=sum(_lost(text) for (text,) in gaps))
+
+
+def _query(by: Sequence[str], chosen: str) -> str:
+    """One pass for the sums; the ranks for median and p95 come from window functions over the same groups."""
+    keys = [f"{DIMENSIONS[name]} AS k{place}" for place, name in enumerate(by)] or ["0 AS k"]
+    names = ", ".join(f"k{place}" for place in range(len(by))) or "k"
+    ranks = ", ".join(
+        f"row_number() OVER (PARTITION BY {names} ORDER BY {time} IS NULL, {time}) AS {time}_rank,"
+        f" count({time}) OVER (PARTITION BY {names}) AS {time}_count"
+        for time in _TIMES
+    )
+    quantiles = ", ".join(
+        f"max(CASE WHEN {time}_rank = ({time}_count * {percent} + 99) / 100 THEN {time} END)"
+        for time in _TIMES
+        for percent in (50, 95)
+    )
+    outcomes = ", ".join(f"sum(outcome = '{outcome}')" for outcome in OUTCOMES)
+    # total(), not sum(): a provider that claims 2^53 tokens must not end the report in an overflow.
+    tokens = ", ".join(f"CAST(total({column}) AS INTEGER)" for column in _TOKENS)
+    return (
+        f"WITH chosen AS (SELECT *, {', '.join(keys)} FROM calls WHERE {chosen} AND entrance <> ?),"  # noqa: S608 - all of it from the tables above
+        f" ranked AS (SELECT *, {ranks} FROM chosen)"
+        f" SELECT {names}, count(*), {outcomes}, {tokens}, sum(usage_source = 'estimated'),"
+        f" sum(usage_source = 'none'), sum(cost_usd), sum(cost_usd IS NULL), {quantiles} FROM ranked GROUP BY {names}"
+    )
+
+
+def _row(by: Sequence[str], found: Sequence[object]) -> Row:
+    width = max(len(by), 1)
+    calls, *numbers = found[width:]
+    rest = numbers[len(OUTCOMES) :]
+    return Row(
+        dict(zip(by, map(str, found[:width]), strict=False)),
+        calls,  # type: ignore[arg-type]  # what SQLite counts is an int
+        dict(zip(OUTCOMES, numbers, strict=False)),  # type: ignore[arg-type]
+        *rest,  # type: ignore[arg-type]
+    )
+
+
+def _lost(text: str) -> int:
+    """The count in a gap record's `losses`; 0 if it was tampered with (`verify` says so)."""
+    try:
+        return sum(int(loss["count"]) for loss in orjson.loads(text))
+    except (ValueError, KeyError, TypeError):
+        return 0

@@ -1,0 +1,405 @@
+"""The usage report: its sums against a count by hand, and its three forms."""
+
+import csv
+import io
+import json
+import math
+import sqlite3
+from collections import defaultdict
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from interpose.ledger import LedgerError, Record
+from interpose.ledger.record import seal, storable
+from interpose.ledger.report import (
+    DIMENSIONS,
+    OUTCOMES,
+    Row,
+    Usage,
+    dimensions,
+    human_cost,
+    human_count,
+    human_time,
+    printable,
+    render,
+    since_moment,
+    to_csv,
+    to_json,
+    usage,
+)
+from interpose.ledger.schema import INSERT, open_for_writing
+
+DAY = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def write(path: Path, records: list[Record], writer: str = "w") -> Path:
+    with closing(open_for_writing(path)) as connection:
+        rows = [seal(storable(known), writer=writer, seq=seq, prev_hash="") for seq, known in enumerate(records, 1)]
+        connection.executemany(INSERT, rows)
+    return path
+
+
+def shown(rows: list[Row], width: int = 160) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width, color_system=None).print(render(rows))
+    return out.getvalue()
+
+
+# --- the sums, by hand ----------------------------------------------------------------------------------------------
+
+BY_HAND = {
+    "provider": lambda call: call.provider or call.host,
+    "model": lambda call: call.sent_model or call.asked_model or "",
+    "client": lambda call: call.client or "",
+    "app": lambda call: call.app or "",
+    "day": lambda call: call.started_at[:10],
+    "endpoint": lambda call: call.endpoint,
+    "route": lambda call: call.route or "",
+    "credential": lambda call: call.credential or "",
+    "ip": lambda call: call.ip or "",
+    "outcome": lambda call: call.outcome,
+}
+
+
+def nearest_rank(numbers: list[float | None], percent: int) -> float | None:
+    known = sorted(number for number in numbers if number is not None)
+    return known[math.ceil(len(known) * percent / 100) - 1] if known else None
+
+
+def by_hand(records: list[Record], by: tuple[str, ...]) -> dict[tuple[str, ...], Row]:
+    groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+    for call in records:
+        groups[tuple(BY_HAND[name](call) for name in by)].append(call)
+    rows = {}
+    for key, calls in groups.items():
+        costs = [call.cost_usd for call in calls if call.cost_usd is not None]
+        rows[key] = Row(
+            key=dict(zip(by, key, strict=True)),
+            calls=len(calls),
+            outcomes={outcome: sum(call.outcome == outcome for call in calls) for outcome in OUTCOMES},
+            input_tokens=sum(call.input_tokens or 0 for call in calls),
+            cache_read_tokens=sum(call.cache_read_tokens or 0 for call in calls),
+            cache_write_tokens=sum(call.cache_write_tokens or 0 for call in calls),
+            output_tokens=sum(call.output_tokens or 0 for call in calls),
+            reasoning_tokens=sum(call.reasoning_tokens or 0 for call in calls),
+            estimated=sum(call.usage_source == "estimated" for call in calls),
+            unmetered=sum(call.usage_source == "none" for call in calls),
+            cost_usd=pytest.approx(sum(costs)) if costs else None,
+            unpriced=len(calls) - len(costs),
+            ttft_ms_median=nearest_rank([call.ttft_ms for call in calls], 50),
+            ttft_ms_p95=nearest_rank([call.ttft_ms for call in calls], 95),
+            duration_ms_median=nearest_rank([call.duration_ms for call in calls], 50),
+            duration_ms_p95=nearest_rank([call.duration_ms for call in calls], 95),
+        )
+    return rows
+
+
+def maybe(strategy: st.SearchStrategy) -> st.SearchStrategy:
+    return st.one_of(st.none(), strategy)
+
+
+tokens = maybe(st.integers(0, 10**7))
+times = maybe(st.floats(0, 10**6))
+calls = st.fixed_dictionaries(
+    {
+        "number": st.integers(0, 3 * 86400),
+        "provider": maybe(st.sampled_from(["openai", "claude", ""])),
+        "host": st.sampled_from(["api.openai.com", "openai"]),
+        "asked_model": maybe(st.sampled_from(["gpt-4o", "gpt-4o-mini"])),
+        "sent_model": maybe(st.sampled_from(["claude-sonnet-4-5", "gpt-4o", ""])),
+        "client": maybe(st.sampled_from(["ci", "o'hara; DROP TABLE calls"])),
+        "app": maybe(st.sampled_from(["python", "ci"])),
+        "route": maybe(st.just("canary")),
+        "credential": maybe(st.just("env:OPENAI_API_KEY")),
+        "endpoint": st.sampled_from(["chat", "models"]),
+        "outcome": st.sampled_from(OUTCOMES),
+        "usage_source": st.sampled_from(["provider", "estimated", "none"]),
+        "cost_usd": maybe(st.floats(0, 100)),
+        "input_tokens": tokens,
+        "cache_read_tokens": tokens,
+        "cache_write_tokens": tokens,
+        "output_tokens": tokens,
+        "reasoning_tokens": tokens,
+        "ttft_ms": times,
+        "duration_ms": times,
+    }
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=80)
+@given(
+    facts=st.lists(calls, max_size=40),
+    by=st.lists(st.sampled_from(sorted(BY_HAND)), unique=True, max_size=4).map(tuple),
+    since=maybe(st.integers(-1, 3 * 86400)),
+)
+def test_the_sums_are_those_by_hand(tmp_path_factory, record, facts: list[dict], by, since: int | None) -> None:
+    """Any calls, grouped by anything, since any moment: SQLite and Python count alike."""
+    records = [record(**fact) for fact in facts]
+    path = write(tmp_path_factory.mktemp("report") / "usage.db", records)
+    moment = None if since is None else DAY + timedelta(seconds=since)
+    chosen = [call for call, fact in zip(records, facts, strict=True) if since is None or fact["number"] >= since]
+    found = usage(path, by=by, since=moment)
+    assert {tuple(row.key.values()): row for row in found} == by_hand(chosen, by)
+    assert sum(row.calls for row in found) == len(chosen)
+
+
+def test_every_dimension_is_counted_by_hand() -> None:
+    """The property above covers all that `--by` may name."""
+    assert set(BY_HAND) == set(DIMENSIONS)
+
+
+def test_one_writer_alone(tmp_path: Path, record) -> None:
+    """The summary of one run leaves other runs out."""
+    path = write(tmp_path / "usage.db", [record(1), record(2)], writer="a")
+    write(path, [record(3)], writer="b")
+    assert [row.calls for row in usage(path, writer="b")] == [1]
+    assert [row.calls for row in usage(path, writer="nobody")] == []
+
+
+def test_most_tokens_first_and_days_in_order(tmp_path: Path, record) -> None:
+    """What weighs most is on top; days run in time."""
+    path = write(
+        tmp_path / "usage.db",
+        [
+            record(90_000, provider="a", input_tokens=1),
+            record(1, provider="b", output_tokens=5),
+            record(2, provider="c"),
+        ],
+    )
+    assert [row.key["provider"] for row in usage(path, by=["provider"])] == ["b", "a", "c"]
+    days = [tuple(row.key.values()) for row in usage(path, by=["provider", "day"])]
+    assert days == [("b", "2026-11-01"), ("c", "2026-11-01"), ("a", "2026-11-02")]
+
+
+def test_claimed_sums_beyond_64_bits_do_not_end_the_report(tmp_path: Path, record) -> None:
+    """A provider that claims 2^53-1 tokens, two thousand times."""
+    path = write(tmp_path / "usage.db", [record(seq, output_tokens=2**53 - 1) for seq in range(2000)])
+    (row,) = usage(path)
+    assert row.output_tokens == 2**63 - 1
+    assert human_count(2**63 - 1) in shown([row])
+
+
+def test_a_tampered_text_does_not_end_the_report(tmp_path: Path, record) -> None:
+    """What is no UTF-8 is shown as such, in every form."""
+    path = write(tmp_path / "usage.db", [record(1, provider="x")])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE calls SET provider = CAST(x'41ff' AS TEXT)")
+    rows = usage(path)
+    assert rows[0].key["provider"] == "A\ufffd"
+    for form in (shown, to_json, to_csv):
+        assert "A\ufffd" in form(rows)
+
+
+def test_lost_records_are_no_calls_but_are_told(tmp_path: Path, record) -> None:
+    """Gap records count towards `lost`, not towards the calls; a tampered one does not end the report."""
+    gap = {"entrance": "ledger", "endpoint": "other", "outcome": "error"}
+    path = write(
+        tmp_path / "usage.db",
+        [record(1), record(2, **gap, losses='[{"count": 12000}]'), record(3, **gap, losses='[{"count": "x"}]')],
+    )
+    rows = usage(path)
+    assert (sum(row.calls for row in rows), rows.lost) == (1, 12000)
+    assert "12\u202f000 more calls could not be recorded" in shown(rows)
+    assert json.loads(to_json(rows))["lost"] == 12000
+
+
+# --- what is asked --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("7d", datetime(2026, 11, 15, 12, tzinfo=UTC)),
+        ("24h", datetime(2026, 11, 21, 12, tzinfo=UTC)),
+        ("30m", datetime(2026, 11, 22, 11, 30, tzinfo=UTC)),
+        ("90s", datetime(2026, 11, 22, 11, 58, 30, tzinfo=UTC)),
+        (" 2w ", datetime(2026, 11, 8, 12, tzinfo=UTC)),
+        ("2026-11-01", datetime(2026, 11, 1, tzinfo=UTC)),
+        ("2026-11-01T10:30", datetime(2026, 11, 1, 10, 30, tzinfo=UTC)),
+        ("2026-11-01T10:30:00Z", datetime(2026, 11, 1, 10, 30, tzinfo=UTC)),
+        ("2026-11-01T10:30+02:00", datetime(2026, 11, 1, 8, 30, tzinfo=UTC)),
+    ],
+)
+def test_since_is_read(text: str, moment: datetime) -> None:
+    """Spans before now, dates and times; UTC unless it says else."""
+    assert since_moment(text, datetime(2026, 11, 22, 12, tzinfo=UTC)) == moment
+
+
+@pytest.mark.parametrize(
+    "text", ["", "7", "d", "7 days ago", "-7d", "1.5h", "999999999w", "2026-13-01", "yesterday", "٧d7"]
+)
+def test_what_is_no_time_is_refused(text: str) -> None:
+    """With an example of what would be one."""
+    with pytest.raises(LedgerError, match=r"is no time: write 7d, 24h, 30m, or a date"):
+        since_moment(text, datetime(2026, 11, 22, tzinfo=UTC))
+
+
+def test_dimensions_are_read() -> None:
+    """Comma-separated, spaces and repetition forgiven; unknown ones are named beside the known."""
+    assert dimensions("provider, model,,provider") == ("provider", "model")
+    with pytest.raises(LedgerError, match="cannot be grouped by modle, x: there are provider, model, client"):
+        dimensions("modle,client,x")
+
+
+def test_only_known_names_reach_the_sql(tmp_path: Path, record) -> None:
+    """A dimension is looked up, never spliced in."""
+    path = write(tmp_path / "usage.db", [record(1)])
+    with pytest.raises(LedgerError, match="cannot be grouped by"):
+        usage(path, by=["1; DROP TABLE calls"])
+
+
+def test_no_ledger_is_a_clear_error(tmp_path: Path) -> None:
+    """Looking for one does not create one."""
+    with pytest.raises(LedgerError, match=r"there is no ledger at .*: nothing has been recorded there yet"):
+        usage(tmp_path / "usage.db")
+    (tmp_path / "usage.db").touch()
+    with pytest.raises(LedgerError, match="has no tables yet"):
+        usage(tmp_path / "usage.db")
+    (tmp_path / "usage.db").write_text("not a database" * 100)
+    with pytest.raises(LedgerError, match="cannot be read"):
+        usage(tmp_path / "usage.db")
+
+
+# --- what is shown --------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_ledger_prints_a_friendly_line(tmp_path: Path) -> None:
+    """No table of nothing."""
+    rows = usage(write(tmp_path / "usage.db", []))
+    assert shown(rows).startswith("No calls recorded yet")
+    assert json.loads(to_json(rows)) == {"rows": [], "lost": 0}
+    assert to_csv(rows) == ""
+    assert "3 more calls could not be recorded" in shown(Usage(lost=3))
+
+
+def test_the_table_shows_what_there_is(tmp_path: Path, record) -> None:
+    """Counts with thin separators, outcomes, cache share, cost, medians, a bar, totals and footnotes."""
+    path = write(
+        tmp_path / "usage.db",
+        [
+            record(
+                1,
+                provider="claude",
+                sent_model="claude-sonnet-4-5",
+                input_tokens=1_000_000,
+                cache_read_tokens=250_000,
+                output_tokens=234_567,
+                usage_source="provider",
+                cost_usd=12.345,
+                ttft_ms=420.0,
+                duration_ms=61_000.0,
+            ),
+            record(2, provider="openai", asked_model="gpt-4o", output_tokens=1000, usage_source="estimated"),
+            record(3, provider="openai", asked_model="gpt-4o", outcome="limited"),
+            record(4, provider="openai", asked_model="gpt-4o", outcome="error"),
+        ],
+    )
+    text = shown(usage(path))
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    header, _, claude, openai, total, *notes = lines
+    assert header.split("  ")[0].strip() == "provider"
+    for title in ("calls", "not ok", "input", "cached", "output", "cost", "ttft", "time", "share"):
+        assert title in header
+    for cell in (
+        "claude-sonnet-4-5",
+        "1\u202f000\u202f000",
+        "25%",
+        "234\u202f567",
+        "$12.35",
+        "420 ms",
+        "1 min 01 s",
+        "█" * 10,
+    ):
+        assert cell in claude
+    assert "~1\u202f000" in openai
+    assert [cell.strip() for cell in openai.split("  ") if cell.strip()][2:4] == ["3", "2"]
+    assert "not ok: 1 error, 1 limited" in notes
+    assert "█" not in openai
+    assert "~235\u202f567" in total
+    assert "1 of 4 calls the provider told no usage" in "\n".join(notes)
+    assert "2 of 4 calls without usage" in "\n".join(notes)
+    assert "3 of 4 calls without a price" in "\n".join(notes)
+
+
+def test_columns_without_news_are_left_out(tmp_path: Path, record) -> None:
+    """No errors, no cache, no prices, no times, one group: none of those columns."""
+    header = shown(usage(write(tmp_path / "usage.db", [record(1, input_tokens=3)]))).splitlines()[1]
+    assert [word for word in ("not ok", "cached", "cost", "ttft", "time", "share") if word in header] == []
+
+
+def test_a_narrow_terminal_keeps_what_is_needed(tmp_path: Path, record) -> None:
+    """The bar goes first; the counts stay, each in one piece."""
+    facts = {"input_tokens": 1_000_000, "cache_read_tokens": 5, "ttft_ms": 1.0, "duration_ms": 2.0, "cost_usd": 1.0}
+    rows = usage(write(tmp_path / "usage.db", [record(1, provider=name, **facts) for name in ("openai", "claude")]))
+    wide, less, narrow = (shown(rows, width) for width in (120, 82, 60))
+    assert "share" in wide.splitlines()[1]
+    assert "share" not in less.splitlines()[1]
+    assert "time" in less.splitlines()[1]
+    header = narrow.splitlines()[1]
+    assert [word for word in ("calls", "input", "output", "cost") if word in header] == header.split()[2:]
+    for text in (wide, less, narrow):
+        assert "1\u202f000\u202f000" in text
+        assert "2\u202f000\u202f000" in text
+    assert max(map(len, less.splitlines())) <= 82
+
+
+def test_names_cannot_steer_the_terminal(tmp_path: Path, record) -> None:
+    """A model name is the client's: neither escapes nor rich's markup nor reversed text work."""
+    name = "\x1b]0;owned\x07[bold red]gpt\u202e[/]\r\n"
+    text = shown(usage(write(tmp_path / "usage.db", [record(1, asked_model=name)])))
+    assert not {"\x1b", "\u202e", "\r", "\x07"} & set(text)
+    assert "\\x1b]0;owned\\x07[bold red]gpt\\u202e[/]\\r\\n" in text
+    assert printable("gpt-4o ü 模型") == "gpt-4o ü 模型"
+
+
+def test_names_cannot_start_a_formula(tmp_path: Path, record) -> None:
+    """A spreadsheet shows them as text."""
+    names = ["=cmd|' /C calc'!A0", "+1", "-1", "@x", 'plain,with "both"\n']
+    path = write(tmp_path / "usage.db", [record(seq, asked_model=name) for seq, name in enumerate(names)])
+    found = {line["model"] for line in csv.DictReader(io.StringIO(to_csv(usage(path)), newline=""))}
+    assert found == {f"'{name}" for name in names[:4]} | {names[4]}
+
+
+def test_json_and_csv_hold_every_number(tmp_path: Path, record) -> None:
+    """All of a row, with the key's dimensions and the outcomes as fields of their own."""
+    facts = {"provider": "p", "client": "c", "input_tokens": 5, "cost_usd": 0.5, "ttft_ms": 2.0, "outcome": "aborted"}
+    rows = usage(write(tmp_path / "usage.db", [record(1, **facts)]), by=["client", "provider"])
+    (document,) = json.loads(to_json(rows))["rows"]
+    (line,) = csv.DictReader(io.StringIO(to_csv(rows)))
+    assert document["client"] == line["client"] == "c"
+    assert document["outcomes"]["aborted"] == int(line["aborted"]) == 1
+    for name, value in document.items():
+        if name not in ("outcomes", "client", "provider"):
+            assert line[name] == ("" if value is None else str(value))
+    assert {"calls", "cost_usd", "ttft_ms_p95", "duration_ms_median", "reasoning_tokens", "unpriced"} < set(document)
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "text"),
+    [
+        (human_count, 0, "0"),
+        (human_count, 999, "999"),
+        (human_count, 1234567, "1\u202f234\u202f567"),
+        (human_time, None, "–"),
+        (human_time, 0.2, "0 ms"),
+        (human_time, 999.4, "999 ms"),
+        (human_time, 999.6, "1.0 s"),
+        (human_time, 59_949.0, "59.9 s"),
+        (human_time, 59_950.0, "1 min 00 s"),
+        (human_time, 3_725_000.0, "62 min 05 s"),
+        (human_cost, None, "–"),
+        (human_cost, 0.0, "$0.00"),
+        (human_cost, 0.00001, "<$0.0001"),
+        (human_cost, 0.0123, "$0.0123"),
+        (human_cost, 1234.5, "$1,234.50"),
+    ],
+)
+def test_numbers_are_written_for_people(function, value: float | None, text: str) -> None:
+    """Counts, times and costs at their edges."""
+    assert function(value) == text
