@@ -1,0 +1,92 @@
+"""Gemini's generateContent, streamGenerateContent and embedContent, on Google AI and Vertex alike.
+
+https://ai.google.dev/api/generate-content#UsageMetadata: the prompt includes cached tokens and excludes what tools
+added; the candidates exclude thoughts. Every chunk of a stream has the counters so far.
+"""
+
+from __future__ import annotations
+
+from interpose.ir import Usage
+
+from .reader import Json, Reader, child, error_message, objects, size, total
+
+COUNTERS = (
+    "promptTokenCount",
+    "toolUsePromptTokenCount",
+    "cachedContentTokenCount",
+    "candidatesTokenCount",
+    "thoughtsTokenCount",
+)
+# The zero value of an enum in proto3: not a reason.
+UNSPECIFIED = frozenset(("", "FINISH_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED"))
+
+
+class GeminiReader(Reader):
+    """Complete with a finish reason of every candidate seen, or a blocked prompt; there is no terminator."""
+
+    __slots__ = ("_counters", "_finished", "_open")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counters: dict[str, int] = {}
+        self._finished: set[int] = set()  # candidates by index
+        self._open: set[int] = set()
+
+    def document(self, document: Json) -> None:
+        self._chunk(document)
+        self.complete = True
+
+    def event(self, event: Json, name: str) -> None:
+        self._chunk(event)
+
+    def terminator(self) -> None:
+        """Gemini has none; one that a gateway adds is no finish reason."""
+
+    def settle(self) -> Usage:
+        prompt, tools, cached, candidates, thoughts = (self._counters.get(name) for name in COUNTERS)
+        return Usage(
+            input_tokens=total(prompt, tools),
+            cache_read_tokens=cached,
+            output_tokens=total(candidates, thoughts),
+            reasoning_tokens=thoughts,
+        )
+
+    def _chunk(self, chunk: Json) -> None:
+        if self.model is None:
+            self.name_model(chunk.get("modelVersion"))
+        for name, value in child(chunk, "usageMetadata").items():
+            if name in COUNTERS and (counted := self.count(value, name)) is not None:
+                self._counters[name] = counted
+        if "error" in chunk:
+            self.fail(error_message(chunk))
+        candidates = objects(chunk.get("candidates"))
+        for candidate in candidates:
+            parts = objects(child(candidate, "content").get("parts"))
+            for part in parts:
+                self._part(part)
+            index = candidate.get("index", 0)
+            if not isinstance(index, int):
+                index = 0
+            if _reason(candidate.get("finishReason")):
+                self._finished.add(index)
+                self._open.discard(index)
+            elif parts or index not in self._finished:
+                # Code execution can go on behind a finish reason; chunks of nothing but metadata only follow it.
+                self._open.add(index)
+        if candidates:
+            self.complete = not self._open
+        elif _reason(child(chunk, "promptFeedback").get("blockReason")):
+            self.complete = True
+
+    def _part(self, part: Json) -> None:
+        if isinstance(text := part.get("text"), str):
+            self.text_bytes += size(text)
+        if "functionCall" in part:
+            self.text_bytes += size(child(part, "functionCall").get("args"))
+        if "executableCode" in part:
+            self.text_bytes += size(child(part, "executableCode").get("code"))
+
+
+def _reason(value: object) -> bool:
+    """A reason by name, or by number where a client asked for enums as integers; zero is unspecified."""
+    return value not in UNSPECIFIED if isinstance(value, str) else type(value) is int and value > 0

@@ -1,0 +1,159 @@
+"""OpenAI Chat Completions and what resembles it: legacy completions, embeddings, Mistral and the compatible hosts.
+
+https://platform.openai.com/docs/api-reference/chat-streaming. Prompt tokens include cached ones, completion tokens
+include reasoning; the dialects that count otherwise are named beside their rule.
+"""
+
+from __future__ import annotations
+
+from interpose.ir import Usage
+
+from .reader import Json, Reader, child, error_message, first_size, objects, overlay, size
+
+# Synonyms by dialect, best first; never added up.
+PROMPT = ("prompt_tokens", "input_tokens")
+COMPLETION = ("completion_tokens", "output_tokens")
+CACHE_READ = (
+    "prompt_tokens_details.cached_tokens",
+    "input_tokens_details.cached_tokens",
+    "prompt_token_details.cached_tokens",
+    "prompt_cache_hit_tokens",  # DeepSeek: https://api-docs.deepseek.com/guides/kv_cache
+    "num_cached_tokens",  # Mistral
+    "cached_tokens",  # Moonshot
+    "cache_read_input_tokens",  # gateways in front of Claude
+)
+CACHE_WRITE = (
+    "prompt_tokens_details.cache_write_tokens",  # OpenRouter: https://openrouter.ai/docs/use-cases/usage-accounting
+    "input_tokens_details.cache_write_tokens",
+    "prompt_tokens_details.cache_creation_tokens",
+    "cache_creation_input_tokens",
+)
+REASONING = (
+    "completion_tokens_details.reasoning_tokens",
+    "output_tokens_details.reasoning_tokens",
+    "reasoning_tokens",  # Perplexity
+)
+# One text under several names: DeepSeek's, OpenRouter's.
+REASONING_TEXTS = ("reasoning_content", "reasoning")
+
+
+def usage_of(reader: Reader, usage: Json) -> Usage:
+    """A `usage` object of Chat, Responses, completions or images."""
+    prompt = reader.pick(usage, *PROMPT)
+    completion = reader.pick(usage, *COMPLETION)
+    reasoning = reader.pick(usage, *REASONING)
+    if (
+        reasoning
+        and prompt is not None
+        and completion is not None
+        and reader.pick(usage, "total_tokens") == prompt + completion + reasoning
+    ):
+        # xAI counts reasoning beside the completion, and its total tells: https://docs.x.ai/docs/guides/reasoning
+        completion += reasoning
+    return Usage(
+        input_tokens=prompt,
+        cache_read_tokens=reader.pick(usage, *CACHE_READ),
+        cache_write_tokens=reader.pick(usage, *CACHE_WRITE),
+        output_tokens=completion,
+        reasoning_tokens=reasoning,
+    )
+
+
+class ChatReader(Reader):
+    """Complete with `[DONE]`, or with a finish reason of every choice seen: twenty hosts never send `[DONE]`."""
+
+    __slots__ = ("_finished", "_open")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._finished: set[int] = set()  # choices by index
+        self._open: set[int] = set()
+
+    def document(self, document: Json) -> None:
+        self._envelope(document)
+        for choice in objects(document.get("choices")):
+            self._content(child(choice, "message"))
+            self.text_bytes += size(choice.get("text"))
+
+    def event(self, event: Json, name: str) -> None:
+        self._envelope(event)
+        choices = event.get("choices")
+        if not choices:
+            return
+        for choice in objects(choices):
+            delta = choice.get("delta")
+            if isinstance(delta, dict):
+                self._content(delta)
+            elif isinstance(message := choice.get("message"), dict):
+                self._content(message)
+            if isinstance(text := choice.get("text"), str):
+                self.text_bytes += size(text)
+            index = choice.get("index", 0)
+            if not isinstance(index, int):
+                index = 0
+            # llama.cpp and others write an empty reason while they go on.
+            if choice.get("finish_reason"):
+                self._finished.add(index)
+                self._open.discard(index)
+                self.complete = not self._open
+            elif index not in self._finished:
+                self._open.add(index)
+                self.complete = False
+
+    def _envelope(self, document: Json) -> None:
+        if self.model is None:
+            self.name_model(document.get("model"))
+        usage = document.get("usage")
+        if isinstance(usage, dict):
+            self.usage = overlay(self.usage, usage_of(self, usage))
+        if "x_groq" in document:
+            # Groq's streams: https://console.groq.com/docs/api-reference#chat-create
+            groq = child(document, "x_groq")
+            if usage := child(groq, "usage"):
+                self.usage = overlay(self.usage, usage_of(self, usage))
+            self.fail(error_message(groq))
+        if self.error is None and ("error" in document or document.get("object") == "error"):
+            self.fail(error_message(document))
+
+    def _content(self, message: Json) -> None:
+        content = message.get("content")
+        if isinstance(content, str):
+            self.text_bytes += size(content)
+        elif isinstance(content, list):
+            self._chunks(content)
+        for key in message:
+            if key in REASONING_TEXTS:
+                self.text_bytes += first_size(message, *REASONING_TEXTS)
+                break
+        if "refusal" in message:
+            self.text_bytes += size(message["refusal"])
+        if "tool_calls" in message:
+            for call in objects(message["tool_calls"]):
+                self.text_bytes += size(child(call, "function").get("arguments"))
+                self.text_bytes += size(child(call, "custom").get("input"))
+        if "function_call" in message:
+            self.text_bytes += size(child(message, "function_call").get("arguments"))
+
+    def _chunks(self, content: list[object]) -> None:
+        """Mistral's content chunks: `text`, and `thinking` with chunks inside (https://docs.mistral.ai/api)."""
+        for chunk in objects(content):
+            self.text_bytes += size(chunk.get("text"))
+            for thought in objects(chunk.get("thinking")):
+                self.text_bytes += size(thought.get("text"))
+
+
+class EmbeddingsReader(Reader):
+    """https://platform.openai.com/docs/api-reference/embeddings/create; Voyage tells only `total_tokens`."""
+
+    __slots__ = ()
+
+    def document(self, document: Json) -> None:
+        self.name_model(document.get("model"))
+        usage = child(document, "usage")
+        self.usage = Usage(
+            input_tokens=self.pick(usage, *PROMPT, "total_tokens"),
+            output_tokens=self.pick(usage, *COMPLETION),
+        )
+
+    def event(self, event: Json, name: str) -> None:
+        self.fail(error_message(event))

@@ -1,0 +1,168 @@
+"""Content codings: streams in any chunks, stacks, bombs and broken data."""
+
+from __future__ import annotations
+
+import gzip
+import tracemalloc
+import zlib
+
+import brotli  # type: ignore[import-untyped]  # it has no type information
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interpose.wire.coding import decode, decoder
+from interpose.wire.error import WireError
+
+TEXT = b"".join(b'data: {"n": %d}\n\n' % number for number in range(300))
+
+
+def raw_deflate(data: bytes) -> bytes:
+    compressor = zlib.compressobj(wbits=-15)
+    return compressor.compress(data) + compressor.flush()
+
+
+def zstd_stream(data: bytes) -> bytes:
+    """Without the content size in the header, as a stream has it."""
+    compressor = zstandard.ZstdCompressor().compressobj()
+    return compressor.compress(data) + compressor.flush()
+
+
+ENCODERS = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "DEFLATE": raw_deflate,
+    "br": brotli.compress,
+    "zstd": zstandard.compress,
+    " ZSTD ": zstd_stream,
+    "identity": bytes,
+    "": bytes,
+    "gzip, br": lambda data: brotli.compress(gzip.compress(data)),
+    "br, identity, , gzip": lambda data: gzip.compress(brotli.compress(data)),
+    "zstd,deflate,gzip,br": lambda data: brotli.compress(gzip.compress(zlib.compress(zstandard.compress(data)))),
+}
+CODINGS = pytest.mark.parametrize("coding", ENCODERS)
+COMPRESSED = [name for name, encode in ENCODERS.items() if encode is not bytes]
+
+
+def in_chunks(coding: str, raw: bytes, step: int) -> bytes:
+    made = decoder(coding)
+    assert made is not None
+    return b"".join(made.feed(raw[at : at + step]) for at in range(0, len(raw), step)) + made.finish()
+
+
+@CODINGS
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 1000, 10**6])
+def test_chunks_do_not_matter(coding: str, step: int) -> None:
+    """Every coding is undone in chunks of any size."""
+    assert in_chunks(coding, ENCODERS[coding](TEXT), step) == TEXT
+
+
+@CODINGS
+def test_one_shot(coding: str) -> None:
+    """A whole body is decoded at once, an empty one too."""
+    assert decode(ENCODERS[coding](TEXT), coding) == TEXT
+    assert decode(ENCODERS[coding](b""), coding) == b""
+    assert decode(b"", coding) == b""
+
+
+@given(st.sampled_from(list(ENCODERS)), st.binary(max_size=2000), st.integers(1, 50))
+def test_decoding_undoes_encoding(coding: str, data: bytes, step: int) -> None:
+    """Whatever the data and the chunks."""
+    assert in_chunks(coding, ENCODERS[coding](data), step) == data
+
+
+@pytest.mark.parametrize("coding", COMPRESSED)
+def test_a_cut_body_is_an_error(coding: str) -> None:
+    """What could be decoded is given; that the end is missing is told."""
+    raw = ENCODERS[coding](TEXT)
+    for cut in (1, len(raw) // 2, len(raw) - 1):
+        made = decoder(coding)
+        assert made is not None
+        assert TEXT.startswith(made.feed(raw[:cut]))
+        with pytest.raises(WireError, match="ends before"):
+            made.finish()
+
+
+@pytest.mark.parametrize("coding", COMPRESSED)
+def test_broken_data_is_an_error(coding: str) -> None:
+    """Bytes that are no such coding raise WireError and nothing else."""
+    with pytest.raises(WireError):
+        decode(b"\x07this is not compressed at all, not in any way" * 20, coding)
+
+
+@given(st.sampled_from(COMPRESSED), st.binary(max_size=300))
+def test_any_bytes(coding: str, raw: bytes) -> None:
+    """No input raises anything but WireError."""
+    try:
+        decode(raw, coding, 10_000)
+    except WireError as error:
+        assert str(error)
+
+
+BOMBS = {
+    "gzip": lambda: gzip.compress(bytes(50_000_000)),
+    "deflate": lambda: zlib.compress(bytes(50_000_000)),
+    "br": lambda: brotli.compress(bytes(50_000_000), quality=5),
+    "zstd": lambda: zstd_stream(bytes(50_000_000)),
+    "gzip, gzip": lambda: gzip.compress(gzip.compress(bytes(50_000_000))),
+    # The outer stage is small, the inner one's output is what explodes.
+    "gzip, zstd": lambda: zstd_stream(gzip.compress(bytes(50_000_000))),
+}
+
+
+@pytest.mark.parametrize("coding", BOMBS)
+def test_a_bomb_is_stopped(coding: str) -> None:
+    """The limit stops the decoding before memory is used: 50 MB that came in kilobytes never exist."""
+    bomb = BOMBS[coding]()
+    made = decoder(coding, limit=1_000_000)
+    assert made is not None
+    tracemalloc.start()
+    try:
+        with pytest.raises(WireError, match="larger than 1000000"):
+            made.feed(bomb)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 12_000_000
+
+
+def test_the_limit_counts_identity_too_and_is_inclusive() -> None:
+    """A body of exactly the limit is fine."""
+    assert decode(b"x" * 10, None, 10) == b"x" * 10
+    assert decode(gzip.compress(b"x" * 10), "gzip", 10) == b"x" * 10
+    for coding, raw in (("identity", b"x" * 11), ("gzip", gzip.compress(b"x" * 11))):
+        with pytest.raises(WireError, match="larger than 10"):
+            decode(raw, coding, 10)
+
+
+@pytest.mark.parametrize("coding", ["compress", "gzip, foo", "aws-chunked", "gzip;q=1", "gzip,gzip,gzip,gzip,gzip"])
+def test_unknown_codings(coding: str) -> None:
+    """An unknown coding, or an absurd pile of them, has no decoder, and a body in it cannot be decoded."""
+    assert decoder(coding) is None
+    with pytest.raises(WireError, match="not known"):
+        decode(b"", coding)
+
+
+@pytest.mark.parametrize("step", [1, 5, 10**6])
+def test_several_members_and_padding(step: int) -> None:
+    """gzip members and zstd frames may follow each other; padding behind a gzip member is ignored."""
+    assert in_chunks("gzip", gzip.compress(b"a") + gzip.compress(b"b") + b"\0" * 9, step) == b"ab"
+    assert in_chunks("zstd", zstandard.compress(b"a") + zstandard.compress(b"b"), step) == b"ab"
+
+
+def test_a_flushed_stream_is_decoded_as_it_comes() -> None:
+    """An event that the sender flushed is there at once, not when the stream ends."""
+    compressor = zlib.compressobj(wbits=31)
+    made = decoder("gzip")
+    assert made is not None
+    for event in (b"data: a\n\n", b"data: b\n\n"):
+        assert made.feed(compressor.compress(event) + compressor.flush(zlib.Z_SYNC_FLUSH)) == event
+    frames = zstandard.ZstdCompressor().compressobj()
+    made = decoder("zstd")
+    assert made is not None
+    for event in (b"data: a\n\n", b"data: b\n\n"):
+        data = frames.compress(event) + frames.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        assert made.feed(data) == event
