@@ -1,0 +1,62 @@
+"""The features, as small objects in an explicit order.
+
+Deciding is apart from doing: `plan` runs every stage's `decide` over a draft and does no I/O; the engine carries the
+plan out, asking the same stages again: conversion and credentials on the way out, credentials and metering on the
+way back. `explain` and tests call `plan` alone.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from interpose.call import Call
+from interpose.errors import Refusal
+from interpose.formats.hosts import HostRow
+from interpose.rules.compiled import Rules
+
+from .claim import Claim
+from .clients import Clients
+from .conversion import Conversion
+from .credentials import Credentials
+from .draft import Draft, Plan, View
+from .metering import Metering
+from .routing import Routing
+
+
+class Stage(Protocol):
+    """One feature. `decide` adds to the draft, or raises a Refusal; it reads no clock and touches no network."""
+
+    @property
+    def name(self) -> str: ...
+    def decide(self, draft: Draft) -> None: ...
+
+
+CONVERSION = Conversion()
+CREDENTIALS = Credentials()
+METERING = Metering()
+
+# The order of the request's side; the reply's side runs in reverse.
+STAGES: tuple[Stage, ...] = (Claim(), Clients(), Routing(), CONVERSION, CREDENTIALS, METERING)
+
+
+def plan(call: Call, host: HostRow | None, rules: Rules, view: View, trace: list[str] | None = None) -> Plan:
+    """What will be done with `call`, decided by nothing but the arguments.
+
+    `host` is the row of the host table that claims the call. Reasons are appended to `trace`. A refusal is part of
+    the plan, not an exception.
+    """
+    draft = Draft(call, rules, view, trace, host=host)
+    refusal: Refusal | None = None
+    try:
+        for stage in STAGES:
+            stage.decide(draft)
+    except Refusal as error:
+        refusal = error
+        draft.note(f"refused: {error.message}")
+    return Plan(
+        facts=draft.facts,
+        route=draft.route.name if draft.route else None,
+        client=draft.client,
+        attempts=() if refusal else tuple(draft.attempts),
+        refusal=refusal,
+    )

@@ -1,0 +1,378 @@
+"""One call's life: planned, sent, streamed back, settled.
+
+`Engine.handle` is the heart: hosts are thin adapters around it. It decides nothing (`stages.plan` does) and knows no
+connection (`upstream` does). Whatever happens to a call, it is settled exactly once and leaves exactly one record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Self
+
+import orjson
+
+from .call import Call, Headers, Reply
+from .errors import Outcome, Refusal
+from .formats import FORMATS
+from .ir import UsageSource
+from .ledger.record import Record, utc_text
+from .rules.compiled import Rules, Timeouts
+from .rules.secrets import SecretError
+from .secret import Secret
+from .stages import CONVERSION, CREDENTIALS, METERING, plan
+from .stages.claim import Territory
+from .stages.credentials import Resolve
+from .stages.draft import Attempt, Plan, Request, View
+from .stages.metering import Gauge
+from .upstream import Outgoing, Upstream, UpstreamFailure, UpstreamReply
+
+logger = logging.getLogger(__name__)
+
+# A call on a host that nobody configured is as patient as the SDKs are.
+DEFAULT_TIMEOUTS = Timeouts()
+FAILURE_CODES = {
+    "connect": "upstream_unreachable",
+    "certificate": "upstream_certificate_invalid",
+    "timeout": "upstream_timeout",
+    "disconnected": "upstream_disconnected",
+    "protocol": "upstream_protocol_error",
+    "forbidden": "destination_forbidden",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """`now` is Unix time in seconds, for the ledger and for dates; `monotonic` measures durations."""
+
+    now: Callable[[], float]
+    monotonic: Callable[[], float]
+
+
+class Engine:
+    """Handles calls by one set of rules.
+
+    `resolve` gives the secret behind a credential's reference, `record` takes a finished record and never blocks,
+    `new_id` gives a call its id. `close` when done.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        upstream: Upstream,
+        resolve: Resolve,
+        record: Callable[[Record], None],
+        clock: Clock,
+        new_id: Callable[[], str],
+    ) -> None:
+        self.rules = rules
+        self.clock = clock
+        self.record = record
+        self.new_id = new_id
+        self._territory = Territory(rules)
+        self._upstream = upstream
+        self._resolve = resolve
+        self._live: set[Exchange] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def claims(self, host: str, port: int) -> bool:
+        """Whether calls to that host and port are ours to carry."""
+        return self._territory.row(host, port) is not None
+
+    def plan(self, call: Call, trace: list[str] | None = None) -> Plan:
+        origin = call.url.origin
+        host = self._territory.row(origin.host, origin.port)
+        return plan(call, host, self.rules, View(self.clock.now()), trace)
+
+    async def handle(self, call: Call) -> Reply:
+        """The reply to `call`; refusals and failures are replies too, in the client's own format.
+
+        Raises nothing but CancelledError, upon which the upstream is closed and the call settled.
+        """
+        exchange = Exchange(self, call)
+        self._live.add(exchange)
+        self._idle.clear()
+        try:
+            return await self._carry(exchange)
+        except Refusal as refusal:
+            return exchange.refuse(refusal)
+        except UpstreamFailure as failure:
+            return exchange.refuse(Refusal(failure.status, FAILURE_CODES[failure.kind], f"{failure}.", outcome="error"))
+        except SecretError as error:
+            logger.error("no credential for the call %s: %s", exchange.id, error)
+            return exchange.refuse(
+                Refusal(
+                    503, "credential_unavailable", "The provider's credential cannot be had just now.", outcome="error"
+                )
+            )
+        except asyncio.CancelledError:
+            exchange.settle("aborted")
+            raise
+        except Exception:
+            logger.exception("the call %s failed inside interpose", exchange.id)
+            return exchange.refuse(
+                Refusal(
+                    500,
+                    "internal_error",
+                    f"interpose failed on this call; nothing unvetted was sent. Its log tells more ({exchange.id}).",
+                    outcome="error",
+                )
+            )
+
+    async def _carry(self, exchange: Exchange) -> Reply:
+        call = exchange.call
+        exchange.plan = chosen = self.plan(call)
+        if chosen.refusal is not None:
+            raise chosen.refusal
+        attempt = chosen.attempts[0]
+        exchange.attempt = attempt
+        provider = attempt.provider
+        request = CONVERSION.shape(Request(call.method, attempt.url, call.headers, call.body), attempt, call)
+        request, secret = await CREDENTIALS.inject(request, attempt, self._resolve)
+        reply = await self._upstream.send(
+            Outgoing(
+                request.method,
+                request.url,
+                request.headers,
+                request.body,
+                provider.timeouts if provider is not None else DEFAULT_TIMEOUTS,
+                provider.ca if provider is not None else None,
+            )
+        )
+        return exchange.begin(reply, secret)
+
+    def forget(self, exchange: Exchange) -> None:
+        self._live.discard(exchange)
+        if not self._live:
+            self._idle.set()
+
+    async def drain(self, seconds: float) -> None:
+        """Waits up to that long for the calls in flight to end by themselves."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            logger.warning("%d calls were still in flight after %g s and are cut off", len(self._live), seconds)
+
+    async def close(self) -> None:
+        """Settles whatever is still in flight as aborted and closes the connections."""
+        for exchange in list(self._live):
+            await exchange.abort()
+        await self._upstream.close()
+
+
+class Exchange:
+    """One call and what has become of it so far. Settled once, whoever comes first."""
+
+    def __init__(self, engine: Engine, call: Call) -> None:
+        self.id = engine.new_id()
+        self.call = call
+        self.plan: Plan | None = None
+        self.attempt: Attempt | None = None
+        self.gauge: Gauge | None = None
+        self._engine = engine
+        self._upstream: UpstreamReply | None = None
+        self._settled = False
+        self._status: int | None = None
+        self._reason: str | None = None
+        self._started = engine.clock.now()
+        self._began = engine.clock.monotonic()
+        self._first: float | None = None
+        self._sent = len(call.body) if isinstance(call.body, bytes) else 0
+
+    def begin(self, upstream: UpstreamReply, secret: Secret | None) -> Reply:
+        """The upstream's head has come: its reply, with our headers where the rules had a hand in the call."""
+        self._upstream = upstream
+        self._status = upstream.status
+        assert self.plan is not None
+        facts = self.plan.facts
+        reason, headers = CREDENTIALS.scrub(upstream.reason, upstream.headers, secret)
+        self.gauge = METERING.gauge(facts.wire if facts is not None else "none", headers)
+        if self.plan.acts:
+            headers = (*headers, *self._marks())
+        return Reply(upstream.status, reason, headers, Flowing(self, upstream))
+
+    def refuse(self, refusal: Refusal) -> Reply:
+        """Our own answer, in the client's format."""
+        self._status = refusal.status
+        self._reason = refusal.code
+        facts = self.plan.facts if self.plan is not None else None
+        error = FORMATS[facts.format if facts is not None else "openai"].error(refusal)
+        headers: Headers = (
+            *error.headers,
+            (b"content-length", str(len(error.body)).encode()),
+            (b"x-interpose-id", self.id.encode()),
+        )
+        return Reply(
+            refusal.status, HTTPStatus(refusal.status).phrase, headers, Local(self, error.body, refusal.outcome)
+        )
+
+    def _marks(self) -> Headers:
+        """The headers that say what was done: contract, "Headers we add to replies"."""
+        assert self.plan is not None
+        assert self.attempt is not None
+        said = {
+            b"x-interpose-id": self.id,
+            b"x-interpose-route": self.plan.route,
+            b"x-interpose-provider": self.attempt.provider.name if self.attempt.provider else None,
+            b"x-interpose-model": self.attempt.model,
+        }
+        return tuple((name, printable(value)) for name, value in said.items() if value)
+
+    def arrived(self, chunk: bytes) -> None:
+        """A piece of the body is about to go to the client."""
+        if self._first is None:
+            self._first = self._engine.clock.monotonic()
+        if self.gauge is not None:
+            self.gauge.feed(chunk)
+
+    async def abort(self) -> None:
+        """The client has gone, or we are going: the upstream is closed at once."""
+        if self._upstream is not None:
+            await self._upstream.aclose()
+        self.settle("aborted")
+
+    def settle(self, outcome: Outcome, reason: str | None = None) -> None:
+        """Writes the record. Only the first call counts; nothing that goes wrong in here reaches the client."""
+        if self._settled:
+            return
+        self._settled = True
+        self._engine.forget(self)
+        try:
+            self._engine.record(self._record(outcome, reason or self._reason))
+        except Exception:
+            logger.exception("the record of the call %s could not be made", self.id)
+
+    def _record(self, outcome: Outcome, reason: str | None) -> Record:
+        clock = self._engine.clock
+        call, facts, attempt = self.call, self.plan.facts if self.plan else None, self.attempt
+        reading = self.gauge.finish() if self.gauge is not None else None
+        streaming = (self.gauge is not None and self.gauge.streaming) or (facts is not None and facts.stream is True)
+        if outcome == "ok" and self._status is not None and self._status >= 400:
+            outcome = "error"
+        elif outcome == "ok" and reading is not None:
+            if reading.error is not None:
+                outcome, reason = "error", reason or "error in the reply"
+            elif self.gauge is not None and self.gauge.streaming and not reading.complete and not reading.flaw:
+                outcome, reason = "truncated", reason or "the stream ended without its end"
+        endpoint = facts.endpoint if facts is not None else "other"
+        measured = (
+            METERING.measure(
+                reading,
+                endpoint=endpoint,
+                status=self._status or 0,
+                request_bytes=self._sent,
+                cut=outcome in ("aborted", "truncated"),
+            )
+            if reading is not None
+            else None
+        )
+        ended = clock.monotonic()
+        provider = attempt.provider if attempt is not None else None
+        tried = []
+        if attempt is not None:
+            tried.append(
+                {
+                    "provider": provider.name if provider else None,
+                    "origin": str(attempt.url.origin),
+                    "model": attempt.model,
+                    "status": self._status if self._upstream is not None else None,
+                    "reason": reason,
+                }
+            )
+        usage = measured.usage if measured is not None else None
+        return Record(
+            id=self.id,
+            started_at=utc_text(self._started),
+            finished_at=utc_text(self._started + (ended - self._began)),
+            entrance=call.entrance,
+            client=self.plan.client if self.plan else None,
+            ip=call.peer.ip,
+            app=call.peer.app,
+            method=call.method,
+            host=call.url.origin.host,
+            path=call.url.path,
+            endpoint=endpoint,
+            client_format=facts.format if facts is not None else None,
+            asked_model=facts.model if facts is not None else None,
+            route=self.plan.route if self.plan else None,
+            provider=provider.name if provider else None,
+            provider_format=provider.format if provider else None,
+            sent_model=attempt.model if attempt is not None and provider is not None else None,
+            credential=attempt.injection.source.name if attempt is not None and attempt.injection else None,
+            attempts=orjson.dumps(tried).decode(),
+            status=self._status,
+            outcome=outcome,
+            stream=streaming,
+            input_tokens=usage.input_tokens if usage else None,
+            cache_read_tokens=usage.cache_read_tokens if usage else None,
+            cache_write_tokens=usage.cache_write_tokens if usage else None,
+            output_tokens=usage.output_tokens if usage else None,
+            reasoning_tokens=usage.reasoning_tokens if usage else None,
+            usage_source=measured.source if measured is not None else UsageSource.NONE,
+            ttft_ms=None if self._first is None else round((self._first - self._began) * 1000, 3),
+            duration_ms=round((ended - self._began) * 1000, 3),
+            rules_version=self._engine.rules.version,
+        )
+
+
+class Flowing:
+    """An upstream's body on its way to the client."""
+
+    __slots__ = ("_exchange", "_upstream")
+
+    def __init__(self, exchange: Exchange, upstream: UpstreamReply) -> None:
+        self._exchange = exchange
+        self._upstream = upstream
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await self._upstream.__anext__()
+        except StopAsyncIteration:
+            self._exchange.settle("ok")
+            raise
+        except UpstreamFailure as failure:
+            self._exchange.settle("truncated", str(failure))
+            raise
+        self._exchange.arrived(chunk)
+        return chunk
+
+    async def aclose(self) -> None:
+        await self._exchange.abort()
+
+
+class Local:
+    """A body of our own: one chunk."""
+
+    __slots__ = ("_data", "_exchange", "_outcome")
+
+    def __init__(self, exchange: Exchange, data: bytes, outcome: Outcome) -> None:
+        self._exchange = exchange
+        self._data: bytes | None = data
+        self._outcome: Outcome = outcome
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._data is None:
+            self._exchange.settle(self._outcome)
+            raise StopAsyncIteration
+        data, self._data = self._data, None
+        return data
+
+    async def aclose(self) -> None:
+        self._exchange.settle(self._outcome)
+
+
+def printable(text: str) -> bytes:
+    """A header value of visible ASCII: a model name comes from the client and must not be able to end the line."""
+    return "".join(character if " " <= character <= "~" else "?" for character in text).encode("ascii")[:256]

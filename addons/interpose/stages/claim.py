@@ -1,0 +1,205 @@
+"""First stage: is this call ours, is it what it says it is, and what does it ask for?
+
+Holds the binding of law 6: the host that the connection was opened to, the name in the TLS handshake and the single
+Host or :authority of each request are the same, or the call is refused. Matching is on canonical host names alone.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from cachetools import LRUCache
+
+from interpose.call import DEFAULT_PORTS, Call, header, header_values
+from interpose.errors import Refusal
+from interpose.formats.endpoints import Match, classify
+from interpose.formats.hosts import HostRow, canonical_host, generic_row, lookup, row_for_provider
+from interpose.rules.compiled import Rules
+from interpose.rules.facts import Facts
+from interpose.wire.coding import decode
+from interpose.wire.error import WireError
+from interpose.wire.jsonedit import peek
+
+from .draft import Draft
+
+# A request body that arrives compressed is decoded up to this size to find its model; beyond, the model is unknown.
+PEEK_LIMIT = 32 * 1024 * 1024
+
+
+class Territory:
+    """Which hosts the rules claim. Asked once per connection and once per call, so its answers are kept."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._rows: LRUCache[tuple[str, int], HostRow | None] = LRUCache(4096)
+
+    def row(self, host: str, port: int) -> HostRow | None:
+        """The row of the host table that says what is spoken there; None if that host and port are not ours."""
+        key = (host, port)
+        if key in self._rows:
+            return self._rows[key]
+        try:
+            found = self._find(canonical_host(host), port)
+        except ValueError:
+            found = None
+        self._rows[key] = found
+        return found
+
+    def _find(self, host: str, port: int) -> HostRow | None:
+        listed = self._rules.intercept.listed(host, port)
+        if listed is False:
+            return None
+        for provider in self._rules.providers.values():
+            if (provider.origin.host, provider.origin.port) == (host, port):
+                return lookup(host, port) or row_for_provider(
+                    provider.format, provider.dialect, provider.base_path, provider.origin
+                )
+        if listed:
+            return lookup(host, port) or generic_row(host, port)
+        return lookup(host, port)
+
+
+class Claim:
+    """Checks the binding and establishes the facts that everything after it decides by."""
+
+    name = "claim"
+
+    def decide(self, draft: Draft) -> None:
+        call = draft.call
+        check_target(call)
+        row = draft.host
+        if row is None:
+            raise Refusal(403, "host_not_claimed", f"{call.url.origin.host} is not a host that the rules intercept.")
+        if row.scheme is not None and row.scheme != call.url.origin.scheme:
+            raise Refusal(
+                400,
+                "plaintext_on_tls_port",
+                f"{call.url.origin.host}:{call.url.origin.port} speaks {row.scheme}, the request came by "
+                f"{call.url.origin.scheme}. Use a {row.scheme}:// URL.",
+            )
+        check_binding(call)
+        if (header(call.headers, b"upgrade") or b"").lower() == b"websocket":
+            raise Refusal(
+                501, "websocket_not_supported", "WebSocket connections are not supported in this version of interpose."
+            )
+        draft.match = match = classify(row, call.method, call.url.target)
+        draft.facts = read_facts(call, match)
+        draft.note(f"{call.method} {call.url.path} on {call.url.origin.host} is {match.format} {match.endpoint}")
+
+
+def check_target(call: Call) -> None:
+    """Refuses what a request line must not hold."""
+    try:
+        canonical_host(call.url.origin.host)
+    except ValueError as error:
+        raise Refusal(400, "invalid_host", f"The host of the request is invalid: {error}.") from None
+    if "\0" in call.url.target or not call.url.target.startswith("/"):
+        raise Refusal(400, "invalid_target", "The request target must be an absolute path without NUL.")
+
+
+def check_binding(call: Call) -> None:
+    """Law 6: one destination, named alike by the connection, the TLS handshake and the request."""
+    origin = call.url.origin
+    if call.sni is not None and same_host(call.sni) != origin.host:
+        if is_address(origin.host):
+            raise Refusal(
+                502,
+                "destination_unverifiable",
+                f"The tunnel was opened to the address {origin.host}, the handshake asked for {call.sni}: connect by "
+                "name, so that both can be checked.",
+            )
+        raise Refusal(
+            403, "sni_mismatch", f"The tunnel was opened to {origin.host}, but the TLS handshake asked for {call.sni}."
+        )
+    hosts = header_values(call.headers, b"host")
+    if len(hosts) != 1:
+        raise Refusal(400, "host_header_count", f"A request needs exactly one Host header, this one has {len(hosts)}.")
+    value = hosts[0].decode("latin-1").strip()
+    if "@" in value:
+        raise Refusal(400, "userinfo_in_host", "The Host header must not carry a user or password.", param="Host")
+    name, port = split_authority(value)
+    expected = DEFAULT_PORTS.get(origin.scheme)
+    if same_host(name) != origin.host or (expected if port is None else port) != origin.port:
+        raise Refusal(
+            403,
+            "host_mismatch",
+            f"The request came for {origin.host}:{origin.port}, but its Host header names another destination.",
+            param="Host",
+        )
+
+
+def split_authority(value: str) -> tuple[str, int | None]:
+    """`host[:port]` in its two parts, IPv6 without brackets; the port None if absent, 0 if it is none."""
+    host, separator, port = value.rpartition(":")
+    if not separator or port.endswith("]"):
+        host, port = value, ""
+    host = host.removeprefix("[").removesuffix("]")
+    if not port:
+        return host, None
+    return host, int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else 0
+
+
+def same_host(name: str) -> str:
+    """The canonical form for comparing; what has none compares unequal to every host."""
+    try:
+        return canonical_host(name)
+    except ValueError:
+        return ""
+
+
+def is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def read_facts(call: Call, match: Match) -> Facts:
+    """The facts that rules match on, the asked model and `stream` from the URL or else from a JSON body."""
+    asked = asked_in_body(call) if match.model is None or match.stream is None else {}
+    model = match.model if match.model is not None else asked.get("model")
+    stream = match.stream if match.stream is not None else asked.get("stream")
+    headers = call.headers
+
+    def look_up(name: str) -> str | None:
+        value = header(headers, name.encode("latin-1", "replace"))
+        return None if value is None else value.decode("latin-1")
+
+    return Facts(
+        method=call.method,
+        scheme=call.url.origin.scheme,
+        host=call.url.origin.host,
+        port=call.url.origin.port,
+        path=call.url.path,
+        endpoint=match.endpoint,
+        format=match.format,
+        wire=match.wire,
+        model=model if isinstance(model, str) else None,
+        client=None,
+        ip=call.peer.ip,
+        entrance=call.entrance,
+        stream=stream if isinstance(stream, bool) else None,
+        header=look_up,
+    )
+
+
+def asked_in_body(call: Call) -> dict[str, object]:
+    """`model` and `stream` of a JSON body; empty for any other, and for a malformed one: the provider answers that."""
+    if not isinstance(call.body, bytes) or not call.body:
+        return {}
+    if b"json" not in (header(call.headers, b"content-type") or b"json").lower():
+        return {}
+    try:
+        return peek(plain_body(call), ("model", "stream"))
+    except WireError:
+        return {}
+
+
+def plain_body(call: Call) -> bytes:
+    """The request's body without its content coding. Raises WireError if that is unknown, broken or too large."""
+    assert isinstance(call.body, bytes)
+    coding = header(call.headers, b"content-encoding")
+    if coding is None:
+        return call.body
+    return decode(call.body, coding.decode("latin-1"), PEEK_LIMIT)

@@ -1,0 +1,113 @@
+"""Fourth stage: what has to change so that the chosen provider understands the call?
+
+Same format: nothing but the model's name, spliced into the bytes where it stands, and the URL. Between formats:
+refused in this version.
+"""
+
+from __future__ import annotations
+
+from interpose.call import Call, Url, header, without
+from interpose.errors import Refusal
+from interpose.formats import same_family
+from interpose.formats.endpoints import Match, replace_model, suspicious
+from interpose.rules.compiled import Provider
+from interpose.wire.error import WireError
+from interpose.wire.jsonedit import replace as replace_in_json
+
+from .claim import plain_body
+from .draft import Attempt, Draft, Request
+
+# Dialects whose URLs are not the format's plain ones: a call does not move in or out of them by its path alone.
+OTHER_URLS = frozenset(("azure", "vertex"))
+
+
+class Conversion:
+    """Turns a route into the URL and the edits of an attempt; carries out the edits."""
+
+    name = "conversion"
+
+    def decide(self, draft: Draft) -> None:
+        call, provider = draft.call, draft.provider
+        if provider is None:
+            draft.attempts.append(Attempt(call.url))
+            return
+        assert draft.facts is not None
+        assert draft.match is not None
+        if (flaw := suspicious(call.url.target)) is not None:
+            raise Refusal(403, "suspicious_path", f"The path contains {flaw}, which rules cannot judge: send it plain.")
+        elsewhere = provider.origin != call.url.origin
+        if elsewhere and not draft.match.known:
+            raise Refusal(
+                403, "unknown_endpoint", f"{call.url.path} is no known endpoint; it can only go to the host it names."
+            )
+        if elsewhere and not same_family(draft.match.format, provider.format, draft.match.endpoint):
+            raise Refusal(
+                500,
+                "conversion_not_supported",
+                f"The rules send this {draft.match.format} call to {provider.name}, which speaks {provider.format}: "
+                "conversion between formats is not supported in this version of interpose.",
+            )
+        url = provider_url(draft, provider) if elsewhere else call.url
+        asked, wanted = draft.facts.model, draft.route.model if draft.route else None
+        edits: dict[str, object] = {}
+        if wanted is not None and wanted != asked and draft.match.known and asked is not None:
+            if draft.match.model_span is not None:
+                url = model_in_path(url, call.url, draft.match, wanted)
+            elif isinstance(call.body, bytes):
+                edits["model"] = wanted
+            else:
+                raise Refusal(
+                    413,
+                    "body_not_editable",
+                    "The rules replace the model of this call, but its body is larger than 8 MiB and streams through. "
+                    "Send a smaller body, or match it by a route that leaves the model alone.",
+                    param="model",
+                )
+            draft.note(f"model {asked} becomes {wanted}, in place")
+        draft.attempts.append(Attempt(url, provider, asked if wanted is None else wanted, edits))
+
+    def shape(self, request: Request, attempt: Attempt, call: Call) -> Request:
+        """The request with the attempt's edits spliced in; every other byte stays."""
+        if not attempt.edits:
+            return request
+        assert isinstance(request.body, bytes)
+        try:
+            body = replace_in_json(plain_body(call), attempt.edits)
+        except WireError as error:
+            raise Refusal(
+                400, "body_not_editable", f"The model cannot be replaced in this body: {error}.", param="model"
+            ) from None
+        headers = request.headers
+        if header(headers, b"content-encoding") is not None:
+            headers = without(headers, frozenset((b"content-encoding",)))
+        return Request(request.method, request.url, headers, body)
+
+
+def provider_url(draft: Draft, provider: Provider) -> Url:
+    """The call's endpoint at the provider: its base, the path within the API, the query as it came."""
+    call, match = draft.call, draft.match
+    assert match is not None
+    for dialect in (provider.dialect, draft.host.dialect if draft.host else None):
+        if dialect in OTHER_URLS:
+            raise Refusal(
+                500,
+                "dialect_not_supported",
+                f"Sending a call of {call.url.origin.host} to {provider.name} needs the URL style of {dialect}, which "
+                "is not supported in this version of interpose.",
+            )
+    query = call.url.query
+    return Url(provider.origin, provider.base_path + match.api_path + (f"?{query}" if query else ""))
+
+
+def model_in_path(url: Url, original: Url, match: Match, model: str) -> Url:
+    """The URL with the model in its path replaced, whatever stands before and behind it."""
+    assert match.model_span is not None
+    start = match.model_span[0]
+    tail = original.target[start:]
+    if not url.target.endswith(tail):
+        raise Refusal(500, "model_not_replaceable", "The model stands in a part of the path that the provider lacks.")
+    try:
+        swapped = replace_model(original.target, match, model)
+    except ValueError as error:
+        raise Refusal(500, "model_not_replaceable", f"{error}.") from None
+    return Url(url.origin, url.target[: len(url.target) - len(tail)] + swapped[start:])

@@ -1,0 +1,132 @@
+"""Last stage before the wire: which key goes where.
+
+`TABLE` is the design's table, row by row, and parametrises the tests. A credential is bound to the exact origin of
+its provider's base_url; where it is injected, every key header of the client's is stripped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from enum import Enum, auto
+
+from interpose.call import Headers
+from interpose.errors import Refusal
+from interpose.formats.hosts import lookup
+from interpose.formats.keys import place, placement
+from interpose.rules.compiled import Provider
+from interpose.rules.secrets import CredentialSource
+from interpose.secret import MASK, Secret
+
+from .draft import Attempt, Draft, Injection, KeyKind, Request
+
+Resolve = Callable[[CredentialSource], Awaitable[Secret]]
+
+
+class Fate(Enum):
+    """What becomes of the client's key on an attempt."""
+
+    INJECT = auto()  # the provider's credential in its place
+    KEEP = auto()  # the client's own, untouched
+    REFUSE = auto()  # answered locally: the key must not leave, and there is nothing to send in its stead
+
+
+# (kind of key, the provider has a credential, the attempt goes to the addressed origin) -> fate.
+# Invalid virtual keys and `clients.required` were refused by the clients stage.
+TABLE: dict[tuple[KeyKind, bool, bool], Fate] = {
+    (KeyKind.VIRTUAL, True, True): Fate.INJECT,
+    (KeyKind.VIRTUAL, True, False): Fate.INJECT,
+    (KeyKind.VIRTUAL, False, True): Fate.REFUSE,
+    (KeyKind.VIRTUAL, False, False): Fate.REFUSE,
+    (KeyKind.PLACEHOLDER, True, True): Fate.INJECT,
+    (KeyKind.PLACEHOLDER, True, False): Fate.INJECT,
+    (KeyKind.PLACEHOLDER, False, True): Fate.REFUSE,
+    (KeyKind.PLACEHOLDER, False, False): Fate.REFUSE,
+    (KeyKind.OWN, True, True): Fate.INJECT,
+    (KeyKind.OWN, True, False): Fate.INJECT,
+    (KeyKind.OWN, False, True): Fate.KEEP,
+    (KeyKind.OWN, False, False): Fate.REFUSE,
+    (KeyKind.NONE, True, True): Fate.INJECT,
+    (KeyKind.NONE, True, False): Fate.INJECT,
+    (KeyKind.NONE, False, True): Fate.KEEP,
+    (KeyKind.NONE, False, False): Fate.KEEP,
+}
+
+
+class Credentials:
+    """Decides the fate of the client's key for each attempt; puts the credential in at the last moment."""
+
+    name = "credentials"
+
+    def decide(self, draft: Draft) -> None:
+        draft.attempts = [self._keyed(draft, attempt) for attempt in draft.attempts]
+
+    def _keyed(self, draft: Draft, attempt: Attempt) -> Attempt:
+        assert draft.match is not None
+        provider = attempt.provider
+        source = provider.credential if provider is not None else None
+        if source is not None and not draft.match.known and draft.route is None:
+            # An endpoint that nobody has heard of gets no credential unless a route says so.
+            draft.note("unknown endpoint: no credential is injected without a route")
+            source = None
+        fate = TABLE[draft.key_kind, source is not None, attempt.url.origin == draft.call.url.origin]
+        if fate is Fate.REFUSE:
+            raise nothing_to_send(draft, provider)
+        if fate is Fate.KEEP:
+            draft.note("the client's headers stay as they are")
+            return attempt
+        assert source is not None
+        assert provider is not None
+        draft.note(f"the client's keys are replaced by {source.name}")
+        there = lookup(provider.origin.host, provider.origin.port)
+        where = placement(provider.format, provider.dialect, there, draft.key)
+        return replace(attempt, injection=Injection(source, where))
+
+    async def inject(self, request: Request, attempt: Attempt, resolve: Resolve) -> tuple[Request, Secret | None]:
+        """The request with its credential, and the credential for the scrubbing of the reply.
+
+        Raises Refusal if the secret cannot be had or the request's origin is not the one it is bound to.
+        """
+        if attempt.injection is None:
+            return request, None
+        provider = attempt.provider
+        if provider is None or request.url.origin != provider.origin:
+            raise Refusal(
+                500, "credential_not_bound", "A credential was about to leave for another origin than its own."
+            )
+        secret = await resolve(attempt.injection.source)
+        headers, url = place(request.headers, request.url, secret.reveal(), attempt.injection.placement)
+        return Request(request.method, url, headers, request.body), secret
+
+    def scrub(self, reason: str, headers: Headers, secret: Secret | None) -> tuple[str, Headers]:
+        """The reply's reason phrase and headers, without a credential that they echo."""
+        if secret is None:
+            return reason, headers
+        text = secret.reveal()
+        value, mask = text.encode(), MASK.encode()
+        kept = tuple((name.replace(value, mask), content.replace(value, mask)) for name, content in headers)
+        return reason.replace(text, MASK), kept
+
+
+def nothing_to_send(draft: Draft, provider: Provider | None) -> Refusal:
+    """The 500 of the table: which provider lacks a credential, and what to write."""
+    if provider is None:
+        return Refusal(
+            500,
+            "provider_without_credential",
+            f"The client sent a {draft.key_kind} key for {draft.call.url.origin.host}, and the rules configure no "
+            "provider there. Add one with a credential; the client's key was not forwarded.",
+        )
+    if provider.credential is not None:
+        return Refusal(
+            403,
+            "unknown_endpoint",
+            f"{draft.call.url.path} is no known endpoint of {provider.name}, so no credential is sent there unless a "
+            f"route matches it; the client's {draft.key_kind} key was not forwarded.",
+        )
+    return Refusal(
+        500,
+        "provider_without_credential",
+        f"The provider {provider.name} has no credential (providers.{provider.name}.credential), and the client's "
+        f"{draft.key_kind} key may not be sent to it.",
+    )

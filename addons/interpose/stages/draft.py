@@ -1,0 +1,113 @@
+"""The shapes that deciding works on: what may be looked at, what has been found so far, and the finished plan.
+
+A `Draft` is filled by the stages in their order; a `Plan` is what comes of it, and all that the engine executes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from interpose.call import Call, Headers, Url
+from interpose.errors import Refusal
+from interpose.formats.endpoints import Match
+from interpose.formats.hosts import HostRow
+from interpose.formats.keys import ClientKey, Placement
+from interpose.rules.compiled import Provider, Route, Rules
+from interpose.rules.facts import Facts
+from interpose.rules.secrets import CredentialSource
+
+
+class KeyKind(StrEnum):
+    """What a key that a client sends is to us; design: "Which key goes where"."""
+
+    VIRTUAL = "virtual"
+    PLACEHOLDER = "placeholder"
+    OWN = "own"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a decision may look at besides the call and the rules. `now` is Unix time in seconds."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """A credential to be put in the place of the client's own keys, by reference: a plan holds no secret."""
+
+    source: CredentialSource
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One sending of the call. `provider` None means exactly the origin that the client addressed.
+
+    `edits` are top-level fields of the JSON body that are replaced in place; `injection` None leaves the client's
+    headers as they came.
+    """
+
+    url: Url
+    provider: Provider | None = None
+    model: str | None = None
+    edits: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    injection: Injection | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be done with a call. With a `refusal` there are no attempts."""
+
+    facts: Facts | None
+    route: str | None = None
+    client: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    refusal: Refusal | None = None
+
+    @property
+    def acts(self) -> bool:
+        """Whether the rules have a hand in this call; if not, its reply gets no header of ours either."""
+        return bool(self.attempts) and self.attempts[0].provider is not None
+
+
+@dataclass(slots=True)
+class Draft:
+    """A plan in the making. Each stage reads what those before it have found and adds its own; none does I/O."""
+
+    call: Call
+    rules: Rules
+    view: View
+    # Reasons in the order in which they arose, for people; None when nobody asks.
+    trace: list[str] | None = None
+    # claim
+    host: HostRow | None = None
+    match: Match | None = None
+    facts: Facts | None = None
+    # clients
+    key: ClientKey | None = None
+    key_kind: KeyKind = KeyKind.NONE
+    client: str | None = None
+    # routing
+    route: Route | None = None
+    provider: Provider | None = None
+    # conversion and credentials
+    attempts: list[Attempt] = field(default_factory=list)
+
+    def note(self, reason: str) -> None:
+        if self.trace is not None:
+            self.trace.append(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an attempt puts on the wire, as the stages shape it."""
+
+    method: str
+    url: Url
+    headers: Headers
+    body: bytes | AsyncIterator[bytes]

@@ -1,0 +1,379 @@
+"""The upstream leg: one pool of warm, verified connections shared by every client.
+
+Sends one HTTP request as it is and hands back the reply's raw bytes as they arrive. Adds no header, decodes nothing,
+follows no redirect, reads no proxy from the environment. Deciding what to send where, with which key, is done above;
+retrying too. HTTP/1.1 over TCP or TLS, by aiohttp.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import aiohttp
+import certifi
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from aiohttp.typedefs import LooseHeaders
+from multidict import CIMultiDict
+from yarl import URL
+
+from .call import Header, Headers, Origin, Url, header_values, without
+from .errors import InterposeError
+from .rules.compiled import Timeouts
+from .rules.compiled import Upstream as UpstreamRules
+
+# RFC 9110, 7.6.1: these end at each hop. Expect is answered by the host; Proxy-* is ours alone.
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authorization",
+        b"proxy-authenticate",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"expect",
+    )
+)
+# aiohttp adds these unless told not to.
+AUTO_HEADERS = frozenset(("Accept", "Accept-Encoding", "User-Agent", "Content-Type"))
+# Above this size a body is written in slices: one huge write would hold the event loop.
+SLICE = 256 * 1024
+# Providers close idle connections after 60 s and more; leaving first avoids the race with their close.
+KEEPALIVE = 30.0
+MAX_HEADER = 64 * 1024
+
+# Cloud metadata services, which hand out credentials to whoever asks:
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
+METADATA = (
+    ipaddress.ip_network("169.254.0.0/16"),
+    ipaddress.ip_network("fd00:ec2::254/128"),
+    ipaddress.ip_network("fe80::/10"),
+)
+
+FailureKind = Literal["connect", "certificate", "timeout", "disconnected", "protocol", "forbidden"]
+
+
+class UpstreamFailure(InterposeError):
+    """No reply, or no more of it. `kind` says why; `reached` that the upstream may have acted on the request.
+
+    The message names the origin and never the target, whose query may carry a key.
+    """
+
+    def __init__(self, kind: FailureKind, message: str, *, reached: bool) -> None:
+        super().__init__(message)
+        self.kind: FailureKind = kind
+        self.reached = reached
+
+    @property
+    def status(self) -> int:
+        return {"timeout": 504, "forbidden": 403}.get(self.kind, 502)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One request, ready for the wire: `url` and `headers` hold the credential already."""
+
+    method: str
+    url: Url
+    headers: Headers
+    body: bytes | AsyncIterator[bytes]
+    timeouts: Timeouts
+    ca: Path | None = None
+
+
+def metadata_address(address: str) -> bool:
+    """True for an address at which a cloud hands out credentials; v4-mapped IPv6 is looked through."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return any(ip in network for network in METADATA if network.version == ip.version)
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves by the system and refuses a metadata address, so that the address checked is the one dialled."""
+
+    def __init__(self) -> None:
+        self._inner = ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await self._inner.resolve(host, port, family)
+        for result in found:
+            if metadata_address(result["host"]):
+                raise UpstreamFailure(
+                    "forbidden", f"{host} resolves to {result['host']}, a metadata address", reached=False
+                )
+        return found
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class ExactRequest(aiohttp.ClientRequest):
+    """A request whose headers go out in the order and spelling of `header_map`.
+
+    The session would take a second spelling of a name for a replacement of the first, and drop it; so each name comes
+    with its place in front.
+    """
+
+    # Without a body these go out without a Content-Length, as RFC 9110, 8.6, has it; aiohttp leaves out DELETE.
+    GET_METHODS = aiohttp.ClientRequest.GET_METHODS | {"DELETE"}
+
+    def update_headers(self, headers: LooseHeaders | None) -> None:
+        self.headers: CIMultiDict[str] = CIMultiDict()
+        for name, value in CIMultiDict(headers or {}).items():
+            self.headers.add(name.partition(":")[2], value)
+
+
+class UpstreamReply:
+    """A reply's head, and its body as an async iterator of raw chunks.
+
+    The iterator raises UpstreamFailure when the body breaks off. `aclose` before the end closes the connection at
+    once, so that a provider stops generating for a client that has gone.
+    """
+
+    __slots__ = ("_idle", "_origin", "_response", "headers", "reason", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse, origin: Origin, idle: float) -> None:
+        self._response = response
+        self._origin = origin
+        self._idle = idle
+        self.status = response.status
+        self.reason = response.reason or ""
+        self.headers: Headers = end_to_end(response.raw_headers)
+
+    def __aiter__(self) -> UpstreamReply:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            async with asyncio.timeout(self._idle):
+                chunk = await self._response.content.readany()
+        except TimeoutError:
+            self._cut()
+            raise UpstreamFailure(
+                "timeout", f"{self._origin} sent nothing for {self._idle:g} s", reached=True
+            ) from None
+        except (aiohttp.ClientError, OSError) as error:
+            self._cut()
+            raise UpstreamFailure(
+                "disconnected", f"{self._origin} broke off the reply: {plain(error)}", reached=True
+            ) from error
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        self._cut()
+
+    def _cut(self) -> None:
+        """Closes the connection if the reply has not ended. Aborted: a TLS farewell would wait for a busy peer."""
+        connection = self._response.connection
+        if connection is not None and connection.transport is not None:
+            connection.transport.abort()
+        self._response.close()
+
+
+class Upstream:
+    """The pool. One per engine; `close` when done.
+
+    The rules' `ca` is trusted for every origin, a provider's own for its origin, both besides the system's store,
+    SSL_CERT_FILE and SSL_CERT_DIR. A proxy is one that the rules name; that of the environment may be ourselves.
+    """
+
+    def __init__(self, rules: UpstreamRules) -> None:
+        self._rules = rules
+        self._proxy = URL(str(rules.proxy)) if rules.proxy else None
+        self._contexts: dict[Path | None, ssl.SSLContext] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    def _pool(self) -> aiohttp.ClientSession:
+        # Made at the first call: aiohttp wants a running loop.
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                limit=0, resolver=GuardedResolver(), keepalive_timeout=KEEPALIVE, ttl_dns_cache=30
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                request_class=ExactRequest,
+                auto_decompress=False,
+                trust_env=False,
+                skip_auto_headers=AUTO_HEADERS,
+                max_line_size=MAX_HEADER,
+                max_field_size=MAX_HEADER,
+                timeout=aiohttp.ClientTimeout(total=None),
+            )
+        return self._session
+
+    def _context(self, ca: Path | None) -> ssl.SSLContext:
+        context = self._contexts.get(ca)
+        if context is None:
+            context = self._contexts[ca] = client_context(*(path for path in (self._rules.ca, ca) if path is not None))
+        return context
+
+    async def send(self, request: Outgoing) -> UpstreamReply:
+        """Sends the request and waits for the reply's head.
+
+        Raises UpstreamFailure; cancelling it closes the connection.
+        """
+        origin = request.url.origin
+        if metadata_address(origin.host):
+            raise UpstreamFailure("forbidden", f"{origin.host} is a metadata address", reached=False)
+        host, port = self._rules.connect_to.get((origin.host, origin.port), (origin.host, origin.port))
+        tls = origin.scheme == "https"
+        # The whole target goes in as the path: parsed as a URL, a bare "?" or a "#" would be lost.
+        url = URL.build(scheme=origin.scheme, host=host, port=port, path=request.url.target, encoded=True)
+        timeouts = request.timeouts
+        try:
+            async with asyncio.timeout(timeouts.connect + timeouts.first_byte) as deadline:
+                response = await self._pool().request(
+                    request.method,
+                    url,
+                    headers=header_map(request),
+                    data=payload(request.body, deadline, timeouts.first_byte),
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                    ssl=self._context(request.ca) if tls else True,
+                    server_hostname=origin.host if tls and host != origin.host else None,
+                    timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect, sock_connect=timeouts.connect),
+                )
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, UpstreamFailure) as error:
+            raise failure(error, origin, timeouts) from error
+        return UpstreamReply(response, origin, timeouts.idle)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+def failure(error: Exception, origin: Origin, timeouts: Timeouts) -> UpstreamFailure:
+    """The one map from the client library's exceptions to ours."""
+    match error:
+        case UpstreamFailure():
+            return error
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+            return UpstreamFailure(
+                "certificate", f"the certificate of {origin} cannot be verified: {plain(error)}", reached=False
+            )
+        case aiohttp.ConnectionTimeoutError():
+            return UpstreamFailure(
+                "timeout", f"{origin} did not accept a connection within {timeouts.connect:g} s", reached=False
+            )
+        case aiohttp.ClientConnectorError() | aiohttp.ClientProxyConnectionError():
+            return UpstreamFailure("connect", f"cannot connect to {origin}: {plain(error)}", reached=False)
+        case aiohttp.ClientHttpProxyError():
+            return UpstreamFailure(
+                "connect", f"the upstream proxy refused {origin}: {error.status} {error.message}", reached=False
+            )
+        case TimeoutError():
+            return UpstreamFailure(
+                "timeout", f"{origin} did not begin to answer within {timeouts.first_byte:g} s", reached=True
+            )
+        case aiohttp.ServerDisconnectedError() | OSError():
+            return UpstreamFailure("disconnected", f"{origin} closed the connection without answering", reached=True)
+    return UpstreamFailure("protocol", f"{origin} did not answer in valid HTTP: {plain(error)}", reached=True)
+
+
+def plain(error: BaseException) -> str:
+    """An exception's reason in a few words, without the URL that some of them carry."""
+    inner = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        return inner.verify_message.rstrip(".")
+    if isinstance(inner, OSError) and inner.strerror:
+        return inner.strerror
+    if isinstance(inner, aiohttp.ClientResponseError):
+        return inner.message or type(inner).__name__
+    return str(inner) if isinstance(inner, aiohttp.ClientPayloadError) else type(inner).__name__
+
+
+def client_context(*extra: Path) -> ssl.SSLContext:
+    """Verifies against the system's store (SSL_CERT_FILE and SSL_CERT_DIR included) and the given CA files."""
+    context = ssl.create_default_context()
+    # Python 3.13 refuses CAs without an authority key identifier, which many company CAs lack; every other client
+    # takes them. The chain and the host name stay verified.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.set_alpn_protocols(["http/1.1"])
+    if not context.cert_store_stats()["x509_ca"] and not os.environ.get("SSL_CERT_DIR"):
+        context.load_verify_locations(cafile=certifi.where())
+    for path in extra:
+        context.load_verify_locations(cafile=str(path))
+    return context
+
+
+def header_map(request: Outgoing) -> CIMultiDict[str]:
+    """The headers that go out: end-to-end ones as they came, the body's framing set by us; for `ExactRequest`.
+
+    Raises ValueError for a header that is not UTF-8, which the client library would silently change.
+    """
+    pairs: CIMultiDict[str] = CIMultiDict()
+    for name, value in end_to_end(request.headers):
+        pairs.add(name.decode("ascii"), value.decode("utf-8"))
+    # A request body that came chunked goes out with its length; a GET without a body stays without.
+    if isinstance(request.body, bytes) and (request.body or "Content-Length" in pairs):
+        pairs["Content-Length"] = str(len(request.body))
+    # The Host of the origin that is meant, also where another address is dialled.
+    if request.url.origin != host_origin(pairs.get("Host"), request.url.origin.scheme):
+        pairs["Host"] = str(request.url.origin).partition("://")[2]
+    return CIMultiDict((f"{place}:{name}", value) for place, (name, value) in enumerate(pairs.items()))
+
+
+def host_origin(value: str | None, scheme: str) -> Origin | None:
+    """The origin that a Host header names, None if there is none or it is malformed."""
+    if not value:
+        return None
+    try:
+        url = URL(f"{scheme}://{value}")
+        return Origin(scheme, (url.host or "").lower().rstrip("."), url.port or 0)
+    except ValueError:
+        return None
+
+
+def end_to_end(headers: tuple[Header, ...]) -> Headers:
+    """Without the hop-by-hop headers, those that Connection names included."""
+    drop = HOP_BY_HOP
+    for value in header_values(headers, b"connection"):
+        drop |= {token.strip().lower() for token in value.split(b",")} - {b"content-length", b"host", b"authorization"}
+    return without(headers, drop)
+
+
+def payload(
+    body: bytes | AsyncIterator[bytes], deadline: asyncio.Timeout, first_byte: float
+) -> bytes | AsyncIterator[bytes] | None:
+    """The body as the client library takes it: a large one in slices, each of which puts the deadline off."""
+    if not body:
+        return None
+    if isinstance(body, bytes) and len(body) <= SLICE:
+        return body
+    return timed(slices(body) if isinstance(body, bytes) else body, deadline, first_byte)
+
+
+async def timed(body: AsyncIterator[bytes], deadline: asyncio.Timeout, first_byte: float) -> AsyncIterator[bytes]:
+    """A long upload is no slow reply: the time to the first byte counts from the last piece that was sent."""
+    loop = asyncio.get_running_loop()
+    async for piece in body:
+        yield piece
+        if not deadline.expired():
+            deadline.reschedule(loop.time() + first_byte)
+
+
+async def slices(body: bytes) -> AsyncIterator[bytes]:
+    view = memoryview(body)
+    for start in range(0, len(body), SLICE):
+        yield bytes(view[start : start + SLICE])

@@ -1,0 +1,361 @@
+"""`plan`: who calls, where it goes, which key it gets — decided without a network, a clock or a proxy."""
+
+import datetime
+import hashlib
+from dataclasses import replace
+from types import MappingProxyType
+
+import pytest
+
+from interpose.call import Call, Entrance, Origin, Peer, Url, header
+from interpose.rules.compiled import ClientKey, Clients, HostPattern, Intercept, Match, Provider, Route, Rules
+from interpose.rules.facts import Facts
+from interpose.rules.patterns import AnyOf
+from interpose.rules.secrets import CredentialSource
+from interpose.secret import Secret
+from interpose.stages import CONVERSION, CREDENTIALS, plan
+from interpose.stages.claim import Territory
+from interpose.stages.credentials import TABLE, Fate
+from interpose.stages.draft import KeyKind, Plan, Request, View
+
+OPENAI = Origin("https", "api.openai.com", 443)
+ELSEWHERE = Origin("https", "llm.example.test", 443)
+NOW = datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC).timestamp()
+SECRET = "sk-real-canary-0123456789"  # a fake
+VIRTUAL = "vk-team-fake"
+BODY = b'{"model": "gpt-4o",  "messages": [], "stream": true}'
+
+
+def source(name: str = "OPENAI_API_KEY") -> CredentialSource:
+    return CredentialSource("env", (name,))
+
+
+def provider(name: str, origin: Origin, *, credential: bool = True) -> Provider:
+    return Provider(name, "openai", None, origin, "/v1", source() if credential else None)
+
+
+def rules(*providers: Provider, routes: tuple[Route, ...] = (), **others: object) -> Rules:
+    key = ClientKey("team", hashlib.sha256(VIRTUAL.encode()).hexdigest())
+    settings: dict[str, object] = {
+        "clients": Clients(keys=(key,)),
+        "intercept": Intercept(placeholders=frozenset({"sk-dummy"})),
+    }
+    return Rules(
+        "test", providers=MappingProxyType({each.name: each for each in providers}), routes=routes, **settings | others
+    )
+
+
+def call(*headers: tuple[str, str], target: str = "/v1/chat/completions", body: bytes = BODY, **others: object) -> Call:
+    pairs = (("Host", "api.openai.com"), ("Content-Type", "application/json"), *headers)
+    if any(name == "Host" for name, _ in headers):
+        pairs = pairs[1:]
+    made = Call(
+        "POST",
+        Url(OPENAI, target),
+        tuple((name.encode(), value.encode()) for name, value in pairs),
+        body,
+        Peer("127.0.0.1"),
+        sni="api.openai.com",
+    )
+    for name, value in others.items():
+        setattr(made, name, value)
+    return made
+
+
+def planned(a_call: Call, by: Rules, trace: list[str] | None = None) -> Plan:
+    origin = a_call.url.origin
+    return plan(a_call, Territory(by).row(origin.host, origin.port), by, View(NOW), trace)
+
+
+def bearer(key: str) -> tuple[str, str]:
+    return ("Authorization", f"Bearer {key}")
+
+
+EVERYTHING = Match()
+KEYS = {KeyKind.VIRTUAL: VIRTUAL, KeyKind.PLACEHOLDER: "sk-dummy", KeyKind.OWN: "sk-own-fake", KeyKind.NONE: None}
+
+
+@pytest.mark.parametrize(("kind", "credential", "addressed"), list(TABLE))
+async def test_which_key_goes_where(kind: KeyKind, credential: bool, addressed: bool) -> None:
+    """Each row of the design's table, in what is really put on the wire."""
+    target = provider("target", OPENAI if addressed else ELSEWHERE, credential=credential)
+    route = Route("all", EVERYTHING, None, "target")
+    key = KEYS[kind]
+    made = call(*(() if key is None else (bearer(key),)))
+    chosen = planned(made, rules(target, routes=(route,)))
+    fate = TABLE[kind, credential, addressed]
+    if fate is Fate.REFUSE:
+        assert chosen.refusal is not None
+        assert chosen.refusal.status == 500
+        assert "target" in chosen.refusal.message
+        assert chosen.attempts == ()
+        return
+    assert chosen.refusal is None
+    (attempt,) = chosen.attempts
+
+    async def resolve(asked: CredentialSource) -> Secret:
+        return Secret(SECRET, asked.name)
+
+    request, _ = await CREDENTIALS.inject(Request("POST", attempt.url, made.headers, BODY), attempt, resolve)
+    sent = header(request.headers, b"authorization")
+    if fate is Fate.INJECT:
+        assert sent == f"Bearer {SECRET}".encode()
+        assert request.url.origin == target.origin
+    else:
+        assert request.headers == made.headers
+    if key is not None and fate is Fate.INJECT:
+        assert key.encode() not in b"".join(value for _, value in request.headers)
+
+
+def test_the_table_has_every_row() -> None:
+    """No combination of key, credential and destination is left to chance."""
+    assert len(TABLE) == len(KeyKind) * 2 * 2
+
+
+@pytest.mark.parametrize("kind", [KeyKind.PLACEHOLDER, KeyKind.OWN, KeyKind.NONE])
+@pytest.mark.parametrize("entrance", list(Entrance))
+def test_required_clients_need_a_virtual_key(kind: KeyKind, entrance: Entrance) -> None:
+    """With clients.required no other key, and none, gets through."""
+    key = KEYS[kind]
+    made = call(*(() if key is None else (bearer(key),)), entrance=entrance)
+    by = rules(provider("openai", OPENAI))
+    by = replace(by, clients=replace(by.clients, required=True))
+    refusal = planned(made, by).refusal
+    assert refusal is not None
+    assert refusal.status == 401
+
+
+@pytest.mark.parametrize(
+    ("key", "code"), [("vk-unknown-fake", "invalid_api_key"), ("vk-expired-fake", "expired_api_key")]
+)
+@pytest.mark.parametrize("credential", [True, False])
+def test_an_invalid_virtual_key_is_a_401(key: str, code: str, credential: bool) -> None:
+    """An unknown or expired virtual key is refused, whatever the provider has."""
+    expired = ClientKey("old", hashlib.sha256(b"vk-expired-fake").hexdigest(), expires=datetime.date(2026, 11, 21))
+    refusal = planned(
+        call(bearer(key)), rules(provider("openai", OPENAI, credential=credential), clients=Clients(keys=(expired,)))
+    ).refusal
+    assert refusal is not None
+    assert (refusal.status, refusal.code) == (401, code)
+
+
+def test_a_virtual_key_needs_no_prefix() -> None:
+    """A key is virtual if its SHA-256 is listed, whatever it looks like."""
+    listed = ClientKey("plain", hashlib.sha256(b"sk-looks-own-fake").hexdigest())
+    chosen = planned(
+        call(bearer("sk-looks-own-fake")), rules(provider("openai", OPENAI), clients=Clients(keys=(listed,)))
+    )
+    assert chosen.client == "plain"
+    assert chosen.attempts[0].injection is not None
+
+
+def test_two_different_keys_are_a_401_and_two_equal_ones_are_not() -> None:
+    """Which of two keys is meant is not for us to guess."""
+    by = rules(provider("openai", OPENAI))
+    refusal = planned(call(bearer("sk-a-fake"), ("x-api-key", "sk-b-fake")), by).refusal
+    assert refusal is not None
+    assert refusal.status == 401
+    assert planned(call(bearer("sk-a-fake"), ("x-api-key", "sk-a-fake")), by).refusal is None
+
+
+async def test_every_key_header_of_the_client_is_stripped_on_injection() -> None:
+    """One credential goes out, in one place."""
+    made = call(bearer("sk-dummy"), ("X-Api-Key", "sk-dummy"), ("api-key", "sk-dummy"), ("Proxy-Authorization", "x"))
+    (attempt,) = planned(made, rules(provider("openai", OPENAI))).attempts
+
+    async def resolve(asked: CredentialSource) -> Secret:
+        return Secret(SECRET, asked.name)
+
+    request, _ = await CREDENTIALS.inject(Request("POST", attempt.url, made.headers, BODY), attempt, resolve)
+    assert b"sk-dummy" not in b"".join(value for _, value in request.headers)
+    assert [value for _, value in request.headers].count(f"Bearer {SECRET}".encode()) == 1
+
+
+async def test_a_credential_does_not_leave_for_another_origin() -> None:
+    """Whatever stands in the plan, the last step checks the binding again."""
+    (attempt,) = planned(call(bearer("sk-dummy")), rules(provider("openai", OPENAI))).attempts
+
+    async def resolve(asked: CredentialSource) -> Secret:
+        raise AssertionError("not even asked for")
+
+    moved = Request("POST", Url(ELSEWHERE, "/v1"), (), b"")
+    with pytest.raises(Exception, match="another origin"):
+        await CREDENTIALS.inject(moved, attempt, resolve)
+
+
+@pytest.mark.parametrize("kind", [KeyKind.VIRTUAL, KeyKind.PLACEHOLDER])
+def test_without_a_provider_ours_and_placeholders_are_never_forwarded(kind: KeyKind) -> None:
+    """A key that only we understand does not go to the host itself either."""
+    refusal = planned(call(bearer(KEYS[kind] or "")), rules()).refusal
+    assert refusal is not None
+    assert refusal.status == 500
+
+
+def test_an_unknown_endpoint_gets_no_credential_without_a_route() -> None:
+    """What nobody has heard of passes through with the client's own key, never with ours."""
+    target = "/v1/brand-new"
+    by = rules(provider("openai", OPENAI))
+    own = planned(call(bearer("sk-own-fake"), target=target), by)
+    assert own.attempts[0].injection is None
+    placeholder = planned(call(bearer("sk-dummy"), target=target), by)
+    assert placeholder.refusal is not None
+    assert placeholder.refusal.status == 403
+    routed = planned(
+        call(bearer("sk-own-fake"), target=target),
+        rules(provider("openai", OPENAI), routes=(Route("say-so", EVERYTHING, None, "openai"),)),
+    )
+    assert routed.attempts[0].injection is not None
+
+
+# Routing and edits
+
+
+def models(*names: str) -> Match:
+    return Match(model=AnyOf(names))
+
+
+def test_the_first_matching_route_wins_and_the_trace_says_why() -> None:
+    """Routes are asked in order; the reasons of those that do not match are kept for people."""
+    routes = (Route("no", models("claude-*"), None, "b"), Route("yes", models("gpt-*"), None, "a"))
+    trace: list[str] = []
+    by = rules(provider("a", ELSEWHERE), provider("b", ELSEWHERE), routes=routes)
+    chosen = planned(call(bearer("sk-dummy")), by, trace)
+    assert chosen.route == "yes"
+    assert chosen.attempts[0].url == Url(ELSEWHERE, "/v1/chat/completions")
+    assert "route no does not match: model" in trace
+
+
+def test_a_route_that_renames_the_model_edits_the_body_in_place() -> None:
+    """Every byte but the model's value stays."""
+    route = Route("cheap", models("gpt-4o"), None, "openai", "gpt-4o-mini")
+    made = call(bearer("sk-dummy"))
+    (attempt,) = planned(made, rules(provider("openai", OPENAI), routes=(route,))).attempts
+    request = CONVERSION.shape(Request("POST", attempt.url, made.headers, BODY), attempt, made)
+    assert request.body == b'{"model": "gpt-4o-mini",  "messages": [], "stream": true}'
+    assert attempt.model == "gpt-4o-mini"
+
+
+def test_a_model_in_the_url_is_renamed_there() -> None:
+    """Gemini names its model in the path."""
+    google = Origin("https", "generativelanguage.googleapis.com", 443)
+    made = call(
+        ("Host", google.host),
+        target="/v1beta/models/gemini-2.5-pro:generateContent?alt=x",
+        body=b"{}",
+        url=Url(google, "/v1beta/models/gemini-2.5-pro:generateContent?alt=x"),
+        sni=google.host,
+    )
+    route = Route("cheap", EVERYTHING, None, "google", "gemini-2.5-flash")
+    by = rules(Provider("google", "gemini", None, google, "", source()), routes=(route,))
+    (attempt,) = planned(made, by).attempts
+    assert attempt.url.target == "/v1beta/models/gemini-2.5-flash:generateContent?alt=x"
+    assert attempt.edits == {}
+
+
+def test_a_malformed_body_passes_through_to_the_provider() -> None:
+    """Its answer is the provider's to give."""
+    chosen = planned(call(bearer("sk-dummy"), body=b'{"model": '), rules(provider("openai", OPENAI)))
+    assert chosen.refusal is None
+    assert chosen.attempts[0].edits == {}
+
+
+def test_conversion_is_refused_by_name() -> None:
+    """A route into another format is an error that says so, before anything is sent."""
+    by = rules(
+        Provider("claude", "anthropic", None, ELSEWHERE, "", source()),
+        routes=(Route("r", EVERYTHING, None, "claude"),),
+    )
+    refusal = planned(call(bearer("sk-dummy")), by).refusal
+    assert refusal is not None
+    assert "not supported in this version" in refusal.message
+
+
+def test_reject_answers_calls_without_a_route() -> None:
+    """intercept.unmatched: reject."""
+    refusal = planned(call(bearer("sk-own-fake")), rules(intercept=Intercept(unmatched="reject"))).refusal
+    assert refusal is not None
+    assert refusal.status == 403
+
+
+def test_audit_only_changes_nothing() -> None:
+    """The default rules: to the addressed origin, headers and body as they came, no header of ours."""
+    chosen = planned(call(bearer("sk-own-fake")), Rules.default())
+    (attempt,) = chosen.attempts
+    assert attempt.provider is None
+    assert attempt.injection is None
+    assert attempt.edits == {}
+    assert not chosen.acts
+
+
+# Binding: the attack cases of one request
+
+
+def refused(made: Call) -> int | None:
+    refusal = planned(made, rules(provider("openai", OPENAI))).refusal
+    return refusal.status if refusal is not None else None
+
+
+@pytest.mark.parametrize(
+    ("made", "status"),
+    [
+        (call(bearer("sk-dummy")), None),
+        (call(bearer("sk-dummy"), ("Host", "api.openai.com:443")), None),
+        (call(bearer("sk-dummy"), ("Host", "API.OpenAI.com.")), None),
+        (call(bearer("sk-dummy"), ("Host", "evil.test")), 403),
+        (call(bearer("sk-dummy"), ("Host", "api.openai.com:8443")), 403),
+        (call(bearer("sk-dummy"), ("Host", "api.openai.com:http")), 403),
+        (call(bearer("sk-dummy"), ("Host", "api.openai.com.evil.test")), 403),
+        (call(bearer("sk-dummy"), ("Host", "api.openai.com\0.evil.test")), 403),
+        (call(bearer("sk-dummy"), ("Host", "")), 403),
+        (call(bearer("sk-dummy"), ("Host", "me:pw@api.openai.com")), 400),
+        (call(bearer("sk-dummy"), ("Host", "api.openai.com"), ("Host", "api.openai.com")), 400),
+        (call(bearer("sk-dummy"), sni="evil.test"), 403),
+        (call(bearer("sk-dummy"), sni="API.openai.com"), None),
+        (call(bearer("sk-dummy"), sni=None), None),
+        (call(bearer("sk-dummy"), url=Url(Origin("http", "api.openai.com", 443), "/v1/chat/completions")), 400),
+        (call(bearer("sk-dummy"), ("Upgrade", "websocket")), 501),
+        (call(bearer("sk-dummy"), target="/v1/%2e%2e/v1/chat/completions"), 403),
+        (call(bearer("sk-dummy"), target="//v1/chat/completions"), 403),
+        (call(bearer("sk-dummy"), target="/v1/%252e/chat/completions"), 403),
+        (call(bearer("sk-dummy"), target="/v1%5cchat/completions"), 403),
+        (call(bearer("sk-dummy"), target="*"), 400),
+    ],
+)
+def test_binding(made: Call, status: int | None) -> None:
+    """One destination, named alike by connection, handshake and request, or no credential."""
+    assert refused(made) == status
+
+
+def test_an_address_with_a_good_name_in_the_handshake_is_a_502() -> None:
+    """A tunnel to an address cannot be checked against the name that was asked for."""
+    address = Origin("https", "203.0.113.7", 443)
+    by = rules(provider("openai", OPENAI), intercept=Intercept(hosts=(HostPattern(AnyOf(("203.0.113.7",))),)))
+    made = call(bearer("sk-dummy"), url=Url(address, "/v1/chat/completions"))
+    refusal = planned(made, by).refusal
+    assert refusal is not None
+    assert refusal.status == 502
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "ours"),
+    [
+        ("api.openai.com", 443, True),
+        ("API.OPENAI.COM.", 443, True),
+        ("api.openai.com", 8443, False),
+        ("api.openai.com.evil.test", 443, False),
+        ("evilapi.openai.com", 443, False),
+        ("openai.com", 443, False),
+        ("api.openai.com\0", 443, False),
+    ],
+)
+def test_territory(host: str, port: int, ours: bool) -> None:
+    """Claimed is what the table or the rules name, compared whole and canonical."""
+    assert (Territory(Rules.default()).row(host, port) is not None) is ours
+
+
+def test_facts_come_from_url_and_body() -> None:
+    """What rules match on."""
+    facts = planned(call(bearer("sk-dummy")), Rules.default()).facts or pytest.fail("no facts")
+    assert isinstance(facts, Facts)
+    assert (facts.endpoint, facts.format, facts.model, facts.stream) == ("chat", "openai", "gpt-4o", True)
+    assert facts.header("content-type") == "application/json"

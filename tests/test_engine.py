@@ -1,0 +1,309 @@
+"""The engine: one settle and one record per call, whatever happens to it."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from types import MappingProxyType
+from typing import Self
+
+import orjson
+import pytest
+
+from interpose.call import Call, Headers, Origin, Peer, Reply, Url, header
+from interpose.engine import Clock, Engine
+from interpose.ledger.record import Record
+from interpose.rules.compiled import Provider, Rules
+from interpose.rules.secrets import CredentialSource, SecretError
+from interpose.secret import Secret
+from interpose.stages import METERING
+from interpose.upstream import Outgoing, UpstreamFailure
+
+OPENAI = Origin("https", "api.openai.com", 443)
+JSON = ((b"content-type", b"application/json"),)
+SSE = ((b"content-type", b"text/event-stream"),)
+COMPLETION = orjson.dumps(
+    {
+        "object": "chat.completion",
+        "model": "gpt-4o",
+        "choices": [],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 7},
+    }
+)
+SECRET = "sk-real-canary-0123456789"  # a fake
+
+
+class ScriptedReply:
+    """An upstream reply whose chunks and end are given; an exception among them is raised in its place."""
+
+    def __init__(self, chunks: list[bytes | Exception], headers: Headers = JSON, status: int = 200) -> None:
+        self.status, self.reason, self.headers = status, "OK", headers
+        self.closed = False
+        self._chunks = iter(chunks)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = next(self._chunks, None)
+        if chunk is None:
+            raise StopAsyncIteration
+        if isinstance(chunk, Exception):
+            raise chunk
+        return chunk
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class ScriptedUpstream:
+    """Stands where the connection pool would: answers with what it was given, and remembers what was sent."""
+
+    def __init__(self, answer: Callable[[], ScriptedReply]) -> None:
+        self.sent: list[Outgoing] = []
+        self._answer = answer
+
+    async def send(self, request: Outgoing) -> ScriptedReply:
+        self.sent.append(request)
+        return self._answer()
+
+    async def close(self) -> None:
+        pass
+
+
+class Bench:
+    """An engine with its surroundings in view."""
+
+    def __init__(self, answer: Callable[[], ScriptedReply], rules: Rules | None = None) -> None:
+        self.records: list[Record] = []
+        self.upstream = ScriptedUpstream(answer)
+        ticks = itertools.count()
+        ids = itertools.count(1)
+        self.engine = Engine(
+            rules or Rules.default(),
+            upstream=self.upstream,  # type: ignore[arg-type]
+            resolve=self.resolve,
+            record=self.records.append,
+            clock=Clock(now=lambda: 1_800_000_000.0, monotonic=lambda: next(ticks) / 1000),
+            new_id=lambda: f"ip_{next(ids)}",
+        )
+
+    async def resolve(self, source: CredentialSource) -> Secret:
+        return Secret(SECRET, source.name)
+
+    async def handle(self, **others: object) -> Reply:
+        call = Call(
+            "POST",
+            Url(OPENAI, "/v1/chat/completions"),
+            ((b"Host", b"api.openai.com"), (b"Authorization", b"Bearer sk-own-fake")),
+            b'{"model": "gpt-4o", "messages": []}',
+            Peer("127.0.0.1"),
+        )
+        for name, value in others.items():
+            setattr(call, name, value)
+        return await self.engine.handle(call)
+
+    @property
+    def record(self) -> Record:
+        (record,) = self.records
+        return record
+
+
+def with_provider() -> Rules:
+    provider = Provider("openai", "openai", None, OPENAI, "/v1", CredentialSource("env", ("OPENAI_API_KEY",)))
+    return Rules("test", providers=MappingProxyType({"openai": provider}))
+
+
+async def body(reply: Reply) -> bytes:
+    return b"".join([chunk async for chunk in reply.body])
+
+
+async def test_a_call_is_answered_and_recorded() -> None:
+    """The reply's bytes pass through; the record holds the provider's own count."""
+    bench = Bench(lambda: ScriptedReply([COMPLETION]))
+    reply = await bench.handle()
+    assert await body(reply) == COMPLETION
+    assert reply.headers == JSON
+    record = bench.record
+    assert (record.outcome, record.status, record.input_tokens, record.output_tokens) == ("ok", 200, 5, 7)
+    assert (record.usage_source, record.asked_model, record.host) == ("provider", "gpt-4o", "api.openai.com")
+    await reply.body.aclose()
+    assert len(bench.records) == 1
+
+
+async def test_replies_on_which_the_rules_had_a_hand_say_so() -> None:
+    """x-interpose-… headers come with a provider, and only then."""
+    bench = Bench(
+        lambda: ScriptedReply([COMPLETION], (*JSON, (b"x-echo", f"Bearer {SECRET}".encode()))), with_provider()
+    )
+    reply = await bench.handle()
+    assert header(reply.headers, b"x-interpose-provider") == b"openai"
+    assert header(reply.headers, b"x-interpose-id") == b"ip_1"
+    assert header(reply.headers, b"x-echo") == b"Bearer ***"
+    await body(reply)
+    assert bench.record.credential == "env:OPENAI_API_KEY"
+    assert SECRET not in repr(bench.record)
+
+
+async def test_a_refusal_is_a_reply_in_the_clients_format_and_a_record() -> None:
+    """Nothing is sent for a call that is refused."""
+    bench = Bench(lambda: ScriptedReply([]))
+    reply = await bench.handle(headers=((b"Host", b"evil.test"),))
+    assert reply.status == 403
+    assert "error" in orjson.loads(await body(reply))
+    assert bench.upstream.sent == []
+    assert (bench.record.outcome, bench.record.status) == ("refused", 403)
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [
+        (UpstreamFailure("connect", "cannot connect", reached=False), 502),
+        (UpstreamFailure("certificate", "bad certificate", reached=False), 502),
+        (UpstreamFailure("timeout", "too slow", reached=True), 504),
+    ],
+)
+async def test_an_upstream_that_cannot_be_reached_is_an_error_reply(failure: UpstreamFailure, status: int) -> None:
+    """502 and 504, in the client's format, with one record."""
+
+    def fail() -> ScriptedReply:
+        raise failure
+
+    bench = Bench(fail)
+    reply = await bench.handle()
+    assert reply.status == status
+    assert str(failure) in orjson.loads(await body(reply))["error"]["message"]
+    assert (bench.record.outcome, bench.record.status) == ("error", status)
+
+
+async def test_a_reply_that_breaks_off_is_truncated_and_raises() -> None:
+    """The host learns that the body is not whole; the record keeps what was told up to there."""
+    start = b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":9}}}\n\n'
+    cut = UpstreamFailure("disconnected", "broke off", reached=True)
+    bench = Bench(lambda: ScriptedReply([start, cut], SSE))
+    reply = await bench.handle(
+        url=Url(Origin("https", "api.anthropic.com", 443), "/v1/messages"), headers=((b"Host", b"api.anthropic.com"),)
+    )
+    with pytest.raises(UpstreamFailure):
+        await body(reply)
+    await reply.body.aclose()
+    assert (bench.record.outcome, bench.record.input_tokens) == ("truncated", 9)
+
+
+async def test_a_stream_that_ends_without_its_end_is_truncated() -> None:
+    """HTTP calls it complete, the format does not."""
+    bench = Bench(lambda: ScriptedReply([b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n'], SSE))
+    await body(await bench.handle())
+    assert bench.record.outcome == "truncated"
+
+
+async def test_a_client_that_leaves_closes_the_upstream() -> None:
+    """Closing the body settles the call as aborted and ends the upstream's reply."""
+    upstream = ScriptedReply([b"data: {}\n\n", b"data: {}\n\n"], SSE)
+    bench = Bench(lambda: upstream)
+    reply = await bench.handle()
+    await anext(reply.body)
+    await reply.body.aclose()
+    assert upstream.closed
+    assert bench.record.outcome == "aborted"
+
+
+async def test_a_client_that_leaves_before_the_reply_is_recorded_too() -> None:
+    """A cancelled call is settled once."""
+    waiting = asyncio.Event()
+
+    class Slow(ScriptedUpstream):
+        async def send(self, request: Outgoing) -> ScriptedReply:
+            waiting.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    bench = Bench(lambda: ScriptedReply([]))
+    bench.engine._upstream = Slow(lambda: ScriptedReply([]))  # type: ignore[assignment]
+    task = asyncio.create_task(bench.handle())
+    await waiting.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert bench.record.outcome == "aborted"
+
+
+async def test_an_exception_of_our_own_is_a_500_and_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every stage fails closed."""
+    bench = Bench(lambda: ScriptedReply([COMPLETION]))
+
+    def broken(*args: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("interpose.stages.routing.Routing.decide", broken)
+    reply = await bench.handle()
+    assert reply.status == 500
+    assert b"a bug" not in await body(reply)
+    assert bench.upstream.sent == []
+    assert (bench.record.outcome, bench.record.status) == ("error", 500)
+
+
+async def test_a_failing_meter_does_not_disturb_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metering observes; its faults stay its own."""
+
+    class Broken:
+        def feed(self, data: bytes) -> None:
+            raise RuntimeError("a bug")
+
+        def finish(self) -> None:
+            raise RuntimeError("another")
+
+    monkeypatch.setattr("interpose.stages.metering.meter_for", lambda *args: Broken())
+    bench = Bench(lambda: ScriptedReply([COMPLETION, b" "]))
+    assert await body(await bench.handle()) == COMPLETION + b" "
+    assert bench.record.outcome == "ok"
+
+
+async def test_a_failing_record_does_not_disturb_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even the settling may fail without the client noticing."""
+
+    def broken(*args: object, **named: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(METERING, "measure", broken, raising=False)
+    monkeypatch.setattr(type(METERING), "measure", broken)
+    bench = Bench(lambda: ScriptedReply([COMPLETION]))
+    assert await body(await bench.handle()) == COMPLETION
+    assert bench.records == []
+
+
+async def test_a_credential_that_cannot_be_had_is_a_503() -> None:
+    """The secret's backend being down never sends the client's key in its stead."""
+    bench = Bench(lambda: ScriptedReply([COMPLETION]), with_provider())
+
+    async def down(source: CredentialSource) -> Secret:
+        raise SecretError("the vault is sealed")
+
+    bench.engine._resolve = down
+    reply = await bench.handle()
+    assert reply.status == 503
+    assert bench.upstream.sent == []
+    await body(reply)
+    assert bench.record.outcome == "error"
+
+
+async def test_an_uploads_stream_is_passed_on_as_it_is() -> None:
+    """A body that is still arriving is neither read nor edited."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"a"
+
+    bench = Bench(lambda: ScriptedReply([COMPLETION]))
+    stream = pieces()
+    await body(await bench.handle(body=stream))
+    assert bench.upstream.sent[0].body is stream
+    assert bench.record.asked_model is None
+
+
+async def test_closing_the_engine_settles_what_is_in_flight() -> None:
+    """No call goes unrecorded when we stop."""
+    bench = Bench(lambda: ScriptedReply([b"data: {}\n\n"], SSE))
+    reply = await bench.handle()
+    await anext(reply.body)
+    await bench.engine.drain(0.01)
+    await bench.engine.close()
+    assert bench.record.outcome == "aborted"
