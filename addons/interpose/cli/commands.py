@@ -1,0 +1,120 @@
+"""The `interpose` command: its commands and options, and nothing else. What they do lives in modules that are
+imported when a command runs, so that `--help` is instant and only `run` pays for mitmproxy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from interpose import __version__
+
+from .terminal import refuse, told
+
+app = typer.Typer(
+    name="interpose",
+    help="Catches every AI call of an unmodified application: audits it, injects keys, records what it used.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+StateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        metavar="DIR",
+        help="Folder of the CA and the ledger. Default: $INTERPOSE_STATE, else ~/.local/state/interpose or its like.",
+    ),
+]
+RulesOption = Annotated[
+    Path | None,
+    typer.Option("--rules", metavar="F", help="The rules file. Without one: record everything, change nothing."),
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"interpose {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(context_settings={"allow_interspersed_args": False})
+def run(
+    *,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="-- CMD ARGS…", help="The program whose calls to catch.", show_default=False),
+    ] = None,
+    rules: RulesOption = None,
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", metavar="H:P", help="Where to listen. Default: 127.0.0.1:8080; with CMD a free port."),
+    ] = None,
+    mode: Annotated[
+        str, typer.Option("--mode", metavar="M", help="Proxy mode; only `regular` in this version.")
+    ] = "regular",
+    web: Annotated[bool, typer.Option("--web", hidden=True)] = False,
+    workers: Annotated[int, typer.Option("--workers", hidden=True)] = 1,
+    state: StateOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Catch AI calls: of CMD, which runs with proxy and CA set, or of whoever uses the proxy."""
+    if mode != "regular":
+        refuse(f"--mode {mode} is not supported in this version; only regular is")
+    if web:
+        refuse("--web is not supported in this version; `interpose usage` shows what was caught")
+    if workers != 1:
+        refuse("--workers other than 1 is not supported in this version")
+    from . import run as running
+
+    with told():
+        status = running.run(
+            running.Options(command=tuple(command or ()), rules=rules, listen=listen, state=state, quiet=quiet)
+        )
+    raise typer.Exit(status)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="F", help="The rules file.", show_default=False)],
+) -> None:
+    """Validate a rules file: every problem with file:line:column. Exits with 2 if there are any."""
+    from .check import check as check_file
+
+    raise typer.Exit(check_file(file))
+
+
+@app.command()
+def usage(
+    *,
+    by: Annotated[
+        str, typer.Option("--by", metavar="A,B", help="What to group by: provider, model, client, app, day.")
+    ] = "provider,model",
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="7d", help="Only calls since then: 30m, 24h, 7d or a date.")
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", metavar="F", help="table, json or csv.")] = "table",
+    rules: Annotated[
+        Path | None, typer.Option("--rules", metavar="F", help="The rules file, if it names another ledger.")
+    ] = None,
+    state: StateOption = None,
+) -> None:
+    """Report what was used: calls, tokens and errors, from the ledger."""
+    from .usage import report
+
+    with told():
+        report(by=by, since=since, format_=format_, rules=rules, state=state)

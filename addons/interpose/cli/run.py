@@ -1,0 +1,249 @@
+"""`interpose run`: the interceptor, with a program under it or on its own until a signal ends it.
+
+Everything that can be wrong with what a person asked for is found before anything is started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interpose.errors import InterposeError
+from interpose.rules.compiled import Rules
+from interpose.rules.load import load
+from interpose.rules.problem import printable
+from interpose.secret import Scrubber
+
+from . import summary, trust
+from .child import Child, CommandError, SignalDesk, find_command
+from .environment import PLACEHOLDER, Claim, child_environment, own_proxy
+from .listen import DEFAULT_HOST, DEFAULT_PORT, Listen, check_exposure
+from .state import make_state_folder, state_path
+from .terminal import refuse, say, say_plain
+
+if TYPE_CHECKING:
+    from interpose.hosts.mitm import Interceptor
+
+# A person's end of an interceptor on its own: nothing has failed.
+ENDS_SERVICE = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+ENDS_START = ENDS_SERVICE | {signal.SIGQUIT}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for on the command line. An empty `command` is none."""
+
+    command: tuple[str, ...]
+    rules: Path | None
+    listen: str | None
+    state: Path | None
+    quiet: bool
+
+
+def run(options: Options) -> int:
+    """Runs until the command ends, or a signal comes; returns the exit status.
+
+    Raises RulesError for what is wrong with the rules, other InterposeErrors for what is wrong with the surroundings.
+    """
+    environ = dict(os.environ)
+    rules = load(options.rules) if options.rules is not None else Rules.default()
+    for warning in rules.warnings:
+        say_plain(str(warning))
+    listen = _listen(options)
+    try:
+        check_exposure(listen, clients_required=rules.clients.required)
+        if options.command:
+            find_command(options.command[0], environ)
+    except CommandError as error:
+        say(str(error))
+        return error.status
+    state = make_state_folder(state_path(options.state, environ))
+    if (variable := own_proxy(environ)) and rules.upstream.proxy is None:
+        say(
+            f"your {variable} is not used to reach providers; to go through a proxy, name it in the rules: "
+            "upstream: {proxy: http://…}"
+        )
+    return asyncio.run(_Run(options, rules, listen, state, environ).run())
+
+
+def _listen(options: Options) -> Listen:
+    if options.listen is None:
+        return Listen(DEFAULT_HOST, 0 if options.command else DEFAULT_PORT)
+    try:
+        return Listen.parse(options.listen)
+    except ValueError as error:
+        refuse(f"--listen {error}")
+
+
+class _Run:
+    """One run of the interceptor."""
+
+    def __init__(self, options: Options, rules: Rules, listen: Listen, state: Path, environ: dict[str, str]) -> None:
+        self.options = options
+        self.rules = rules
+        self.listen = listen
+        self.state = state
+        self.environ = environ
+        self.scrubber = Scrubber()
+
+    async def run(self) -> int:
+        with SignalDesk(asyncio.get_running_loop()) as desk:
+            task = asyncio.current_task()
+            assert task is not None
+            ended_by: list[signal.Signals] = []
+
+            def end_start(number: signal.Signals) -> None:
+                if number in ENDS_START:
+                    ended_by.append(number)
+                    task.cancel()
+
+            desk.receiver = end_start
+            try:
+                # Here, not above: the import takes a second, and a mistake should be told before it.
+                from interpose.hosts.mitm import Interceptor
+
+                log_to_stderr(self.scrubber)
+                interceptor = Interceptor(
+                    self.rules,
+                    state=self.state,
+                    host=self.listen.host,
+                    port=self.listen.port,
+                    environ=self.environ,
+                    scrubber=self.scrubber,
+                )
+                async with interceptor:
+                    status = await self._use(interceptor, desk)
+            except asyncio.CancelledError:
+                if not ended_by:
+                    raise
+                return 128 + ended_by[0]
+            except CommandError as error:
+                say(str(error))
+                return error.status
+        if not self.options.quiet and sys.stderr is not None:
+            summary.show(
+                interceptor.ledger_path,
+                interceptor.writer,
+                sys.stderr,
+                command=bool(self.options.command),
+                again=self._usage_command(),
+            )
+        return status
+
+    async def _use(self, interceptor: Interceptor, desk: SignalDesk) -> int:
+        listening = Listen(*interceptor.address)
+        bundles = trust.write_bundles(self.state / "ca", interceptor.ca_certificate, self.environ)
+        if not self.options.command:
+            return await self._serve(interceptor, desk, listening, bundles)
+        keys = sorted(set(withheld(self.rules)))
+        child_environ = child_environment(
+            self.environ,
+            proxy=listening.reachable().url,
+            bundles=bundles,
+            claims=tuple(claims(self.rules)),
+            withheld=keys,
+            placeholder=min(self.rules.intercept.placeholders, default=PLACEHOLDER),
+        )
+        if not self.options.quiet:
+            for note in child_environ.notes:
+                say(note)
+            kept = [name for name in keys if self.environ.get(name)]
+            stays = f" · {', '.join(kept)} stays with interpose" if kept else ""
+            say(f"{self._rules_in_short()}{stays} · {printable(shlex.join(self.options.command))}")
+        # Until the program is there, signals wait for it.
+        early: list[signal.Signals] = []
+        desk.receiver = early.append
+        child = await Child.start(self.options.command, child_environ.values)
+        for number in early:
+            child.forward(number)
+        desk.receiver = child.forward
+        stopped = asyncio.create_task(_say_when_stopped(interceptor))
+        try:
+            return await child.wait()
+        finally:
+            stopped.cancel()
+            desk.receiver = lambda _: None
+
+    async def _serve(
+        self, interceptor: Interceptor, desk: SignalDesk, listening: Listen, bundles: dict[str, Path]
+    ) -> int:
+        asked_to_end = asyncio.Event()
+
+        def end(number: signal.Signals) -> None:
+            if number in ENDS_SERVICE:
+                asked_to_end.set()
+
+        desk.receiver = end
+        say(f"listening on {listening.url}")
+        if not self.options.quiet:
+            url, bundle = listening.reachable().url, shlex.quote(str(bundles["SSL_CERT_FILE"]))
+            say_plain(f"  {self._rules_in_short()}. In the shell of your application:")
+            say_plain(f"  export HTTPS_PROXY={url} HTTP_PROXY={url} NO_PROXY=")
+            say_plain(f"  export SSL_CERT_FILE={bundle} REQUESTS_CA_BUNDLE={bundle} NODE_EXTRA_CA_CERTS={bundle}")
+        waits = [asyncio.create_task(asked_to_end.wait()), asyncio.create_task(interceptor.wait())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if not asked_to_end.is_set():
+            raise InterposeError("the interceptor has stopped by itself")
+        # A second signal does not cut the draining short: it is bounded, and the ledger is closed after it.
+        return 0
+
+    def _usage_command(self) -> str:
+        """What shows the same ledger later."""
+        if self.rules.ledger.sqlite is not None:
+            return f"interpose usage --rules {shlex.quote(str(self.options.rules))}"
+        if self.options.state is not None:
+            return f"interpose usage --state {shlex.quote(str(self.options.state))}"
+        return "interpose usage"
+
+    def _rules_in_short(self) -> str:
+        if self.rules.source is None:
+            return "audit only: every AI call is recorded, none is changed"
+        return f"rules {self.rules.source.name}" + (" (audit only)" if self.rules.audit_only else "")
+
+
+async def _say_when_stopped(interceptor: Interceptor) -> None:
+    await interceptor.wait()
+    say("the interceptor has stopped by itself: the program's AI calls will now fail")
+
+
+def withheld(rules: Rules) -> Iterator[str]:
+    """The environment variables that hold credentials: a program whose calls we credential has no need of them."""
+    for provider in rules.providers.values():
+        if provider.credential is not None and provider.credential.kind == "env":
+            yield provider.credential.args[0]
+
+
+def claims(rules: Rules) -> Iterator[Claim]:
+    """The hosts that are intercepted: those of the rules, else the known ones."""
+    from interpose.formats.known_hosts import KNOWN_HOSTS
+
+    if rules.intercept.hosts is not None:
+        for pattern in rules.intercept.hosts:
+            for text in pattern.host.texts:
+                yield text, pattern.port
+        return
+    for row in KNOWN_HOSTS:
+        if row.claimed:
+            for port in row.ports:
+                yield row.pattern, port
+
+
+def log_to_stderr(scrubber: Scrubber) -> None:
+    """Warnings and errors of a run go to stderr, scrubbed of every secret that has been learnt."""
+    handler = logging.StreamHandler()
+    handler.addFilter(scrubber)
+    # All it says above a warning is that listening failed; our ListenError says so too, and better.
+    handler.addFilter(lambda record: record.name != "mitmproxy.addons.proxyserver")
+    handler.setFormatter(logging.Formatter("interpose: %(message)s"))
+    handler.setLevel(logging.WARNING)
+    logging.getLogger().addHandler(handler)

@@ -1,0 +1,377 @@
+"""`interpose run`: the real command around real programs."""
+
+import json
+import os
+import pty
+import select
+import shlex
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import Command
+
+ECHO_ENV = "import json, os; print(json.dumps(dict(os.environ)))"
+WAIT = "import signal; print('ready', flush=True); signal.pause()"
+
+
+def python(code: str) -> tuple[str, str, str]:
+    return sys.executable, "-c", code
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_the_exit_status_is_the_commands(interpose: Command, status: int) -> None:
+    """And its output is untouched: ours is on stderr, one line before and the summary after."""
+    done = interpose("run", "--", "sh", "-c", f"printf 'out\\n\\033[1mraw'; echo err >&2; exit {status}")
+    assert done.returncode == status
+    assert done.stdout == "out\n\033[1mraw"
+    before, error, after = done.stderr.partition("err\n")
+    assert error
+    assert len(before.splitlines()) == 1
+    assert before.startswith("interpose: audit only")
+    assert after.startswith("interpose: no AI call was caught")
+
+
+def test_a_command_ended_by_a_signal_gives_128_and_its_number(interpose: Command) -> None:
+    """As a shell would."""
+    assert interpose("run", "--", "sh", "-c", "kill -TERM $$").returncode == 128 + signal.SIGTERM
+
+
+def test_the_command_reads_our_stdin(interpose: Command) -> None:
+    """All of it, to the end."""
+    text = "line\n" * 10_000
+    assert interpose("run", "--quiet", "--", "cat", stdin=text).stdout == text
+
+
+def test_the_commands_own_options_are_its_own(interpose: Command) -> None:
+    """After the command's name nothing is ours, with or without `--`."""
+    for dashes in (("--",), ()):
+        done = interpose("run", "-q", *dashes, "printf", "%s.", "--rules", "--help", "-q", "--", "x")
+        assert (done.stdout, done.returncode) == ("--rules.--help.-q.--.x.", 0)
+
+
+def test_quiet_says_nothing(interpose: Command) -> None:
+    """Neither before nor after."""
+    assert interpose("run", "-q", "--", "true").stderr == ""
+
+
+def test_a_command_of_many_lines_is_announced_in_one(interpose: Command) -> None:
+    """What a script does is its own affair; control characters do not reach the terminal."""
+    done = interpose("run", "--", "sh", "-c", ": '\033[2J'\n" + "true\n" * 100)
+    first = done.stderr.partition("interpose: no AI call")[0]
+    assert len([line for line in first.splitlines() if line.startswith("interpose:")]) == 1
+    assert "\033" not in first
+    assert len(first.splitlines()[0]) < 200
+
+
+def test_closed_standard_streams_are_no_obstacle(interpose: Command) -> None:
+    """What we would say is lost; it does not land on stdout, and no file of ours becomes the command's stream."""
+    code = (
+        "import os; print(*(os.readlink(f'/proc/self/fd/{n}') for n in (0, 2) if os.path.exists(f'/proc/self/fd/{n}')))"
+    )
+    script = f"{shlex.join(interpose.argv('run', '--', *python(code)))} 2>&- <&-; echo $?"
+    done = subprocess.run(
+        ["sh", "-c", script], env=interpose.environment, stdout=subprocess.PIPE, text=True, check=True
+    )
+    streams, status = done.stdout.splitlines()
+    assert set(streams.split()) <= {"/dev/null"}
+    assert status == "0"
+
+
+@pytest.mark.parametrize("sign", ["", "ca/interpose-ca-cert.pem", "usage.db"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_we_start_ends_us_quietly(interpose: Command, number: signal.Signals, sign: str) -> None:
+    """Whenever it comes there is no traceback, and the status says what ended us or the command."""
+    process = interpose.start("run", "-q", "--", *python(WAIT))
+    ends = time.monotonic() + 60
+    while not (interpose.state / sign).exists() and time.monotonic() < ends:
+        time.sleep(0.001)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode in (-number, 128 + number)
+    assert "interpose/" not in error
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        ("no-such-command-here", 127, "interpose: no-such-command-here: command not found\n"),
+        ("./notes.txt", 126, "interpose: ./notes.txt: cannot be run: it is not an executable file\n"),
+        ("/etc", 126, "interpose: /etc: cannot be run: it is not an executable file\n"),
+    ],
+)
+def test_a_command_that_cannot_be_run(interpose: Command, command: str, status: int, said: str) -> None:
+    """One clear line and a shell's status; nothing was started for it."""
+    (interpose.folder / "notes.txt").write_text("no program")
+    done = interpose("run", "--", command)
+    assert (done.returncode, done.stderr, done.stdout) == (status, said, "")
+    assert not interpose.state.exists()
+
+
+def test_the_environment_leads_to_us(interpose: Command) -> None:
+    """A proxy that really listens on loopback, and a bundle that exists, holds the system's CAs and ours."""
+    interpose.environ["NO_PROXY"] = "corp.test,api.openai.com"
+    done = interpose("run", "--", *python(ECHO_ENV))
+    values = json.loads(done.stdout)
+    assert values["HTTPS_PROXY"].startswith("http://127.0.0.1:")
+    assert values["HTTPS_PROXY"] == values["https_proxy"] == values["HTTP_PROXY"] == values["http_proxy"]
+    assert values["NO_PROXY"] == "corp.test"
+    assert "api.openai.com" in done.stderr.splitlines()[0]
+    bundle = Path(values["SSL_CERT_FILE"])
+    ours = (interpose.state / "ca" / "interpose-ca-cert.pem").read_text()
+    assert ours.strip() in bundle.read_text()
+    assert bundle.read_text().count("BEGIN CERTIFICATE") > 1
+    assert stat.S_IMODE(interpose.state.stat().st_mode) == 0o700
+
+
+def test_the_proxy_is_there_while_the_command_runs(interpose: Command) -> None:
+    """It is accepting before the command begins."""
+    code = (
+        "import os, socket; from urllib.parse import urlsplit; url = urlsplit(os.environ['HTTPS_PROXY']);"
+        "socket.create_connection((url.hostname, url.port), 5); print('accepted')"
+    )
+    assert interpose("run", "-q", "--", *python(code)).stdout == "accepted\n"
+
+
+def test_two_runs_at_once_share_the_state_folder(interpose: Command) -> None:
+    """Each has a port of its own; the CA is the same."""
+    one, two = (interpose.start("run", "-q", "--", *python(ECHO_ENV)) for _ in range(2))
+    first, second = (json.loads(process.communicate(timeout=60)[0]) for process in (one, two))
+    assert first["SSL_CERT_FILE"] == second["SSL_CERT_FILE"]
+    assert (one.returncode, two.returncode) == (0, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_us_ends_the_command(interpose: Command, number: signal.Signals) -> None:
+    """It is the command that dies of it, and we say so; then comes the summary."""
+    process = interpose.start("run", "--", *python(WAIT))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    # Python turns SIGINT into an exception, and dies of the signal all the same.
+    assert process.returncode == 128 + number
+    assert "no AI call was caught" in error
+    assert "interpose/" not in error
+
+
+def test_a_command_that_survives_a_signal_goes_on(interpose: Command) -> None:
+    """A signal is the command's to answer."""
+    code = "trap 'echo got; exit 9' USR1; echo ready; while :; do sleep 0.05; done"
+    process = interpose.start("run", "-q", "--", "sh", "-c", code)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGUSR1)
+    out, error = process.communicate(timeout=60)
+    assert (out, error, process.returncode) == ("got\n", "", 9)
+
+
+COUNT_INTERRUPTS = """
+import signal, sys, time
+count = 0
+def got(*_):
+    global count
+    count += 1
+signal.signal(signal.SIGINT, got)
+assert sys.stdin.isatty() and sys.stdout.isatty()
+print("ready", flush=True)
+while not count:
+    time.sleep(0.01)
+time.sleep(0.5)  # time for a second one, which must not come
+print(f"interrupts={count}", flush=True)
+"""
+
+
+def test_a_ctrl_c_at_a_terminal_reaches_the_command_once(interpose: Command) -> None:
+    """The terminal has sent it to the whole foreground group: we do not send it again. The command keeps the tty."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        try:
+            os.chdir(interpose.folder)
+            os.execve(
+                sys.executable, interpose.argv("run", "-q", "--", *python(COUNT_INTERRUPTS)), interpose.environment
+            )
+        finally:
+            os._exit(99)
+    try:
+        seen = read_until(terminal, "ready")
+        os.write(terminal, b"\x03")
+        seen += read_until(terminal, "interrupts=1", "interrupts=2")
+        assert "interrupts=1" in seen
+        read_until(terminal, None)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        pid = 0
+    finally:
+        os.close(terminal)
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def read_until(terminal: int, *texts: str | None) -> str:
+    """What comes out of a terminal until one of the texts, or its end if that is None."""
+    seen = b""
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends:
+        if not select.select([terminal], [], [], 1)[0]:
+            continue
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:  # EIO: the other side has closed
+            part = b""
+        seen += part
+        if not part:
+            assert None in texts, seen
+            break
+        if any(text is not None and text.encode() in seen for text in texts):
+            break
+    else:
+        raise AssertionError(f"nothing of {texts} in {seen!r}")
+    return seen.decode(errors="replace")
+
+
+def lines_until(process: subprocess.Popen[str], start: str) -> list[str]:
+    """The lines of stderr up to the one that begins so."""
+    assert process.stderr is not None
+    lines: list[str] = []
+    while not lines or not lines[-1].startswith(start):
+        lines.append(process.stderr.readline())
+        assert lines[-1], lines
+    return lines
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_without_a_command_it_listens_until_a_signal(interpose: Command, number: signal.Signals) -> None:
+    """It says where and what to export, ends with 0, and leaves stdout empty."""
+    process = interpose.start("run", "--listen", "127.0.0.1:0")
+    lines = lines_until(process, "  export SSL_CERT_FILE=")
+    url = lines[0].removeprefix("interpose: listening on ").rstrip("\n")
+    assert any(line.startswith(f"  export HTTPS_PROXY={url} ") for line in lines)
+    host, _, port = url.removeprefix("http://").partition(":")
+    socket.create_connection((host, int(port)), timeout=5).close()
+    process.send_signal(number)
+    out, error = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "")
+    assert error == "interpose: no AI call was caught\n"
+    with sqlite3.connect(interpose.state / "usage.db") as ledger:
+        assert ledger.execute("SELECT count(*) FROM calls").fetchone() == (0,)
+    ledger.close()
+
+
+def test_a_taken_port_is_named(interpose: Command) -> None:
+    """Exit 1, no traceback."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for command in ((), ("--", "true")):
+            done = interpose("run", "--listen", address, *command)
+            assert done.returncode == 1
+            assert address in done.stderr
+            assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_open_address_is_refused(interpose: Command) -> None:
+    """Before anything is started."""
+    done = interpose("run", "--listen", "0.0.0.0:0", "--", "true")
+    assert done.returncode == 1
+    assert "clients: {required: true" in done.stderr
+    assert not interpose.state.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--mode", "reverse:https://api.openai.com"),
+        ("--mode", "local:curl"),
+        ("--web",),
+        ("--workers", "2"),
+    ],
+)
+def test_what_comes_later_is_refused_by_name(interpose: Command, arguments: tuple[str, ...]) -> None:
+    """Never silently ignored."""
+    done = interpose("run", *arguments, "--", "true")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"interpose: {arguments[0]}")
+    assert "not supported in this version" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["nonsense", "127.0.0.1:99999", "::1:8080"])
+def test_a_malformed_listen_is_refused(interpose: Command, text: str) -> None:
+    """Exit 2 and the form that was expected."""
+    done = interpose("run", "--listen", text, "--", "true")
+    assert done.returncode == 2
+    assert done.stderr.startswith("interpose: --listen ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "rules.yaml"),
+        ("version: 1\nproviders: [", "rules.yaml:2:"),
+        ("version: 1\nprovider: {}\n", "rules.yaml:2:1: provider"),
+        (
+            "version: 1\nproviders:\n  openai:\n    format: openai\n    base_url: https://api.openai.com/v1\n"
+            "    credential: {env: NO_SUCH_VARIABLE_HERE}\n",
+            "NO_SUCH_VARIABLE_HERE",
+        ),
+    ],
+    ids=["missing", "not YAML", "unknown key", "missing secret"],
+)
+def test_rules_that_cannot_be_used(
+    interpose: Command, tmp_path: Path, rules_file: Callable[[str], Path], text: str | None, said: str
+) -> None:
+    """Every problem on a line of its own that begins with the place; exit 2, nothing started."""
+    path = rules_file(text) if text is not None else tmp_path / "rules.yaml"
+    done = interpose("run", "--rules", str(path), "--", "sh", "-c", "echo started")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert all(line.startswith(f"{path}:") for line in done.stderr.splitlines())
+
+
+def test_every_problem_is_told(interpose: Command, rules_file: Callable[[str], Path]) -> None:
+    """Not only the first."""
+    path = rules_file("version: 1\nprovider: {}\nroute: []\nintercept: {host: []}\n")
+    assert len(interpose("run", "--rules", str(path), "--", "true").stderr.splitlines()) >= 3
+
+
+def test_an_unusable_state_folder_is_named(interpose: Command) -> None:
+    """Exit 1, no traceback."""
+    interpose.state.write_text("a file")
+    done = interpose("run", "--", "true")
+    assert done.returncode == 1
+    assert done.stderr == f"interpose: the state folder {interpose.state} is not a folder; name another with --state\n"
+
+
+def test_ones_own_proxy_is_not_used_and_that_is_said(interpose: Command, rules_file: Callable[[str], Path]) -> None:
+    """Unless the rules name a proxy; its URL, which may hold a password, is not repeated."""
+    interpose.environ["HTTPS_PROXY"] = "http://me:fake-password@corp.test:3128"
+    done = interpose("run", "--", "true")
+    assert done.stderr.startswith("interpose: your HTTPS_PROXY is not used")
+    assert "upstream: {proxy:" in done.stderr
+    assert "fake-password" not in done.stderr
+    path = rules_file("version: 1\nupstream: {proxy: http://corp.test:3128}\n")
+    assert "is not used" not in interpose("run", "--rules", str(path), "--", "true").stderr
+
+
+def test_an_injected_key_does_not_enter_the_command(interpose: Command, rules_file: Callable[[str], Path]) -> None:
+    """Nor any file of the state folder, nor what we say."""
+    interpose.environ["OPENAI_API_KEY"] = "sk-fake-canary-0123456789"
+    path = rules_file(
+        "version: 1\nproviders:\n  openai:\n    format: openai\n    base_url: https://api.openai.com/v1\n"
+        "    credential: {env: OPENAI_API_KEY}\nintercept: {placeholders: [sk-dummy]}\n"
+    )
+    done = interpose("run", "--rules", str(path), "--", *python(ECHO_ENV))
+    assert json.loads(done.stdout)["OPENAI_API_KEY"] == "sk-dummy"
+    assert "canary" not in done.stdout + done.stderr
+    for file in interpose.state.rglob("*"):
+        assert file.is_dir() or b"canary" not in file.read_bytes()
