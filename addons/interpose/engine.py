@@ -18,16 +18,15 @@ import orjson
 from .call import Call, Headers, Reply
 from .errors import Outcome, Refusal
 from .formats import FORMATS
-from .ir import UsageSource
+from .ir import Reading, Usage, UsageSource
 from .ledger.record import Record, utc_text
 from .rules.compiled import Rules, Timeouts
 from .rules.secrets import SecretError
-from .secret import Secret
-from .stages import CONVERSION, CREDENTIALS, METERING, plan
+from .stages import STAGES, plan
 from .stages.claim import Territory
-from .stages.credentials import Resolve
-from .stages.draft import Attempt, Plan, Request, View
-from .stages.metering import Gauge
+from .stages.draft import Attempt, Head, Plan, Request, Resolve, Trip, View
+from .stages.gauge import Gauge
+from .stages.metering import measure
 from .upstream import Outgoing, Upstream, UpstreamFailure, UpstreamReply
 
 logger = logging.getLogger(__name__)
@@ -129,11 +128,12 @@ class Engine:
         exchange.plan = chosen = self.plan(call)
         if chosen.refusal is not None:
             raise chosen.refusal
-        attempt = chosen.attempts[0]
-        exchange.attempt = attempt
-        provider = attempt.provider
-        request = CONVERSION.shape(Request(call.method, attempt.url, call.headers, call.body), attempt, call)
-        request, secret = await CREDENTIALS.inject(request, attempt, self._resolve)
+        assert chosen.facts is not None
+        exchange.trip = trip = Trip(call, chosen.facts, chosen.attempts[0], self._resolve)
+        provider = trip.attempt.provider
+        request = Request(call.method, trip.attempt.url, call.headers, call.body)
+        for stage in STAGES:
+            request = await stage.send(request, trip)
         reply = await self._upstream.send(
             Outgoing(
                 request.method,
@@ -144,7 +144,7 @@ class Engine:
                 provider.ca if provider is not None else None,
             )
         )
-        return exchange.begin(reply, secret)
+        return exchange.begin(reply)
 
     def forget(self, exchange: Exchange) -> None:
         self._live.discard(exchange)
@@ -173,8 +173,7 @@ class Exchange:
         self.id = engine.new_id()
         self.call = call
         self.plan: Plan | None = None
-        self.attempt: Attempt | None = None
-        self.gauge: Gauge | None = None
+        self.trip: Trip | None = None
         self._engine = engine
         self._upstream: UpstreamReply | None = None
         self._settled = False
@@ -185,17 +184,17 @@ class Exchange:
         self._first: float | None = None
         self._sent = len(call.body) if isinstance(call.body, bytes) else 0
 
-    def begin(self, upstream: UpstreamReply, secret: Secret | None) -> Reply:
+    def begin(self, upstream: UpstreamReply) -> Reply:
         """The upstream's head has come: its reply, with our headers where the rules had a hand in the call."""
         self._upstream = upstream
         self._status = upstream.status
         assert self.plan is not None
-        facts = self.plan.facts
-        reason, headers = CREDENTIALS.scrub(upstream.reason, upstream.headers, secret)
-        self.gauge = METERING.gauge(facts.wire if facts is not None else "none", headers)
-        if self.plan.acts:
-            headers = (*headers, *self._marks())
-        return Reply(upstream.status, reason, headers, Flowing(self, upstream))
+        assert self.trip is not None
+        head = Head(upstream.status, upstream.reason, upstream.headers)
+        for stage in reversed(STAGES):
+            head = stage.receive(head, self.trip)
+        headers = (*head.headers, *self._marks(self.plan, self.trip.attempt)) if self.plan.acts else head.headers
+        return Reply(head.status, head.reason, headers, Flowing(self, upstream))
 
     def refuse(self, refusal: Refusal) -> Reply:
         """Our own answer, in the client's format."""
@@ -212,15 +211,13 @@ class Exchange:
             refusal.status, HTTPStatus(refusal.status).phrase, headers, Local(self, error.body, refusal.outcome)
         )
 
-    def _marks(self) -> Headers:
+    def _marks(self, plan: Plan, attempt: Attempt) -> Headers:
         """The headers that say what was done: contract, "Headers we add to replies"."""
-        assert self.plan is not None
-        assert self.attempt is not None
         said = {
             b"x-interpose-id": self.id,
-            b"x-interpose-route": self.plan.route,
-            b"x-interpose-provider": self.attempt.provider.name if self.attempt.provider else None,
-            b"x-interpose-model": self.attempt.model,
+            b"x-interpose-route": plan.route,
+            b"x-interpose-provider": attempt.provider.name if attempt.provider else None,
+            b"x-interpose-model": attempt.model,
         }
         return tuple((name, printable(value)) for name, value in said.items() if value)
 
@@ -228,8 +225,8 @@ class Exchange:
         """A piece of the body is about to go to the client."""
         if self._first is None:
             self._first = self._engine.clock.monotonic()
-        if self.gauge is not None:
-            self.gauge.feed(chunk)
+        if self.trip is not None and self.trip.gauge is not None:
+            self.trip.gauge.feed(chunk)
 
     async def abort(self) -> None:
         """The client has gone, or we are going: the upstream is closed at once."""
@@ -250,28 +247,22 @@ class Exchange:
 
     def _record(self, outcome: Outcome, reason: str | None) -> Record:
         clock = self._engine.clock
-        call, facts, attempt = self.call, self.plan.facts if self.plan else None, self.attempt
-        reading = self.gauge.finish() if self.gauge is not None else None
-        streaming = (self.gauge is not None and self.gauge.streaming) or (facts is not None and facts.stream is True)
-        if outcome == "ok" and self._status is not None and self._status >= 400:
-            outcome = "error"
-        elif outcome == "ok" and reading is not None:
-            if reading.error is not None:
-                outcome, reason = "error", reason or "error in the reply"
-            elif self.gauge is not None and self.gauge.streaming and not reading.complete and not reading.flaw:
-                outcome, reason = "truncated", reason or "the stream ended without its end"
+        call, facts = self.call, self.plan.facts if self.plan else None
+        attempt = self.trip.attempt if self.trip else None
+        gauge = self.trip.gauge if self.trip else None
         endpoint = facts.endpoint if facts is not None else "other"
-        measured = (
-            METERING.measure(
+        usage, source = Usage(), UsageSource.NONE
+        if gauge is not None:
+            reading = gauge.finish()
+            outcome, reason = verdict(outcome, reason, self._status or 0, gauge, reading)
+            measured = measure(
                 reading,
                 endpoint=endpoint,
                 status=self._status or 0,
                 request_bytes=self._sent,
                 cut=outcome in ("aborted", "truncated"),
             )
-            if reading is not None
-            else None
-        )
+            usage, source = measured.usage, measured.source
         ended = clock.monotonic()
         provider = attempt.provider if attempt is not None else None
         tried = []
@@ -285,7 +276,6 @@ class Exchange:
                     "reason": reason,
                 }
             )
-        usage = measured.usage if measured is not None else None
         return Record(
             id=self.id,
             started_at=utc_text(self._started),
@@ -308,17 +298,32 @@ class Exchange:
             attempts=orjson.dumps(tried).decode(),
             status=self._status,
             outcome=outcome,
-            stream=streaming,
-            input_tokens=usage.input_tokens if usage else None,
-            cache_read_tokens=usage.cache_read_tokens if usage else None,
-            cache_write_tokens=usage.cache_write_tokens if usage else None,
-            output_tokens=usage.output_tokens if usage else None,
-            reasoning_tokens=usage.reasoning_tokens if usage else None,
-            usage_source=measured.source if measured is not None else UsageSource.NONE,
+            stream=(gauge is not None and gauge.streaming) or (facts is not None and facts.stream is True),
+            input_tokens=usage.input_tokens,
+            cache_read_tokens=usage.cache_read_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            output_tokens=usage.output_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            usage_source=source,
             ttft_ms=None if self._first is None else round((self._first - self._began) * 1000, 3),
             duration_ms=round((ended - self._began) * 1000, 3),
             rules_version=self._engine.rules.version,
         )
+
+
+def verdict(
+    outcome: Outcome, reason: str | None, status: int, gauge: Gauge, reading: Reading
+) -> tuple[Outcome, str | None]:
+    """How a call really ended whose transport ended well: success is never invented (law 4)."""
+    if outcome != "ok":
+        return outcome, reason
+    if status >= 400:
+        return "error", reason
+    if reading.error is not None:
+        return "error", reason or "an error in the reply's body"
+    if gauge.streaming and not reading.complete and reading.flaw is None:
+        return "truncated", reason or "the stream ended without the end of its format"
+    return outcome, reason
 
 
 class Flowing:

@@ -8,15 +8,16 @@ from types import MappingProxyType
 import pytest
 
 from interpose.call import Call, Entrance, Origin, Peer, Url, header
+from interpose.errors import Refusal
 from interpose.rules.compiled import ClientKey, Clients, HostPattern, Intercept, Match, Provider, Route, Rules
 from interpose.rules.facts import Facts
 from interpose.rules.patterns import AnyOf
 from interpose.rules.secrets import CredentialSource
 from interpose.secret import Secret
-from interpose.stages import CONVERSION, CREDENTIALS, plan
+from interpose.stages import STAGES, plan
 from interpose.stages.claim import Territory
 from interpose.stages.credentials import TABLE, Fate
-from interpose.stages.draft import KeyKind, Plan, Request, View
+from interpose.stages.draft import Attempt, KeyKind, Plan, Request, Trip, View
 
 OPENAI = Origin("https", "api.openai.com", 443)
 ELSEWHERE = Origin("https", "llm.example.test", 443)
@@ -71,6 +72,21 @@ def bearer(key: str) -> tuple[str, str]:
     return ("Authorization", f"Bearer {key}")
 
 
+async def sent(made: Call, attempt: Attempt) -> Request:
+    """What the stages put on the wire."""
+
+    async def resolve(asked: CredentialSource) -> Secret:
+        return Secret(SECRET, asked.name)
+
+    facts = planned(made, Rules.default()).facts
+    assert facts is not None
+    trip = Trip(made, facts, attempt, resolve)
+    request = Request(made.method, attempt.url, made.headers, made.body)
+    for stage in STAGES:
+        request = await stage.send(request, trip)
+    return request
+
+
 EVERYTHING = Match()
 KEYS = {KeyKind.VIRTUAL: VIRTUAL, KeyKind.PLACEHOLDER: "sk-dummy", KeyKind.OWN: "sk-own-fake", KeyKind.NONE: None}
 
@@ -92,14 +108,9 @@ async def test_which_key_goes_where(kind: KeyKind, credential: bool, addressed: 
         return
     assert chosen.refusal is None
     (attempt,) = chosen.attempts
-
-    async def resolve(asked: CredentialSource) -> Secret:
-        return Secret(SECRET, asked.name)
-
-    request, _ = await CREDENTIALS.inject(Request("POST", attempt.url, made.headers, BODY), attempt, resolve)
-    sent = header(request.headers, b"authorization")
+    request = await sent(made, attempt)
     if fate is Fate.INJECT:
-        assert sent == f"Bearer {SECRET}".encode()
+        assert header(request.headers, b"authorization") == f"Bearer {SECRET}".encode()
         assert request.url.origin == target.origin
     else:
         assert request.headers == made.headers
@@ -162,11 +173,7 @@ async def test_every_key_header_of_the_client_is_stripped_on_injection() -> None
     """One credential goes out, in one place."""
     made = call(bearer("sk-dummy"), ("X-Api-Key", "sk-dummy"), ("api-key", "sk-dummy"), ("Proxy-Authorization", "x"))
     (attempt,) = planned(made, rules(provider("openai", OPENAI))).attempts
-
-    async def resolve(asked: CredentialSource) -> Secret:
-        return Secret(SECRET, asked.name)
-
-    request, _ = await CREDENTIALS.inject(Request("POST", attempt.url, made.headers, BODY), attempt, resolve)
+    request = await sent(made, attempt)
     assert b"sk-dummy" not in b"".join(value for _, value in request.headers)
     assert [value for _, value in request.headers].count(f"Bearer {SECRET}".encode()) == 1
 
@@ -175,12 +182,8 @@ async def test_a_credential_does_not_leave_for_another_origin() -> None:
     """Whatever stands in the plan, the last step checks the binding again."""
     (attempt,) = planned(call(bearer("sk-dummy")), rules(provider("openai", OPENAI))).attempts
 
-    async def resolve(asked: CredentialSource) -> Secret:
-        raise AssertionError("not even asked for")
-
-    moved = Request("POST", Url(ELSEWHERE, "/v1"), (), b"")
-    with pytest.raises(Exception, match="another origin"):
-        await CREDENTIALS.inject(moved, attempt, resolve)
+    with pytest.raises(Refusal, match="another origin"):
+        await sent(call(), replace(attempt, url=Url(ELSEWHERE, "/v1")))
 
 
 @pytest.mark.parametrize("kind", [KeyKind.VIRTUAL, KeyKind.PLACEHOLDER])
@@ -225,12 +228,12 @@ def test_the_first_matching_route_wins_and_the_trace_says_why() -> None:
     assert "route no does not match: model" in trace
 
 
-def test_a_route_that_renames_the_model_edits_the_body_in_place() -> None:
+async def test_a_route_that_renames_the_model_edits_the_body_in_place() -> None:
     """Every byte but the model's value stays."""
     route = Route("cheap", models("gpt-4o"), None, "openai", "gpt-4o-mini")
     made = call(bearer("sk-dummy"))
     (attempt,) = planned(made, rules(provider("openai", OPENAI), routes=(route,))).attempts
-    request = CONVERSION.shape(Request("POST", attempt.url, made.headers, BODY), attempt, made)
+    request = await sent(made, attempt)
     assert request.body == b'{"model": "gpt-4o-mini",  "messages": [], "stream": true}'
     assert attempt.model == "gpt-4o-mini"
 

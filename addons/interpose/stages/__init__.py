@@ -1,13 +1,10 @@
 """The features, as small objects in an explicit order.
 
-Deciding is apart from doing: `plan` runs every stage's `decide` over a draft and does no I/O; the engine carries the
-plan out, asking the same stages again: conversion and credentials on the way out, credentials and metering on the
-way back. `explain` and tests call `plan` alone.
+Deciding is apart from doing: `plan` runs every stage's `decide` over a draft and does no I/O. The engine carries the
+plan out by the same stages: `send` in their order on the way out, `receive` in reverse on the way back.
 """
 
 from __future__ import annotations
-
-from typing import Protocol
 
 from interpose.call import Call
 from interpose.errors import Refusal
@@ -18,25 +15,12 @@ from .claim import Claim
 from .clients import Clients
 from .conversion import Conversion
 from .credentials import Credentials
-from .draft import Draft, Plan, View
+from .draft import Draft, Plan, Stage, View
 from .metering import Metering
 from .routing import Routing
 
-
-class Stage(Protocol):
-    """One feature. `decide` adds to the draft, or raises a Refusal; it reads no clock and touches no network."""
-
-    @property
-    def name(self) -> str: ...
-    def decide(self, draft: Draft) -> None: ...
-
-
-CONVERSION = Conversion()
-CREDENTIALS = Credentials()
-METERING = Metering()
-
 # The order of the request's side; the reply's side runs in reverse.
-STAGES: tuple[Stage, ...] = (Claim(), Clients(), Routing(), CONVERSION, CREDENTIALS, METERING)
+STAGES: tuple[Stage, ...] = (Claim(), Clients(), Routing(), Conversion(), Credentials(), Metering())
 
 
 def plan(call: Call, host: HostRow | None, rules: Rules, view: View, trace: list[str] | None = None) -> Plan:

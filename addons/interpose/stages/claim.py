@@ -20,7 +20,7 @@ from interpose.wire.coding import decode
 from interpose.wire.error import WireError
 from interpose.wire.jsonedit import peek
 
-from .draft import Draft
+from .draft import Draft, Stage
 
 # A request body that arrives compressed is decoded up to this size to find its model; beyond, the model is unknown.
 PEEK_LIMIT = 32 * 1024 * 1024
@@ -59,7 +59,7 @@ class Territory:
         return lookup(host, port)
 
 
-class Claim:
+class Claim(Stage):
     """Checks the binding and establishes the facts that everything after it decides by."""
 
     name = "claim"

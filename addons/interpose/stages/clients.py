@@ -12,10 +12,10 @@ from interpose.errors import Refusal
 from interpose.formats.keys import client_keys
 from interpose.rules.compiled import VIRTUAL_PREFIX
 
-from .draft import Draft, KeyKind
+from .draft import Draft, KeyKind, Stage
 
 
-class Clients:
+class Clients(Stage):
     """Identifies the client by its key."""
 
     name = "clients"

@@ -6,7 +6,7 @@ refused in this version.
 
 from __future__ import annotations
 
-from interpose.call import Call, Url, header, without
+from interpose.call import Url, header, without
 from interpose.errors import Refusal
 from interpose.formats import same_family
 from interpose.formats.endpoints import Match, replace_model, suspicious
@@ -15,13 +15,13 @@ from interpose.wire.error import WireError
 from interpose.wire.jsonedit import replace as replace_in_json
 
 from .claim import plain_body
-from .draft import Attempt, Draft, Request
+from .draft import Attempt, Draft, Request, Stage, Trip
 
 # Dialects whose URLs are not the format's plain ones: a call does not move in or out of them by its path alone.
 OTHER_URLS = frozenset(("azure", "vertex"))
 
 
-class Conversion:
+class Conversion(Stage):
     """Turns a route into the URL and the edits of an attempt; carries out the edits."""
 
     name = "conversion"
@@ -66,13 +66,13 @@ class Conversion:
             draft.note(f"model {asked} becomes {wanted}, in place")
         draft.attempts.append(Attempt(url, provider, asked if wanted is None else wanted, edits))
 
-    def shape(self, request: Request, attempt: Attempt, call: Call) -> Request:
+    async def send(self, request: Request, trip: Trip) -> Request:
         """The request with the attempt's edits spliced in; every other byte stays."""
-        if not attempt.edits:
+        if not trip.attempt.edits:
             return request
         assert isinstance(request.body, bytes)
         try:
-            body = replace_in_json(plain_body(call), attempt.edits)
+            body = replace_in_json(plain_body(trip.call), trip.attempt.edits)
         except WireError as error:
             raise Refusal(
                 400, "body_not_editable", f"The model cannot be replaced in this body: {error}.", param="model"

@@ -6,21 +6,16 @@ its provider's base_url; where it is injected, every key header of the client's 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from enum import Enum, auto
 
-from interpose.call import Headers
 from interpose.errors import Refusal
 from interpose.formats.hosts import lookup
 from interpose.formats.keys import place, placement
 from interpose.rules.compiled import Provider
-from interpose.rules.secrets import CredentialSource
-from interpose.secret import MASK, Secret
+from interpose.secret import MASK
 
-from .draft import Attempt, Draft, Injection, KeyKind, Request
-
-Resolve = Callable[[CredentialSource], Awaitable[Secret]]
+from .draft import Attempt, Draft, Head, Injection, KeyKind, Request, Stage, Trip
 
 
 class Fate(Enum):
@@ -53,7 +48,7 @@ TABLE: dict[tuple[KeyKind, bool, bool], Fate] = {
 }
 
 
-class Credentials:
+class Credentials(Stage):
     """Decides the fate of the client's key for each attempt; puts the credential in at the last moment."""
 
     name = "credentials"
@@ -82,30 +77,31 @@ class Credentials:
         where = placement(provider.format, provider.dialect, there, draft.key)
         return replace(attempt, injection=Injection(source, where))
 
-    async def inject(self, request: Request, attempt: Attempt, resolve: Resolve) -> tuple[Request, Secret | None]:
-        """The request with its credential, and the credential for the scrubbing of the reply.
+    async def send(self, request: Request, trip: Trip) -> Request:
+        """The request with its credential.
 
-        Raises Refusal if the secret cannot be had or the request's origin is not the one it is bound to.
+        Raises SecretError if that cannot be had, Refusal if the request's origin is not the one that it is bound to.
         """
+        attempt = trip.attempt
         if attempt.injection is None:
-            return request, None
+            return request
         provider = attempt.provider
         if provider is None or request.url.origin != provider.origin:
             raise Refusal(
                 500, "credential_not_bound", "A credential was about to leave for another origin than its own."
             )
-        secret = await resolve(attempt.injection.source)
+        trip.secret = secret = await trip.resolve(attempt.injection.source)
         headers, url = place(request.headers, request.url, secret.reveal(), attempt.injection.placement)
-        return Request(request.method, url, headers, request.body), secret
+        return Request(request.method, url, headers, request.body)
 
-    def scrub(self, reason: str, headers: Headers, secret: Secret | None) -> tuple[str, Headers]:
-        """The reply's reason phrase and headers, without a credential that they echo."""
-        if secret is None:
-            return reason, headers
-        text = secret.reveal()
+    def receive(self, head: Head, trip: Trip) -> Head:
+        """The head without a credential that it echoes, in its reason phrase or its headers."""
+        if trip.secret is None:
+            return head
+        text = trip.secret.reveal()
         value, mask = text.encode(), MASK.encode()
-        kept = tuple((name.replace(value, mask), content.replace(value, mask)) for name, content in headers)
-        return reason.replace(text, MASK), kept
+        kept = tuple((name.replace(value, mask), content.replace(value, mask)) for name, content in head.headers)
+        return Head(head.status, head.reason.replace(text, MASK), kept)
 
 
 def nothing_to_send(draft: Draft, provider: Provider | None) -> Refusal:

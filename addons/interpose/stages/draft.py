@@ -5,7 +5,7 @@ A `Draft` is filled by the stages in their order; a `Plan` is what comes of it, 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -18,6 +18,9 @@ from interpose.formats.keys import ClientKey, Placement
 from interpose.rules.compiled import Provider, Route, Rules
 from interpose.rules.facts import Facts
 from interpose.rules.secrets import CredentialSource
+from interpose.secret import Secret
+
+from .gauge import Gauge
 
 
 class KeyKind(StrEnum):
@@ -111,3 +114,46 @@ class Request:
     url: Url
     headers: Headers
     body: bytes | AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What comes back, before its body."""
+
+    status: int
+    reason: str
+    headers: Headers
+
+
+Resolve = Callable[[CredentialSource], Awaitable[Secret]]
+
+
+@dataclass(slots=True)
+class Trip:
+    """One attempt under way: the plan being executed, and what stages leave there for the way back."""
+
+    call: Call
+    facts: Facts
+    attempt: Attempt
+    resolve: Resolve
+    # credentials: what was sent, so that an echo of it can be taken out
+    secret: Secret | None = None
+    # metering: what watches the reply's body
+    gauge: Gauge | None = None
+
+
+class Stage:
+    """One feature. Deciding is pure; sending and receiving carry out what was decided, and by default do nothing."""
+
+    name = ""
+
+    def decide(self, draft: Draft) -> None:
+        """Adds to the draft, or raises a Refusal. Reads no clock and touches no network."""
+
+    async def send(self, request: Request, trip: Trip) -> Request:
+        """The request as it goes on to the next stage. May raise a Refusal."""
+        return request
+
+    def receive(self, head: Head, trip: Trip) -> Head:
+        """The reply's head as it goes on to the stage before this one."""
+        return head

@@ -1,25 +1,18 @@
 """Reads along what a reply used; changes nothing.
 
-A `Gauge` watches one reply: it decodes a copy of the bytes (gzip, br, zstd), feeds the format's meter, and turns what
-that read into the ledger's usage. Whatever goes wrong in here is noted as a flaw and never disturbs the call.
+Puts a `Gauge` to each reply on its way back, and turns what that read into the ledger's usage: the provider's own
+word, or an estimate that is marked as one.
 """
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 
-from interpose.call import Headers, header
-from interpose.formats.meters import Meter, meter_for, stream_kind, usage_from_headers
 from interpose.ir import Reading, Usage, UsageSource
-from interpose.wire.coding import ContentDecoder, decoder
 
-from .draft import Draft
+from .draft import Head, Stage, Trip
+from .gauge import Gauge
 
-logger = logging.getLogger(__name__)
-
-# The decoded copy of one reply that is looked at; a gzip bomb ends here.
-DECODED_LIMIT = 256 * 1024 * 1024
 # Offline there is no tokenizer: one token is taken for four bytes.
 BYTES_PER_TOKEN = 4
 ESTIMATED_ENDPOINTS = frozenset(("chat", "completions", "embeddings"))
@@ -31,100 +24,40 @@ class Measured:
 
     usage: Usage
     source: UsageSource
-    reading: Reading
 
 
-class Gauge:
-    """Watches one reply's raw body."""
-
-    __slots__ = ("_decoder", "_flaw", "_from_headers", "_meter", "streaming")
-
-    def __init__(self, wire: str, headers: Headers) -> None:
-        content_type = text(header(headers, b"content-type"))
-        self.streaming = stream_kind(content_type) is not None
-        self._flaw: str | None = None
-        self._meter: Meter | None = None
-        self._decoder: ContentDecoder | None = None
-        self._from_headers = usage_from_headers(headers)
-        if wire == "none":
-            return
-        coding = text(header(headers, b"content-encoding"))
-        if coding:
-            self._decoder = decoder(coding, limit=DECODED_LIMIT)
-            if self._decoder is None:
-                self._flaw = f"content-encoding {coding[:40]} is unknown"
-                return
-        self._meter = meter_for(wire, content_type)
-
-    def feed(self, chunk: bytes) -> None:
-        if self._meter is None:
-            return
-        try:
-            self._meter.feed(chunk if self._decoder is None else self._decoder.feed(chunk))
-        except Exception as error:  # noqa: BLE001 - metering is an observer: it must never disturb the call
-            self._fail(error)
-
-    def finish(self) -> Reading:
-        """The reading; call it once, at the end or where the reply broke off."""
-        # Without a meter there is nothing to miss: what HTTP calls the end is the end.
-        reading = Reading(complete=True)
-        if self._meter is not None:
-            try:
-                if self._decoder is not None:
-                    self._meter.feed(self._decoder.finish())
-            except Exception as error:  # noqa: BLE001 - a cut gzip stream has been read up to the cut
-                self._flaw = f"{type(error).__name__}: {error}"
-            try:
-                reading = self._meter.finish()
-            except Exception as error:  # noqa: BLE001 - as above
-                self._fail(error)
-        if not reading.usage and self._from_headers:
-            reading = replace(reading, usage=self._from_headers)
-        return replace(reading, flaw=reading.flaw or self._flaw)
-
-    def _fail(self, error: Exception) -> None:
-        self._meter = None
-        self._flaw = f"{type(error).__name__}: {error}"
-        logger.warning("the usage of a reply could not be read: %s", self._flaw)
-
-
-class Metering:
-    """Makes the gauge of a reply, and its measurement at the end."""
+class Metering(Stage):
+    """Watches the reply."""
 
     name = "metering"
 
-    def decide(self, draft: Draft) -> None:
-        """Metering decides nothing: every call is metered."""
+    def receive(self, head: Head, trip: Trip) -> Head:
+        trip.gauge = Gauge(trip.facts.wire, head.headers)
+        return head
 
-    def gauge(self, wire: str, headers: Headers) -> Gauge:
-        return Gauge(wire, headers)
 
-    def measure(self, reading: Reading, *, endpoint: str, status: int, request_bytes: int, cut: bool) -> Measured:
-        """The usage as the provider told it; estimated where it told none and the call surely used something."""
-        if status >= 400 or endpoint not in ESTIMATED_ENDPOINTS:
-            source = UsageSource.PROVIDER if reading.usage else UsageSource.NONE
-            return Measured(reading.usage, source, reading)
-        usage = reading.usage
-        generates = endpoint != "embeddings"
-        lacks_output = generates and usage.output_tokens is None
-        if usage.input_tokens is not None and not lacks_output:
-            return Measured(usage, UsageSource.PROVIDER, reading)
-        if not usage and reading.error is not None and not reading.text_bytes:
-            return Measured(usage, UsageSource.NONE, reading)
-        if usage and not cut:
-            # Told in part, and all of the reply was there: the provider's word stands as it is.
-            return Measured(usage, UsageSource.PROVIDER, reading)
-        estimate = replace(
-            usage,
-            input_tokens=tokens(request_bytes) if usage.input_tokens is None else usage.input_tokens,
-            output_tokens=tokens(reading.text_bytes) if lacks_output else usage.output_tokens,
-        )
-        return Measured(estimate, UsageSource.ESTIMATED, reading)
+def measure(reading: Reading, *, endpoint: str, status: int, request_bytes: int, cut: bool) -> Measured:
+    """The usage as the provider told it; estimated where it told none and the call surely used something."""
+    if status >= 400 or endpoint not in ESTIMATED_ENDPOINTS:
+        source = UsageSource.PROVIDER if reading.usage else UsageSource.NONE
+        return Measured(reading.usage, source)
+    usage = reading.usage
+    generates = endpoint != "embeddings"
+    lacks_output = generates and usage.output_tokens is None
+    if usage.input_tokens is not None and not lacks_output:
+        return Measured(usage, UsageSource.PROVIDER)
+    if not usage and reading.error is not None and not reading.text_bytes:
+        return Measured(usage, UsageSource.NONE)
+    if usage and not cut:
+        # Told in part, and all of the reply was there: the provider's word stands as it is.
+        return Measured(usage, UsageSource.PROVIDER)
+    estimate = replace(
+        usage,
+        input_tokens=tokens(request_bytes) if usage.input_tokens is None else usage.input_tokens,
+        output_tokens=tokens(reading.text_bytes) if lacks_output else usage.output_tokens,
+    )
+    return Measured(estimate, UsageSource.ESTIMATED)
 
 
 def tokens(size: int) -> int:
     return -(-size // BYTES_PER_TOKEN)
-
-
-def text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("latin-1")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from interpose.errors import Refusal
 
-from .draft import Draft
+from .draft import Draft, Stage
 
 
-class Routing:
+class Routing(Stage):
     """Chooses route and provider."""
 
     name = "routing"

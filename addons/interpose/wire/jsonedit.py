@@ -19,10 +19,10 @@ BOM = b"\xef\xbb\xbf"
 
 # Possessive throughout: no backtracking, hence linear, and no recursion however deep the nesting.
 _SPACE = re.compile(rb"[ \t\n\r]*+")
-_STRING = re.compile(rb'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
+_STRING = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL)
 _SCALAR = re.compile(rb"[^ \t\n\r,}\]]++")
 # From inside a container to its next bracket, strings skipped.
-_TO_BRACKET = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+([\[\]{}])', re.DOTALL)
+_TO_BRACKET = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+([\[\]{}])', re.DOTALL)
 
 
 class _Member(NamedTuple):
@@ -146,11 +146,12 @@ def _is(raw: bytes, key: str) -> bool:
 
 
 def _encode(value: object) -> bytes:
+    # Not orjson, which writes NaN and infinities as null and refuses integers beyond 64 bits.
     try:
-        return orjson.dumps(value)
-    except TypeError:
-        # Integers beyond 64 bits and lone surrogates are JSON all the same.
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         try:
+            return text.encode()
+        except UnicodeEncodeError:  # a lone surrogate, which only an escape can carry
             return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            raise WireError(f"the new value is not JSON: {error}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise WireError(f"the new value is not JSON: {error}") from None

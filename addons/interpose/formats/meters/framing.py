@@ -202,7 +202,8 @@ class EventStreamMeter(_Framed):
             self._message(message)
 
     def _end(self) -> None:
-        """A tail that is no whole message is a cut, which `complete` tells."""
+        # Raises what was wrong, if anything was; a tail that is no whole message is a mere cut.
+        self._decoder.feed(b"")
 
     def _message(self, message: Message) -> None:
         headers = message.headers

@@ -1,0 +1,78 @@
+"""Watches one reply: decodes a copy of its bytes (gzip, br, zstd) and feeds the format's meter.
+
+Whatever goes wrong in here is noted as a flaw and never disturbs the call. What a reading means for the ledger is
+`metering`'s to say.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from interpose.call import Headers, header
+from interpose.formats.meters import Meter, meter_for, stream_kind, usage_from_headers
+from interpose.ir import Reading
+from interpose.wire.coding import ContentDecoder, decoder
+
+logger = logging.getLogger(__name__)
+
+# The decoded copy of one reply that is looked at; a gzip bomb ends here.
+DECODED_LIMIT = 256 * 1024 * 1024
+
+
+class Gauge:
+    """Watches one reply's raw body."""
+
+    __slots__ = ("_decoder", "_flaw", "_from_headers", "_meter", "streaming")
+
+    def __init__(self, wire: str, headers: Headers) -> None:
+        content_type = text(header(headers, b"content-type"))
+        self.streaming = stream_kind(content_type) is not None
+        self._flaw: str | None = None
+        self._meter: Meter | None = None
+        self._decoder: ContentDecoder | None = None
+        self._from_headers = usage_from_headers(headers)
+        if wire == "none":
+            return
+        coding = text(header(headers, b"content-encoding"))
+        if coding:
+            self._decoder = decoder(coding, limit=DECODED_LIMIT)
+            if self._decoder is None:
+                self._flaw = f"content-encoding {coding[:40]} is unknown"
+                return
+        self._meter = meter_for(wire, content_type)
+
+    def feed(self, chunk: bytes) -> None:
+        if self._meter is None:
+            return
+        try:
+            self._meter.feed(chunk if self._decoder is None else self._decoder.feed(chunk))
+        except Exception as error:  # noqa: BLE001 - metering is an observer: it must never disturb the call
+            self._fail(error)
+
+    def finish(self) -> Reading:
+        """The reading; call it once, at the end or where the reply broke off."""
+        # Without a meter there is nothing to miss: what HTTP calls the end is the end.
+        reading = Reading(complete=True)
+        if self._meter is not None:
+            try:
+                if self._decoder is not None:
+                    self._meter.feed(self._decoder.finish())
+            except Exception as error:  # noqa: BLE001 - a cut gzip stream has been read up to the cut
+                self._flaw = f"{type(error).__name__}: {error}"
+            try:
+                reading = self._meter.finish()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._fail(error)
+        if not reading.usage and self._from_headers:
+            reading = replace(reading, usage=self._from_headers)
+        return replace(reading, flaw=reading.flaw or self._flaw)
+
+    def _fail(self, error: Exception) -> None:
+        self._meter = None
+        self._flaw = f"{type(error).__name__}: {error}"
+        logger.warning("the usage of a reply could not be read: %s", self._flaw)
+
+
+def text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
