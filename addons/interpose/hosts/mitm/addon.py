@@ -104,8 +104,18 @@ class EngineAddon:
         self.vet(flow)
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        if not self.claims(flow.request.host, flow.request.port) and flow.client_conn.tls is False:
+        if not self.carried(flow):
             self.vet(flow)
+            # Plain HTTP to a host that is not ours stays mitmproxy's, which would hold bodies until they are whole.
+            flow.request.stream = flow.response is None
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        if flow.response is not None and not self.carried(flow):
+            flow.response.stream = True
+
+    def carried(self, flow: http.HTTPFlow) -> bool:
+        """Whether the engine carries that flow; inside of TLS it carries all, for nothing else is decrypted."""
+        return flow.server_conn.tls or self.claims(flow.request.host, flow.request.port)
 
     def vet(self, flow: http.HTTPFlow) -> None:
         """Answers in the place of a destination that nobody may reach through us."""
