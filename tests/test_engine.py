@@ -1,6 +1,7 @@
 """The engine: one settle and one record per call, whatever happens to it."""
 
 import asyncio
+import gzip
 import itertools
 from collections.abc import AsyncIterator, Callable
 from types import MappingProxyType
@@ -188,9 +189,13 @@ async def test_a_reply_that_breaks_off_is_truncated_and_raises() -> None:
     assert (bench.record.outcome, bench.record.input_tokens) == ("truncated", 9)
 
 
-async def test_a_stream_that_ends_without_its_end_is_truncated() -> None:
-    """HTTP calls it complete, the format does not."""
-    bench = Bench(lambda: ScriptedReply([b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n'], SSE))
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_a_stream_that_ends_without_its_end_is_truncated(compressed: bool) -> None:
+    """HTTP calls it complete, the format does not; nor does a compressed stream that was cut."""
+    event = b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n'
+    headers = (*SSE, (b"content-encoding", b"gzip")) if compressed else SSE
+    chunk = gzip.compress(event)[:-9] if compressed else event
+    bench = Bench(lambda: ScriptedReply([chunk], headers))
     await body(await bench.handle())
     assert bench.record.outcome == "truncated"
 

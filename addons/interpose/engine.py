@@ -321,8 +321,8 @@ def verdict(
         return "error", reason
     if reading.error is not None:
         return "error", reason or "an error in the reply's body"
-    if gauge.streaming and not reading.complete and reading.flaw is None:
-        return "truncated", reason or "the stream ended without the end of its format"
+    if gauge.streaming and not reading.complete:
+        return "truncated", reason or reading.flaw or "the stream ended without the end of its format"
     return outcome, reason
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 import tracemalloc
 import zlib
+from collections.abc import Callable
 
 import brotli  # type: ignore[import-untyped]  # it has no type information
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interpose.wire.coding import decode, decoder
@@ -29,7 +30,7 @@ def zstd_stream(data: bytes) -> bytes:
     return compressor.compress(data) + compressor.flush()
 
 
-ENCODERS = {
+ENCODERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "x-gzip": gzip.compress,
     "deflate": zlib.compress,
@@ -68,6 +69,7 @@ def test_one_shot(coding: str) -> None:
     assert decode(b"", coding) == b""
 
 
+@settings(deadline=None)
 @given(st.sampled_from(list(ENCODERS)), st.binary(max_size=2000), st.integers(1, 50))
 def test_decoding_undoes_encoding(coding: str, data: bytes, step: int) -> None:
     """Whatever the data and the chunks."""
@@ -93,16 +95,17 @@ def test_broken_data_is_an_error(coding: str) -> None:
         decode(b"\x07this is not compressed at all, not in any way" * 20, coding)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(COMPRESSED), st.binary(max_size=300))
 def test_any_bytes(coding: str, raw: bytes) -> None:
     """No input raises anything but WireError."""
     try:
         decode(raw, coding, 10_000)
-    except WireError as error:
-        assert str(error)
+    except WireError:
+        pass  # the only exception that broken data may raise
 
 
-BOMBS = {
+BOMBS: dict[str, Callable[[], bytes]] = {
     "gzip": lambda: gzip.compress(bytes(50_000_000)),
     "deflate": lambda: zlib.compress(bytes(50_000_000)),
     "br": lambda: brotli.compress(bytes(50_000_000), quality=5),

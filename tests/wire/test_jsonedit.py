@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interpose.wire.error import WireError
@@ -113,6 +113,7 @@ JSON = st.recursive(
 KEYS = st.sampled_from(["model", "stream", "a", "é", ""]) | st.text()
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(KEYS, JSON, max_size=6), KEYS, JSON, st.booleans(), st.sampled_from([None, 1, "\t"]), st.booleans()
 )
@@ -126,11 +127,10 @@ def test_the_law(
     if key in document:
         assert outside(edited, key) == outside(body, key)
     else:
-        assert len(edited) > len(body)
-        [(start, end)] = spans(edited, key)
-        added = edited.rindex(b"," if document else b"{", 0, start - len(json.dumps(key))) if document else None
-        assert edited.endswith(body[len(body) - (len(edited) - end) :])
-        assert added is None or edited[:added] == body[:added]
+        [(_, end)] = spans(edited, key)
+        added = len(edited) - len(body)
+        assert added > 0
+        assert edited[: end - added] + edited[end:] == body
 
 
 def test_large_strings_and_many_members() -> None:
@@ -148,9 +148,7 @@ def test_values_that_json_does_not_have() -> None:
     """NaN, objects and cycles are errors; large integers and lone surrogates are not."""
     cycle: list[Any] = []
     cycle.append(cycle)
-    for value in (float("inf"), object(), cycle, {1, 2}):
-        if value == float("inf"):
-            continue
+    for value in (float("inf"), [float("nan")], object(), cycle, {1, 2}):
         with pytest.raises(WireError, match="not JSON"):
             replace(b"{}", {"a": value})
     assert replace(b"{}", {"a": 10**30}) == b'{"a":' + b"1" + b"0" * 30 + b"}"

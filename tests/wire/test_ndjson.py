@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interpose.wire.error import WireError
@@ -58,6 +58,7 @@ def test_a_line_over_the_limit_is_refused_after_those_before_it() -> None:
         NdjsonDecoder(limit=4).feed(b"12345\n")
 
 
+@settings(deadline=None)
 @given(st.binary(), st.integers(1, 5))
 def test_any_bytes_read_the_same_in_any_chunks(raw: bytes, step: int) -> None:
     """No input raises, and chunks never matter."""

@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interpose.wire.error import WireError
@@ -123,6 +123,7 @@ NAMES = st.binary(max_size=8).filter(lambda name: not set(name) & set(b"\r\n") a
 DATA = st.lists(st.binary(max_size=12).filter(lambda line: not set(line) & set(b"\r\n")), min_size=1).map(b"\n".join)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(DATA, NAMES, st.none() | NAMES.filter(lambda i: b"\0" not in i))), st.integers(1, 9))
 def test_what_is_encoded_is_decoded(events: list[tuple[bytes, bytes, bytes | None]], step: int) -> None:
     """Decoding undoes encoding, in chunks of any size."""
@@ -131,6 +132,7 @@ def test_what_is_encoded_is_decoded(events: list[tuple[bytes, bytes, bytes | Non
     assert found == [SseEvent(*event) for event in events]
 
 
+@settings(deadline=None)
 @given(st.binary(), st.integers(1, 5))
 def test_any_bytes_read_the_same_in_any_chunks(raw: bytes, step: int) -> None:
     """No input raises, and chunks never matter."""
