@@ -7,22 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import get_args
 
-ENDPOINTS = (
-    "chat",
-    "embeddings",
-    "models",
-    "completions",
-    "count_tokens",
-    "files",
-    "batches",
-    "images",
-    "audio",
-    "moderations",
-    "rerank",
-    "realtime",
-    "other",
-)
+from interpose.formats.paths import EndpointName
+
+ENDPOINTS: tuple[str, ...] = get_args(EndpointName)
 
 
 @dataclass(frozen=True, slots=True)
