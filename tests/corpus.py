@@ -1,7 +1,7 @@
 """The recorded provider traffic, read where it lies: one typed `Line` per recorded call.
 
 The recordings are no part of this repository. They are looked for at INTERPOSE_CORPUS, else at ../shared/corpus beside
-the project's root; a test module that needs them stands under `needs_corpus`, so that their absence is said aloud.
+the project's root; where there are none, `tests/conftest.py` leaves the modules that need them out, and says so.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-import pytest
-
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = Path(os.environ.get("INTERPOSE_CORPUS") or ROOT.parent / "shared" / "corpus")
 SUFFIX = ".jsonl.gz"
@@ -27,10 +25,6 @@ SUFFIX = ".jsonl.gz"
 def available() -> bool:
     """Whether there are recordings to read."""
     return CORPUS.is_dir() and any(CORPUS.glob(f"*{SUFFIX}"))
-
-
-# For `pytestmark`: without the recordings there is nothing that these tests could state.
-needs_corpus = pytest.mark.skipif(not available(), reason=f"no recorded traffic at {CORPUS} (set INTERPOSE_CORPUS)")
 
 
 def families() -> list[str]:

@@ -8,9 +8,6 @@ retrying too. HTTP/1.1 over TCP or TLS, by aiohttp.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import os
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -18,15 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 import aiohttp
-import certifi
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
-from aiohttp.typedefs import LooseHeaders
 from multidict import CIMultiDict
 from yarl import URL
 
 from .call import Header, Headers, Origin, Url, header_values, without
 from .errors import InterposeError
+from .pool import ForbiddenAddress, client_context, metadata_address, session
 from .rules.compiled import Timeouts
 from .rules.compiled import Upstream as UpstreamRules
 
@@ -45,22 +39,8 @@ HOP_BY_HOP = frozenset(
         b"expect",
     )
 )
-# aiohttp adds these unless told not to.
-AUTO_HEADERS = frozenset(("Accept", "Accept-Encoding", "User-Agent", "Content-Type"))
 # Above this size a body is written in slices: one huge write would hold the event loop.
 SLICE = 256 * 1024
-# Providers close idle connections after 60 s and more; leaving first avoids the race with their close.
-KEEPALIVE = 30.0
-MAX_HEADER = 64 * 1024
-
-# Cloud metadata services, which hand out credentials to whoever asks:
-# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
-METADATA = (
-    ipaddress.ip_network("169.254.0.0/16"),
-    ipaddress.ip_network("fd00:ec2::254/128"),
-    ipaddress.ip_network("fe80::/10"),
-)
-
 FailureKind = Literal["connect", "certificate", "timeout", "disconnected", "protocol", "forbidden"]
 
 
@@ -90,54 +70,6 @@ class Outgoing:
     body: bytes | AsyncIterator[bytes]
     timeouts: Timeouts
     ca: Path | None = None
-
-
-def metadata_address(address: str) -> bool:
-    """True for an address at which a cloud hands out credentials; v4-mapped IPv6 is looked through."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    return any(ip in network for network in METADATA if network.version == ip.version)
-
-
-class GuardedResolver(AbstractResolver):
-    """Resolves by the system and refuses a metadata address, so that the address checked is the one dialled."""
-
-    def __init__(self) -> None:
-        self._inner = ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        for result in found:
-            if metadata_address(result["host"]):
-                raise UpstreamFailure(
-                    "forbidden", f"{host} resolves to {result['host']}, a metadata address", reached=False
-                )
-        return found
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-
-class ExactRequest(aiohttp.ClientRequest):
-    """A request whose headers go out in the order and spelling of `header_map`.
-
-    The session would take a second spelling of a name for a replacement of the first, and drop it; so each name comes
-    with its place in front.
-    """
-
-    # Without a body these go out without a Content-Length, as RFC 9110, 8.6, has it; aiohttp leaves out DELETE.
-    GET_METHODS = aiohttp.ClientRequest.GET_METHODS | {"DELETE"}
-
-    def update_headers(self, headers: LooseHeaders | None) -> None:
-        self.headers: CIMultiDict[str] = CIMultiDict()
-        for name, value in CIMultiDict(headers or {}).items():
-            self.headers.add(name.partition(":")[2], value)
 
 
 class UpstreamReply:
@@ -205,20 +137,7 @@ class Upstream:
     def _pool(self) -> aiohttp.ClientSession:
         # Made at the first call: aiohttp wants a running loop.
         if self._session is None:
-            connector = aiohttp.TCPConnector(
-                limit=0, resolver=GuardedResolver(), keepalive_timeout=KEEPALIVE, ttl_dns_cache=30
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                request_class=ExactRequest,
-                auto_decompress=False,
-                trust_env=False,
-                skip_auto_headers=AUTO_HEADERS,
-                max_line_size=MAX_HEADER,
-                max_field_size=MAX_HEADER,
-                timeout=aiohttp.ClientTimeout(total=None),
-            )
+            self._session = session()
         return self._session
 
     def _context(self, ca: Path | None) -> ssl.SSLContext:
@@ -253,7 +172,7 @@ class Upstream:
                     server_hostname=origin.host if tls and host != origin.host else None,
                     timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect, sock_connect=timeouts.connect),
                 )
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, UpstreamFailure) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, ForbiddenAddress) as error:
             raise failure(error, origin, timeouts) from error
         return UpstreamReply(response, origin, timeouts.idle)
 
@@ -266,8 +185,8 @@ class Upstream:
 def failure(error: Exception, origin: Origin, timeouts: Timeouts) -> UpstreamFailure:
     """The one map from the client library's exceptions to ours."""
     match error:
-        case UpstreamFailure():
-            return error
+        case ForbiddenAddress():
+            return UpstreamFailure("forbidden", str(error), reached=False)
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
             return UpstreamFailure(
                 "certificate", f"the certificate of {origin} cannot be verified: {plain(error)}", reached=False
@@ -301,20 +220,6 @@ def plain(error: BaseException) -> str:
     if isinstance(inner, aiohttp.ClientResponseError):
         return inner.message or type(inner).__name__
     return str(inner) if isinstance(inner, aiohttp.ClientPayloadError) else type(inner).__name__
-
-
-def client_context(*extra: Path) -> ssl.SSLContext:
-    """Verifies against the system's store (SSL_CERT_FILE and SSL_CERT_DIR included) and the given CA files."""
-    context = ssl.create_default_context()
-    # Python 3.13 refuses CAs without an authority key identifier, which many company CAs lack; every other client
-    # takes them. The chain and the host name stay verified.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    context.set_alpn_protocols(["http/1.1"])
-    if not context.cert_store_stats()["x509_ca"] and not os.environ.get("SSL_CERT_DIR"):
-        context.load_verify_locations(cafile=certifi.where())
-    for path in extra:
-        context.load_verify_locations(cafile=str(path))
-    return context
 
 
 def header_map(request: Outgoing) -> CIMultiDict[str]:

@@ -6,12 +6,10 @@ from functools import cache
 from urllib.parse import urlsplit
 
 import pytest
-from tests.corpus import Line, lines, needs_corpus
+from tests.corpus import Line, lines
 
 from interpose.formats.endpoints import Match, classify, suspicious
 from interpose.formats.hosts import generic_row, lookup
-
-pytestmark = needs_corpus
 
 # What the recordings' redaction put in the place of a region or a project.
 REDACTED = {"<AWS_REGION>": "us-east-1", "<GOOGLE_CLOUD_PROJECT>": "p", "<GOOGLE_CLOUD_LOCATION>": "global"}

@@ -16,13 +16,11 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
-from tests.corpus import Line, lines, needs_corpus
+from tests.corpus import Line, lines
 
 from interpose.formats.meters import Meter, meter_for
 from interpose.ir import Reading, Usage
 from interpose.wire.eventstream import EventStreamDecoder, encode_message
-
-pytestmark = needs_corpus
 
 # By recorded endpoint, else by family without its `responseonly_`.
 WIRE_BY_ENDPOINT = {

@@ -19,7 +19,7 @@ from mitmproxy.tls import TlsData
 
 from interpose.engine import Engine
 from interpose.formats.hosts import canonical_host
-from interpose.upstream import metadata_address
+from interpose.pool import metadata_address
 
 from .carriage import Carriage
 from .native import EngineHttpLayer, EngineStream

@@ -1,0 +1,22 @@
+"""What every test may rely on: the project's root is importable, so that tests share loaders as `tests.corpus`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = str(Path(__file__).parent.parent)
+if ROOT not in sys.path:
+    # `python -m pytest` does this by itself, a bare `pytest` does not.
+    sys.path.insert(0, ROOT)
+
+from tests.corpus import CORPUS, available  # noqa: E402 - it needs the path above
+
+# Without the recordings these have nothing to state. CI always has them.
+collect_ignore_glob = [] if available() else ["*_corpus.py"]
+
+
+def pytest_report_header() -> str:
+    return f"recorded traffic: {CORPUS}" + (
+        "" if available() else " is NOT THERE; the tests that replay it are left out"
+    )

@@ -1,0 +1,171 @@
+"""Fixtures of the outside proof: one local upstream and one proxy process per set of rules, for the whole session.
+
+All end-to-end tests share one event loop (`loop_scope="session"`), in which the upstream and the clients live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.e2e.attacks import Watch, ok
+from tests.e2e.certificates import Authority
+from tests.e2e.proxy import Proxy
+from tests.e2e.settings import (
+    BAD,
+    CANARIES,
+    ENVIRON,
+    HOSTS,
+    IDN,
+    NAMES,
+    OLLAMA,
+    OPENAI,
+    acting_rules,
+    audit_rules,
+    connect_to,
+)
+from tests.e2e.upstream import Upstream
+
+
+class Farm:
+    """Proxy processes by their rules. One that has died fails the test that finds it so, and is started anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running: dict[str, Proxy] = {}
+        self._started: list[Proxy] = []
+
+    async def get(self, name: str, rules: str | None, environ: Mapping[str, str] | None = None) -> Proxy:
+        """The proxy of that name, started with `rules` when it is first asked for."""
+        proxy = self._running.get(name)
+        if proxy is not None and not proxy.alive:
+            del self._running[name]
+            raise AssertionError(f"the proxy {name} has died:\n{proxy.errors}")
+        if proxy is None:
+            proxy = await self.launch(name, rules, environ)
+            self._running[name] = proxy
+        return proxy
+
+    async def launch(self, name: str, rules: str | None, environ: Mapping[str, str] | None = None) -> Proxy:
+        """A proxy of the caller's own."""
+        proxy = Proxy(self._folder / f"{len(self._started)}-{name}")
+        self._started.append(proxy)
+        return await proxy.start(rules, environ)
+
+    async def close(self) -> list[str]:
+        """Stops all and says what is wrong with what they leave behind."""
+        problems = []
+        for proxy in self._started:
+            if proxy.alive and (status := await proxy.stop()) != 0:
+                problems.append(f"{proxy.folder.name} ended with status {status}:\n{proxy.errors}")
+            calls = [row["id"] for row in proxy.ledger.after()]
+            if len(set(calls)) != len(calls):
+                problems.append(f"{proxy.folder.name} has recorded calls twice: {len(calls) - len(set(calls))}")
+            if "Traceback (most recent call last)" in proxy.errors:
+                problems.append(f"{proxy.folder.name} has printed a traceback:\n{proxy.errors}")
+            for name, content in proxy.left_behind().items():
+                problems += [f"{proxy.folder.name}: {name} holds {key}" for key in CANARIES if key.encode() in content]
+        return problems
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The test CA which the proxies' rules trust for the upstream."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def upstream(authority: Authority) -> AsyncIterator[Upstream]:
+    """The upstream which plays the provider hosts over TLS."""
+    async with Upstream(authority.server_context(NAMES)) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def plain_upstream() -> AsyncIterator[Upstream]:
+    """The upstream which plays hosts spoken to in plain HTTP."""
+    async with Upstream() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def farm(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Farm]:
+    """Starts proxies; at the end of the session each must stop with status 0 and have written no secret anywhere."""
+    proxies = Farm(tmp_path_factory.mktemp("proxies"))
+    yield proxies
+    problems = await proxies.close()
+    assert not problems, "\n".join(problems)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def audit(farm: Farm, authority: Authority, upstream: Upstream, plain_upstream: Upstream) -> Proxy:
+    """A proxy without providers and routes: it observes, and the client's own key goes through."""
+    return await farm.get("audit", audit_rules(authority, upstream, plain_upstream))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stray(authority: Authority) -> AsyncIterator[Upstream]:
+    """Where no call may arrive with a credential: odd ports of good hosts, and bad hosts, are dialled here."""
+    async with Upstream(authority.server_context(["evil.test", "127.0.0.1"])) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def plain_stray() -> AsyncIterator[Upstream]:
+    """The same in plain HTTP."""
+    async with Upstream() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def bad_upstreams(authority: Authority) -> AsyncIterator[dict[str, Upstream]]:
+    """Upstreams whose certificates are expired, for another name, and of an authority that nobody trusts."""
+    contexts = {
+        "expired": authority.server_context(["expired.test"], expired=True),
+        "misnamed": authority.server_context(["other.test"]),
+        "stranger": Authority(authority.pem.parent / "stranger", "A stranger").server_context(["stranger.test"]),
+    }
+    async with AsyncExitStack() as stack:
+        yield {bad: await stack.enter_async_context(Upstream(contexts[bad])) for bad in BAD}
+
+
+@pytest.fixture(scope="session")
+def dial(
+    upstream: Upstream,
+    plain_upstream: Upstream,
+    stray: Upstream,
+    plain_stray: Upstream,
+    bad_upstreams: dict[str, Upstream],
+) -> dict[str, str]:
+    """Where the acting proxies dial each origin."""
+    return {
+        **connect_to(upstream, (*HOSTS, IDN)),
+        OLLAMA: plain_upstream.address,
+        f"{OPENAI}:8443": stray.address,
+        f"{OPENAI}:80": plain_stray.address,
+        "evil.test:443": stray.address,
+        "evil.test:80": plain_stray.address,
+        **{f"{bad}.test:443": server.address for bad, server in bad_upstreams.items()},
+    }
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def acting(farm: Farm, authority: Authority, dial: dict[str, str]) -> Proxy:
+    """A proxy with credentials, routes, virtual keys and a placeholder; clients need no key."""
+    return await farm.get("acting", acting_rules(authority, dial), ENVIRON)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def strict(farm: Farm, authority: Authority, dial: dict[str, str]) -> Proxy:
+    """The same rules with `clients.required`."""
+    return await farm.get("strict", acting_rules(authority, dial, required=True), ENVIRON)
+
+
+@pytest.fixture
+def watch(upstream: Upstream, plain_upstream: Upstream, stray: Upstream, plain_stray: Upstream) -> Iterator[Watch]:
+    """Everything answers 200, so that nothing is safe by accident."""
+    with upstream.answering(ok), plain_upstream.answering(ok), stray.answering(ok), plain_stray.answering(ok):
+        yield Watch([upstream, plain_upstream, stray, plain_stray])

@@ -1,0 +1,60 @@
+"""The connection pool's own promises; the rest of it is held by tests/e2e, against real servers."""
+
+import ssl
+
+import pytest
+from aiohttp.abc import ResolveResult
+
+from interpose.call import Origin, Url
+from interpose.pool import GuardedResolver, client_context, metadata_address
+from interpose.rules.compiled import Timeouts
+from interpose.rules.compiled import Upstream as UpstreamRules
+from interpose.upstream import Outgoing, Upstream, UpstreamFailure
+
+
+@pytest.mark.parametrize(
+    ("address", "forbidden"),
+    [
+        ("169.254.169.254", True),
+        ("169.254.0.1", True),
+        ("::ffff:169.254.169.254", True),
+        ("fd00:ec2::254", True),
+        ("fe80::1%eth0", True),
+        ("10.0.0.1", False),
+        ("127.0.0.1", False),
+        ("203.0.113.1", False),
+        ("metadata.google.internal", False),
+    ],
+)
+def test_metadata_addresses(address: str, forbidden: bool) -> None:
+    """An address is judged as an address; a name is judged when it has been resolved."""
+    assert metadata_address(address) is forbidden
+
+
+async def test_a_name_that_resolves_to_a_metadata_address_is_not_dialled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address that was checked is the one that would be dialled, so a name cannot lead there."""
+
+    class Rebinding:
+        async def resolve(self, host: str, port: int, family: int) -> list[ResolveResult]:
+            return [
+                ResolveResult(hostname=host, host="169.254.169.254", port=port, family=2, proto=0, flags=0),
+            ]
+
+        async def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("interpose.pool.ThreadedResolver", Rebinding)
+    upstream = Upstream(UpstreamRules())
+    request = Outgoing("GET", Url(Origin("http", "rebound.test", 80), "/"), (), b"", Timeouts())
+    with pytest.raises(UpstreamFailure, match="metadata address") as failure:
+        await upstream.send(request)
+    await upstream.close()
+    assert failure.value.status == 403
+    assert isinstance(GuardedResolver()._inner, Rebinding)
+
+
+def test_verification_is_never_off() -> None:
+    """Relaxing the strict flag leaves chain and host name verified."""
+    context = client_context()
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
