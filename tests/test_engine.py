@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import itertools
+import zlib
 from collections.abc import AsyncIterator, Callable
 from types import MappingProxyType
 from typing import Self
@@ -262,8 +263,8 @@ async def test_a_failing_meter_does_not_disturb_the_call(monkeypatch: pytest.Mon
     assert bench.record.outcome == "ok"
 
 
-async def test_a_failing_record_does_not_disturb_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even the settling may fail without the client noticing."""
+async def test_a_record_that_cannot_be_made_whole_is_made_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One record per call, even where our own accounting of it fails."""
 
     def broken(*args: object, **named: object) -> None:
         raise RuntimeError("a bug")
@@ -271,7 +272,48 @@ async def test_a_failing_record_does_not_disturb_the_call(monkeypatch: pytest.Mo
     monkeypatch.setattr("interpose.engine.measure", broken)
     bench = Bench(lambda: ScriptedReply([COMPLETION]))
     assert await body(await bench.handle()) == COMPLETION
-    assert bench.records == []
+    assert (bench.record.outcome, bench.record.status, bench.record.input_tokens) == ("ok", 200, None)
+
+
+async def test_a_model_that_is_no_unicode_is_recorded_too() -> None:
+    """A lone surrogate from JSON's escapes is no reason to lose a record."""
+    bench = Bench(lambda: ScriptedReply([COMPLETION]), with_provider())
+    await body(await bench.handle(body=b'{"model": "\\ud83d", "messages": []}'))
+    assert bench.record.outcome == "ok"
+
+
+async def test_a_client_that_hangs_up_after_the_formats_end_has_had_it_all() -> None:
+    """The official OpenAI SDK closes on [DONE] and does not wait for the end of the HTTP body."""
+    finished = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    bench = Bench(lambda: ScriptedReply([finished, b""], SSE))
+    reply = await bench.handle()
+    await anext(reply.body)
+    await reply.body.aclose()
+    assert bench.record.outcome == "ok"
+
+
+async def test_a_placeholder_count_of_a_cut_stream_gives_way_to_what_was_seen() -> None:
+    """Anthropic's message_start says one output token; the text that came after it says more."""
+    message = {"type": "message_start", "message": {"usage": {"input_tokens": 9, "output_tokens": 1}}}
+    text = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "x" * 400}}
+    events = [(str(each["type"]).encode(), orjson.dumps(each)) for each in (message, text)]
+    start = b"".join(b"event: %s\ndata: %s\n\n" % event for event in events)
+    bench = Bench(lambda: ScriptedReply([start], SSE))
+    anthropic = Origin("https", "api.anthropic.com", 443)
+    await body(await bench.handle(url=Url(anthropic, "/v1/messages"), headers=((b"Host", b"api.anthropic.com"),)))
+    record = bench.record
+    assert (record.outcome, record.input_tokens, record.output_tokens) == ("truncated", 9, 100)
+    assert record.usage_source == "estimated"
+
+
+async def test_a_broken_coding_is_no_success() -> None:
+    """What could be read before the damage stands, and the stream counts as cut."""
+    event = b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7}}\n\n'
+    packer = zlib.compressobj(wbits=31)
+    readable = packer.compress(event) + packer.flush(zlib.Z_SYNC_FLUSH)
+    bench = Bench(lambda: ScriptedReply([readable, b"\xff" * 40], (*SSE, (b"content-encoding", b"gzip"))))
+    await body(await bench.handle())
+    assert (bench.record.outcome, bench.record.input_tokens) == ("truncated", 5)
 
 
 async def test_a_credential_that_cannot_be_had_is_a_503() -> None:
@@ -296,9 +338,10 @@ async def test_an_uploads_stream_is_passed_on_as_it_is() -> None:
         yield b"a"
 
     bench = Bench(lambda: ScriptedReply([COMPLETION]))
-    stream = pieces()
-    await body(await bench.handle(body=stream))
-    assert bench.upstream.sent[0].body is stream
+    await body(await bench.handle(body=pieces()))
+    sent = bench.upstream.sent[0].body
+    assert not isinstance(sent, bytes)
+    assert [piece async for piece in sent] == [b"a"]
     assert bench.record.asked_model is None
 
 

@@ -7,13 +7,12 @@ connection (`upstream` does). Whatever happens to a call, it is settled exactly 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Self
-
-import orjson
 
 from .call import Call, Headers, Reply
 from .errors import Outcome, Refusal
@@ -131,7 +130,7 @@ class Engine:
         assert chosen.facts is not None
         exchange.trip = trip = Trip(call, chosen.facts, chosen.attempts[0], self._resolve)
         provider = trip.attempt.provider
-        request = Request(call.method, trip.attempt.url, call.headers, call.body)
+        request = Request(call.method, trip.attempt.url, call.headers, exchange.body())
         for stage in STAGES:
             request = await stage.send(request, trip)
         reply = await self._upstream.send(
@@ -182,7 +181,16 @@ class Exchange:
         self._started = engine.clock.now()
         self._began = engine.clock.monotonic()
         self._first: float | None = None
-        self._sent = len(call.body) if isinstance(call.body, bytes) else 0
+        self._uploaded = 0
+
+    def body(self) -> bytes | AsyncIterator[bytes]:
+        """The request's body; one that streams through is counted on its way."""
+        return self.call.body if isinstance(self.call.body, bytes) else self._counted(self.call.body)
+
+    async def _counted(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for piece in body:
+            self._uploaded += len(piece)
+            yield piece
 
     def begin(self, upstream: UpstreamReply) -> Reply:
         """The upstream's head has come: its reply, with our headers where the rules had a hand in the call."""
@@ -241,9 +249,30 @@ class Exchange:
         self._settled = True
         self._engine.forget(self)
         try:
-            self._engine.record(self._record(outcome, reason or self._reason))
+            record = self._record(outcome, reason or self._reason)
         except Exception:
-            logger.exception("the record of the call %s could not be made", self.id)
+            # One record per call, come what may (law 7).
+            logger.exception("the record of the call %s is incomplete", self.id)
+            record = self._least(outcome)
+        self._engine.record(record)
+
+    def _least(self, outcome: Outcome) -> Record:
+        """What can be said of any call."""
+        call = self.call
+        return Record(
+            id=self.id,
+            started_at=utc_text(self._started),
+            finished_at=utc_text(self._engine.clock.now()),
+            entrance=call.entrance,
+            ip=call.peer.ip,
+            method=call.method,
+            host=call.url.origin.host,
+            path=call.url.path,
+            endpoint="other",
+            status=self._status,
+            outcome=outcome,
+            rules_version=self._engine.rules.version,
+        )
 
     def _record(self, outcome: Outcome, reason: str | None) -> Record:
         clock = self._engine.clock
@@ -259,7 +288,7 @@ class Exchange:
                 reading,
                 endpoint=endpoint,
                 status=self._status or 0,
-                request_bytes=self._sent,
+                request=call.body if isinstance(call.body, bytes) else self._uploaded,
                 cut=outcome in ("aborted", "truncated"),
             )
             usage, source = measured.usage, measured.source
@@ -295,7 +324,7 @@ class Exchange:
             provider_format=provider.format if provider else None,
             sent_model=attempt.model if attempt is not None and provider is not None else None,
             credential=attempt.injection.source.name if attempt is not None and attempt.injection else None,
-            attempts=orjson.dumps(tried).decode(),
+            attempts=json.dumps(tried),
             status=self._status,
             outcome=outcome,
             stream=(gauge is not None and gauge.streaming) or (facts is not None and facts.stream is True),
@@ -315,6 +344,9 @@ def verdict(
     outcome: Outcome, reason: str | None, status: int, gauge: Gauge, reading: Reading
 ) -> tuple[Outcome, str | None]:
     """How a call really ended whose transport ended well: success is never invented (law 4)."""
+    if outcome == "aborted" and gauge.streaming and reading.complete and status < 400:
+        # The client has had it all: SDKs hang up on the format's end and do not wait for HTTP's.
+        outcome, reason = "ok", None
     if outcome != "ok":
         return outcome, reason
     if status >= 400:

@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -260,6 +261,114 @@ def test_a_malformed_body_passes_through_to_the_provider() -> None:
     chosen = planned(call(bearer("sk-dummy"), body=b'{"model": '), rules(provider("openai", OPENAI)))
     assert chosen.refusal is None
     assert chosen.attempts[0].edits == {}
+
+
+CHEAP = (Route("cheap", EVERYTHING, None, "openai", "gpt-4o-mini"),)
+FORM = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nname="model"\r\n\r\nno\r\n'
+FORM += b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--x--\r\n'
+
+
+@pytest.mark.parametrize(
+    ("headers", "target", "body", "expected"),
+    [
+        (("Content-Type", "text/plain"), "/v1/chat/completions", BODY, BODY.replace(b"gpt-4o", b"gpt-4o-mini")),
+        (("Content-Type", "application/json"), "/v1/chat/completions", b'{"a": 1}', b"gpt-4o-mini"),
+        (
+            ("Content-Type", "multipart/form-data; boundary=x"),
+            "/v1/audio/transcriptions",
+            FORM,
+            FORM.replace(b"whisper-1", b"gpt-4o-mini"),
+        ),
+    ],
+)
+async def test_a_routes_model_is_put_in_wherever_a_model_runs(
+    headers: tuple[str, str], target: str, body: bytes, expected: bytes
+) -> None:
+    """Neither an odd content type nor a form gets around it."""
+    made = call(bearer("sk-dummy"), headers, target=target, body=body)
+    made.headers = tuple(pair for pair in made.headers if pair != (b"Content-Type", b"application/json"))
+    if headers[1] == "application/json":
+        made.headers = (*made.headers, (b"Content-Type", b"application/json"))
+    (attempt,) = planned(made, rules(provider("openai", OPENAI), routes=CHEAP)).attempts
+    request = await sent(made, attempt)
+    assert isinstance(request.body, bytes)
+    assert request.body == expected or (expected in request.body and b'"a": 1' in request.body)
+    assert attempt.model == "gpt-4o-mini"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b'{"model": ', 400), (BODY.decode().encode("utf-16"), 400), (None, 413), (b"", 400)]
+)
+def test_what_cannot_be_edited_is_refused_where_rules_replace_the_model(body: bytes | None, status: int) -> None:
+    """A body that hides its model does not get around a route, and the record does not say that it was replaced."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield BODY
+
+    made = call(bearer("sk-dummy"), body=body or b"")
+    if body is None:
+        made.body = pieces()
+    refusal = planned(made, rules(provider("openai", OPENAI), routes=CHEAP)).refusal
+    assert refusal is not None
+    assert (refusal.status, refusal.code) == (status, "body_not_editable")
+
+
+def test_reading_calls_are_left_alone_by_a_routes_model() -> None:
+    """A list of models runs none."""
+    made = call(bearer("sk-dummy"), target="/v1/models", body=b"", method="GET")
+    chosen = planned(made, rules(provider("openai", OPENAI), routes=CHEAP))
+    assert chosen.refusal is None
+    assert chosen.attempts[0].model is None
+
+
+LIMITED = Clients(
+    keys=(ClientKey("team", hashlib.sha256(VIRTUAL.encode()).hexdigest(), models=AnyOf(("gpt-4o", "whisper-*"))),)
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "status"),
+    [
+        ("POST", "/v1/chat/completions", b'{"model": "gpt-4o"}', None),
+        ("POST", "/v1/chat/completions", b'{"model": "gpt-5-pro"}', 403),
+        ("POST", "/v1/chat/completions", b'{"model": "gpt-5-pro", "model": "gpt-4o"}', 400),
+        ("POST", "/v1/chat/completions", b'{"mod\\u0065l": "gpt-5-pro", "model": "gpt-4o"}', 400),
+        ("POST", "/v1/chat/completions", b'{"model": "gpt-4o", "model": "gpt-4o"}', None),
+        ("POST", "/v1/chat/completions", b'{"messages": [{"model": "x"}], "model": "gpt-4o"}', None),
+        ("POST", "/v1/chat/completions", b"{}", 403),
+        ("POST", "/v1/batches", b'{"input_file_id": "f"}', 403),
+        ("POST", "/v1/threads/runs", b'{"model": "gpt-5-pro"}', 403),
+        ("POST", "/v1/brand-new", b"{}", 403),
+        ("GET", "/v1/models", b"", None),
+        ("GET", "/v1/files", b"", None),
+    ],
+)
+def test_a_key_limited_to_models(method: str, target: str, body: bytes, status: int | None) -> None:
+    """It runs what it may and nothing else, however the model is named or hidden."""
+    by = rules(provider("openai", OPENAI), clients=LIMITED, routes=(Route("all", EVERYTHING, None, "openai"),))
+    refusal = planned(call(bearer(VIRTUAL), target=target, body=body, method=method), by).refusal
+    assert (refusal.status if refusal is not None else None) == status
+
+
+def test_a_key_limited_to_models_may_send_forms() -> None:
+    """The model of a multipart form is read where it stands."""
+    made = call(bearer(VIRTUAL), target="/v1/audio/transcriptions", body=FORM)
+    made.headers = (
+        *(pair for pair in made.headers if pair[0] != b"Content-Type"),
+        (b"Content-Type", b"multipart/form-data; boundary=x"),
+    )
+    by = rules(provider("openai", OPENAI), clients=LIMITED)
+    assert planned(made, by).refusal is None
+
+
+@pytest.mark.parametrize(
+    ("body", "stream"), [(b'{"model": "m"}', False), (b'{"model": "m", "stream": true}', True), (b"{", None)]
+)
+def test_stream_left_out_is_false(body: bytes, stream: bool | None) -> None:
+    """`match: {stream: false}` is to match what nearly every call without a stream looks like."""
+    facts = planned(call(bearer("sk-own-fake"), body=body), Rules.default()).facts
+    assert facts is not None
+    assert facts.stream is stream
 
 
 def test_conversion_is_refused_by_name() -> None:

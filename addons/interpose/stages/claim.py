@@ -7,6 +7,7 @@ Host or :authority of each request are the same, or the call is refused. Matchin
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 
 from cachetools import LRUCache
 
@@ -18,12 +19,13 @@ from interpose.rules.compiled import Rules
 from interpose.rules.facts import Facts
 from interpose.wire.coding import decode
 from interpose.wire.error import WireError
-from interpose.wire.jsonedit import peek
+from interpose.wire.jsonedit import peek, spans
+from interpose.wire.multipart import field_spans
 
 from .draft import Draft, Stage
 
 # A request body that arrives compressed is decoded up to this size to find its model; beyond, the model is unknown.
-PEEK_LIMIT = 32 * 1024 * 1024
+PEEK_LIMIT = 8 * 1024 * 1024
 
 
 class Territory:
@@ -83,6 +85,8 @@ class Claim(Stage):
                 501, "websocket_not_supported", "WebSocket connections are not supported in this version of interpose."
             )
         draft.match = match = classify(row, call.method, call.url.target)
+        if judges_models(draft.rules):
+            check_one_model(call)
         draft.facts = read_facts(call, match)
         draft.note(f"{call.method} {call.url.path} on {call.url.origin.host} is {match.format} {match.endpoint}")
 
@@ -156,10 +160,12 @@ def is_address(host: str) -> bool:
 
 
 def read_facts(call: Call, match: Match) -> Facts:
-    """The facts that rules match on, the asked model and `stream` from the URL or else from a JSON body."""
-    asked = asked_in_body(call) if match.model is None or match.stream is None else {}
-    model = match.model if match.model is not None else asked.get("model")
-    stream = match.stream if match.stream is not None else asked.get("stream")
+    """The facts that rules match on, the asked model and `stream` from the URL or else from the body."""
+    asked = Asked() if match.model is not None and match.stream is not None else asked_in_body(call)
+    stream = match.stream if match.stream is not None else asked.stream
+    if stream is None and asked.read and match.endpoint in ("chat", "completions"):
+        # Left out, it is the format's default: Ollama streams unless told not to, everyone else does not.
+        stream = match.wire == "ollama"
     headers = call.headers
 
     def look_up(name: str) -> str | None:
@@ -175,25 +181,64 @@ def read_facts(call: Call, match: Match) -> Facts:
         endpoint=match.endpoint,
         format=match.format,
         wire=match.wire,
-        model=model if isinstance(model, str) else None,
+        model=match.model if match.model is not None else asked.model,
         client=None,
         ip=call.peer.ip,
         entrance=call.entrance,
-        stream=stream if isinstance(stream, bool) else None,
+        stream=stream,
         header=look_up,
     )
 
 
-def asked_in_body(call: Call) -> dict[str, object]:
-    """`model` and `stream` of a JSON body; empty for any other, and for a malformed one: the provider answers that."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a body asks for. `read` says that it could be read at all: a malformed one is the provider's to answer."""
+
+    model: str | None = None
+    stream: bool | None = None
+    read: bool = False
+
+
+def asked_in_body(call: Call) -> Asked:
+    """`model` and `stream` of a JSON object, whatever its content type says, or of a multipart form."""
     if not isinstance(call.body, bytes) or not call.body:
-        return {}
-    if b"json" not in (header(call.headers, b"content-type") or b"json").lower():
-        return {}
+        return Asked()
     try:
-        return peek(plain_body(call), ("model", "stream"))
+        body = plain_body(call)
+        kind = header(call.headers, b"content-type") or b""
+        if body.lstrip(b" \t\r\n\xef\xbb\xbf")[:1] == b"{":
+            found = peek(body, ("model", "stream"))
+            model, stream = found.get("model"), found.get("stream")
+            return Asked(
+                model if isinstance(model, str) else None, stream if isinstance(stream, bool) else None, read=True
+            )
     except WireError:
-        return {}
+        return Asked()
+    named = {body[start:end] for start, end in field_spans(body, kind, b"model")}
+    if len(named) == 1:
+        return Asked(named.pop().decode("utf-8", "replace").strip(), read=True)
+    return Asked()
+
+
+def judges_models(rules: Rules) -> bool:
+    """Whether anything in the rules depends on the model that a call names."""
+    return any(route.model or route.match.model for route in rules.routes) or any(
+        key.models for key in rules.clients.keys
+    )
+
+
+def check_one_model(call: Call) -> None:
+    """Refuses a body that names several models: which of them a provider takes is not for rules to guess."""
+    if not isinstance(call.body, bytes) or (call.body.count(b"model") < 2 and b"\\u00" not in call.body):
+        return  # the common case: no second name, and none hidden by escapes
+    try:
+        body = plain_body(call)
+        kind = header(call.headers, b"content-type") or b""
+        values = {body[start:end].strip() for start, end in (*spans(body, "model"), *field_spans(body, kind, b"model"))}
+    except WireError:
+        return
+    if len(values) > 1:
+        raise Refusal(400, "ambiguous_model", "The body names more than one model; send one.", param="model")
 
 
 def plain_body(call: Call) -> bytes:

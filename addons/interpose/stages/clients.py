@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from interpose.errors import Refusal
 from interpose.formats.keys import client_keys
-from interpose.rules.compiled import VIRTUAL_PREFIX
+from interpose.rules.compiled import VIRTUAL_PREFIX, ClientKey
+from interpose.rules.facts import Facts
 
 from .draft import Draft, KeyKind, Stage
 
@@ -40,11 +41,12 @@ class Clients(Stage):
             draft.key_kind = KeyKind.VIRTUAL
             draft.client = known.name
             assert draft.facts is not None
-            if not known.may_use(draft.facts.model) and asks_for_a_model(draft.facts.endpoint):
+            if not permitted(known, draft.facts):
                 raise Refusal(
                     403,
                     "model_not_permitted",
-                    f"The key of {known.name} may not use the model {draft.facts.model or '(none named)'}.",
+                    f"The key of {known.name} is good for some models only, and not for this call of "
+                    f"{draft.facts.model or 'none that could be read'}.",
                     param="model",
                 )
             draft.facts = replace(draft.facts, client=known.name)
@@ -61,6 +63,14 @@ class Clients(Stage):
             )
 
 
-def asks_for_a_model(endpoint: str) -> bool:
-    """Whether calls of that endpoint run a model: only those can be held to a key's list of models."""
-    return endpoint not in ("models", "files", "batches", "other")
+def permitted(key: ClientKey, facts: Facts) -> bool:
+    """Whether a key that may be limited to some models is good for a call.
+
+    A named model decides. Without one, a limited key may read and list, but not post to what may run any model: an
+    unknown endpoint, a batch, a body that hides its model.
+    """
+    if key.models is None:
+        return True
+    if facts.model is not None:
+        return key.may_use(facts.model)
+    return facts.method in ("GET", "HEAD", "DELETE") or facts.endpoint in ("models", "files")

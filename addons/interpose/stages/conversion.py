@@ -6,13 +6,17 @@ refused in this version.
 
 from __future__ import annotations
 
-from interpose.call import Url, header, without
+from collections.abc import Mapping
+
+from interpose.call import Call, Url, header, without
 from interpose.errors import Refusal
 from interpose.formats import same_family
 from interpose.formats.endpoints import Match, replace_model, suspicious
 from interpose.rules.compiled import Provider
+from interpose.rules.facts import Facts
 from interpose.wire.error import WireError
 from interpose.wire.jsonedit import replace as replace_in_json
+from interpose.wire.multipart import replace_field
 
 from .claim import plain_body
 from .draft import Attempt, Draft, Request, Stage, Trip
@@ -50,37 +54,64 @@ class Conversion(Stage):
         url = provider_url(draft, provider) if elsewhere else call.url
         asked, wanted = draft.facts.model, draft.route.model if draft.route else None
         edits: dict[str, object] = {}
-        if wanted is not None and wanted != asked and draft.match.known and asked is not None:
-            if draft.match.model_span is not None:
-                url = model_in_path(url, call.url, draft.match, wanted)
-            elif isinstance(call.body, bytes):
-                edits["model"] = wanted
-            else:
-                raise Refusal(
-                    413,
-                    "body_not_editable",
-                    "The rules replace the model of this call, but its body is larger than 8 MiB and streams through. "
-                    "Send a smaller body, or match it by a route that leaves the model alone.",
-                    param="model",
-                )
-            draft.note(f"model {asked} becomes {wanted}, in place")
-        draft.attempts.append(Attempt(url, provider, asked if wanted is None else wanted, edits))
+        body: bytes | None = None
+        if wanted is None or wanted == asked or not runs_a_model(draft.facts):
+            draft.attempts.append(Attempt(url, provider, asked))
+            return
+        if draft.match.model_span is not None:
+            url = model_in_path(url, call.url, draft.match, wanted)
+        elif isinstance(call.body, bytes):
+            edits["model"] = wanted
+            body = edited(call, edits)
+        else:
+            raise Refusal(
+                413,
+                "body_not_editable",
+                "The rules replace the model of this call, but its body is larger than 8 MiB and streams through. "
+                "Send a smaller body, or match it by a route that leaves the model alone.",
+                param="model",
+            )
+        draft.note(f"model {asked} becomes {wanted}, in place")
+        draft.attempts.append(Attempt(url, provider, wanted, edits, body))
 
     async def send(self, request: Request, trip: Trip) -> Request:
-        """The request with the attempt's edits spliced in; every other byte stays."""
-        if not trip.attempt.edits:
+        """The request with the body that the plan has edited; without edits, every byte as it came."""
+        if trip.attempt.body is None:
             return request
-        assert isinstance(request.body, bytes)
-        try:
-            body = replace_in_json(plain_body(trip.call), trip.attempt.edits)
-        except WireError as error:
-            raise Refusal(
-                400, "body_not_editable", f"The model cannot be replaced in this body: {error}.", param="model"
-            ) from None
         headers = request.headers
         if header(headers, b"content-encoding") is not None:
             headers = without(headers, frozenset((b"content-encoding",)))
-        return Request(request.method, request.url, headers, body)
+        return Request(request.method, request.url, headers, trip.attempt.body)
+
+
+def runs_a_model(facts: Facts) -> bool:
+    """Whether a call makes a provider run the model that it names: only there a route's model is put in."""
+    return facts.method == "POST" and facts.wire != "none"
+
+
+def edited(call: Call, edits: Mapping[str, object]) -> bytes:
+    """The call's body with those top-level fields replaced: in a JSON object, or in a multipart form.
+
+    Raises Refusal if the body is neither, so that no body is sent whose model the rules could not replace.
+    """
+    kind = header(call.headers, b"content-type") or b""
+    try:
+        body = plain_body(call)
+        if kind.lower().lstrip().startswith(b"multipart/"):
+            form: bytes | None = body
+            for name, value in edits.items():
+                form = replace_field(form or b"", kind, name.encode(), str(value).encode())
+            if form is None:
+                raise WireError("the form has no such field")
+            return form
+        return replace_in_json(body, edits)
+    except WireError as error:
+        raise Refusal(
+            400,
+            "body_not_editable",
+            f"The rules replace the model of this call, which cannot be done in this body: {error}.",
+            param="model",
+        ) from None
 
 
 def provider_url(draft: Draft, provider: Provider) -> Url:

@@ -51,14 +51,15 @@ class Injection:
 class Attempt:
     """One sending of the call. `provider` None means exactly the origin that the client addressed.
 
-    `edits` are top-level fields of the JSON body that are replaced in place; `injection` None leaves the client's
-    headers as they came.
+    `edits` are the fields of the body that are replaced in place, and `body` is the outcome; None leaves the body as it
+    came, `injection` None the client's headers.
     """
 
     url: Url
     provider: Provider | None = None
     model: str | None = None
     edits: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    body: bytes | None = field(default=None, repr=False)
     injection: Injection | None = None
 
 

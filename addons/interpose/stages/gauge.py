@@ -13,6 +13,7 @@ from interpose.call import Headers, header
 from interpose.formats.meters import Meter, meter_for, stream_kind, usage_from_headers
 from interpose.ir import Reading
 from interpose.wire.coding import ContentDecoder, decoder
+from interpose.wire.error import WireError
 
 logger = logging.getLogger(__name__)
 
@@ -23,12 +24,13 @@ DECODED_LIMIT = 256 * 1024 * 1024
 class Gauge:
     """Watches one reply's raw body."""
 
-    __slots__ = ("_decoder", "_flaw", "_from_headers", "_meter", "streaming")
+    __slots__ = ("_decoder", "_flaw", "_from_headers", "_meter", "_stopped", "streaming")
 
     def __init__(self, wire: str, headers: Headers) -> None:
         content_type = text(header(headers, b"content-type"))
         self.streaming = stream_kind(content_type) is not None
         self._flaw: str | None = None
+        self._stopped = False
         self._meter: Meter | None = None
         self._decoder: ContentDecoder | None = None
         self._from_headers = usage_from_headers(headers)
@@ -43,12 +45,12 @@ class Gauge:
         self._meter = meter_for(wire, content_type)
 
     def feed(self, chunk: bytes) -> None:
-        if self._meter is None:
+        if self._meter is None or self._stopped:
             return
         try:
             self._meter.feed(chunk if self._decoder is None else self._decoder.feed(chunk))
         except Exception as error:  # noqa: BLE001 - metering is an observer: it must never disturb the call
-            self._fail(error)
+            self._stop(error)
 
     def finish(self) -> Reading:
         """The reading; call it once, at the end or where the reply broke off."""
@@ -56,22 +58,28 @@ class Gauge:
         reading = Reading(complete=True)
         if self._meter is not None:
             try:
-                if self._decoder is not None:
+                if self._decoder is not None and not self._stopped:
                     self._meter.feed(self._decoder.finish())
             except Exception as error:  # noqa: BLE001 - a cut gzip stream has been read up to the cut
-                self._flaw = f"{type(error).__name__}: {error}"
+                self._stop(error)
             try:
                 reading = self._meter.finish()
             except Exception as error:  # noqa: BLE001 - as above
-                self._fail(error)
+                self._stop(error)
+                reading = Reading()
+        if self._stopped:
+            # What was read up to there stands, but nobody has seen the end.
+            reading = replace(reading, complete=False)
         if not reading.usage and self._from_headers:
             reading = replace(reading, usage=self._from_headers)
         return replace(reading, flaw=reading.flaw or self._flaw)
 
-    def _fail(self, error: Exception) -> None:
-        self._meter = None
-        self._flaw = f"{type(error).__name__}: {error}"
-        logger.warning("the usage of a reply could not be read: %s", self._flaw)
+    def _stop(self, error: Exception) -> None:
+        """Gives up reading; the call goes on."""
+        self._stopped = True
+        self._flaw = self._flaw or f"{type(error).__name__}: {error}"
+        if not isinstance(error, WireError):
+            logger.warning("the usage of a reply could not be read: %s", self._flaw)
 
 
 def text(value: bytes | None) -> str | None:

@@ -6,6 +6,7 @@ word, or an estimate that is marked as one.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from interpose.ir import Reading, Usage, UsageSource
@@ -15,6 +16,8 @@ from .gauge import Gauge
 
 # Offline there is no tokenizer: one token is taken for four bytes.
 BYTES_PER_TOKEN = 4
+# A run of characters that no text has: an image, a document, a sound.
+BASE64 = re.compile(rb"[A-Za-z0-9+/_=-]{1024,}")
 ESTIMATED_ENDPOINTS = frozenset(("chat", "completions", "embeddings"))
 
 
@@ -36,27 +39,43 @@ class Metering(Stage):
         return head
 
 
-def measure(reading: Reading, *, endpoint: str, status: int, request_bytes: int, cut: bool) -> Measured:
-    """The usage as the provider told it; estimated where it told none and the call surely used something."""
-    if status >= 400 or endpoint not in ESTIMATED_ENDPOINTS:
-        source = UsageSource.PROVIDER if reading.usage else UsageSource.NONE
-        return Measured(reading.usage, source)
+def measure(reading: Reading, *, endpoint: str, status: int, request: bytes | int, cut: bool) -> Measured:
+    """The usage as the provider told it; estimated where it told none and the call surely used something.
+
+    `request` is the request's body, or its size where it streamed through. `cut` says that the reply is not whole: a
+    count of the output that came with its beginning is then a placeholder, and the text that was seen may say more.
+    """
     usage = reading.usage
-    generates = endpoint != "embeddings"
-    lacks_output = generates and usage.output_tokens is None
-    if usage.input_tokens is not None and not lacks_output:
-        return Measured(usage, UsageSource.PROVIDER)
-    if not usage and reading.error is not None and not reading.text_bytes:
-        return Measured(usage, UsageSource.NONE)
+    source = UsageSource.PROVIDER if usage else UsageSource.NONE
+    if status != 200 or endpoint not in ESTIMATED_ENDPOINTS:
+        return Measured(usage, source)
+    if endpoint == "embeddings":
+        if usage or reading.flaw is not None or not reading.complete:
+            return Measured(usage, source)
+        return Measured(replace(usage, input_tokens=estimated_input(request)), UsageSource.ESTIMATED)
+    seen = tokens(reading.text_bytes)
+    if usage.input_tokens is not None and usage.output_tokens is not None:
+        if not cut or seen <= usage.output_tokens:
+            return Measured(usage, source)
+        return Measured(replace(usage, output_tokens=seen), UsageSource.ESTIMATED)
     if usage and not cut:
         # Told in part, and all of the reply was there: the provider's word stands as it is.
-        return Measured(usage, UsageSource.PROVIDER)
+        return Measured(usage, source)
+    if not usage and not seen and (reading.error is not None or reading.flaw is not None):
+        # An error, or something that is no answer of a model at all: nothing says that anything was used.
+        return Measured(usage, source)
+    told = usage.input_tokens
     estimate = replace(
         usage,
-        input_tokens=tokens(request_bytes) if usage.input_tokens is None else usage.input_tokens,
-        output_tokens=tokens(reading.text_bytes) if lacks_output else usage.output_tokens,
+        input_tokens=estimated_input(request) if told is None else told,
+        output_tokens=seen if usage.output_tokens is None else max(seen, usage.output_tokens),
     )
     return Measured(estimate, UsageSource.ESTIMATED)
+
+
+def estimated_input(request: bytes | int) -> int:
+    """The tokens of a request body: media in it (long base64) are not text, and not counted."""
+    return tokens(len(BASE64.sub(b"", request)) if isinstance(request, bytes) else request)
 
 
 def tokens(size: int) -> int:
