@@ -52,7 +52,7 @@ class ScriptedReply:
             raise chunk
         return chunk
 
-    async def aclose(self) -> None:
+    def cut(self) -> None:
         self.closed = True
 
 
@@ -245,6 +245,49 @@ async def test_an_exception_of_our_own_is_a_500_and_nothing_is_sent(monkeypatch:
     assert b"a bug" not in await body(reply)
     assert bench.upstream.sent == []
     assert (bench.record.outcome, bench.record.status) == ("error", 500)
+
+
+async def test_a_bug_after_the_upstreams_head_hangs_up_on_the_upstream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No stream goes on being generated for a client that has got a 500."""
+
+    def broken(*args: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("interpose.stages.credentials.Credentials.receive", broken)
+    upstream = ScriptedReply([b"data: {}\n\n"], SSE)
+    bench = Bench(lambda: upstream)
+    reply = await bench.handle()
+    assert reply.status == 500
+    assert upstream.closed
+    await body(reply)
+    assert bench.record.outcome == "error"
+
+
+async def test_a_switch_of_protocols_that_nobody_asked_for_is_a_502() -> None:
+    """What comes behind a 101 is no HTTP."""
+    upstream = ScriptedReply([], status=101)
+    bench = Bench(lambda: upstream)
+    assert (await bench.handle()).status == 502
+    assert upstream.closed
+
+
+async def test_no_text_of_ours_quotes_a_credential() -> None:
+    """The second lock: whatever a failure says, the secret that was sent is not in the client's error."""
+
+    def fail() -> ScriptedReply:
+        raise UpstreamFailure("protocol", f"invalid header: Bearer {SECRET}", reached=True)
+
+    bench = Bench(fail, with_provider())
+    assert SECRET.encode() not in await body(await bench.handle())
+
+
+async def test_a_host_that_fails_before_its_call_still_answers_and_records() -> None:
+    """`apologise` is the engine's own 500 for an adapter that could not put a call together."""
+    bench = Bench(lambda: ScriptedReply([]))
+    reply = bench.engine.apologise(Call("GET", Url(OPENAI, "/v1/models"), (), b"", Peer("")))
+    assert reply.status == 500
+    await body(reply)
+    assert (bench.record.outcome, bench.record.path) == ("error", "/v1/models")
 
 
 async def test_a_failing_meter_does_not_disturb_the_call(monkeypatch: pytest.MonkeyPatch) -> None:

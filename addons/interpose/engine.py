@@ -21,12 +21,13 @@ from .ir import Reading, Usage, UsageSource
 from .ledger.record import Record, utc_text
 from .rules.compiled import Rules, Timeouts
 from .rules.secrets import SecretError
+from .secret import MASK
 from .stages import STAGES, plan
 from .stages.claim import Territory
 from .stages.draft import Attempt, Head, Plan, Request, Resolve, Trip, View
 from .stages.gauge import Gauge
 from .stages.metering import measure
-from .upstream import Outgoing, Upstream, UpstreamFailure, UpstreamReply
+from .upstream import Outgoing, Upstream, UpstreamFailure, UpstreamReply, end_to_end
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ FAILURE_CODES = {
     "disconnected": "upstream_disconnected",
     "protocol": "upstream_protocol_error",
     "forbidden": "destination_forbidden",
+    "request": "invalid_request",
 }
 
 
@@ -117,10 +119,23 @@ class Engine:
                 Refusal(
                     500,
                     "internal_error",
-                    f"interpose failed on this call; nothing unvetted was sent. Its log tells more ({exchange.id}).",
+                    f"interpose failed on this call. Its log tells more ({exchange.id}).",
                     outcome="error",
                 )
             )
+
+    def apologise(self, call: Call) -> Reply:
+        """A local 500 and its record, for a host that failed before it could hand the call over."""
+        exchange = Exchange(self, call)
+        self._live.add(exchange)
+        return exchange.refuse(
+            Refusal(
+                500,
+                "internal_error",
+                f"interpose failed on this call. Its log tells more ({exchange.id}).",
+                outcome="error",
+            )
+        )
 
     async def _carry(self, exchange: Exchange) -> Reply:
         call = exchange.call
@@ -130,7 +145,7 @@ class Engine:
         assert chosen.facts is not None
         exchange.trip = trip = Trip(call, chosen.facts, chosen.attempts[0], self._resolve)
         provider = trip.attempt.provider
-        request = Request(call.method, trip.attempt.url, call.headers, exchange.body())
+        request = Request(call.method, trip.attempt.url, end_to_end(call.headers), exchange.body())
         for stage in STAGES:
             request = await stage.send(request, trip)
         reply = await self._upstream.send(
@@ -143,6 +158,12 @@ class Engine:
                 provider.ca if provider is not None else None,
             )
         )
+        # From here on the reply is the exchange's: whatever fails, its connection is closed.
+        exchange.attach(reply)
+        if reply.status == 101:
+            raise UpstreamFailure(
+                "protocol", f"{trip.attempt.url.origin} switched to another protocol unasked", reached=True
+            )
         return exchange.begin(reply)
 
     def forget(self, exchange: Exchange) -> None:
@@ -161,7 +182,7 @@ class Engine:
     async def close(self) -> None:
         """Settles whatever is still in flight as aborted and closes the connections."""
         for exchange in list(self._live):
-            await exchange.abort()
+            exchange.abort()
         await self._upstream.close()
 
 
@@ -183,6 +204,10 @@ class Exchange:
         self._first: float | None = None
         self._uploaded = 0
 
+    def attach(self, upstream: UpstreamReply) -> None:
+        self._upstream = upstream
+        self._status = upstream.status
+
     def body(self) -> bytes | AsyncIterator[bytes]:
         """The request's body; one that streams through is counted on its way."""
         return self.call.body if isinstance(self.call.body, bytes) else self._counted(self.call.body)
@@ -194,8 +219,6 @@ class Exchange:
 
     def begin(self, upstream: UpstreamReply) -> Reply:
         """The upstream's head has come: its reply, with our headers where the rules had a hand in the call."""
-        self._upstream = upstream
-        self._status = upstream.status
         assert self.plan is not None
         assert self.trip is not None
         head = Head(upstream.status, upstream.reason, upstream.headers)
@@ -205,9 +228,14 @@ class Exchange:
         return Reply(head.status, head.reason, headers, Flowing(self, upstream))
 
     def refuse(self, refusal: Refusal) -> Reply:
-        """Our own answer, in the client's format."""
+        """Our own answer, in the client's format; an upstream that has answered already is hung up on."""
+        if self._upstream is not None:
+            self._upstream.cut()
         self._status = refusal.status
         self._reason = refusal.code
+        if self.trip is not None and self.trip.secret is not None:
+            # No text of ours quotes an upstream; this is the second lock on an echoed credential.
+            refusal.message = refusal.message.replace(self.trip.secret.reveal(), MASK)
         facts = self.plan.facts if self.plan is not None else None
         error = FORMATS[facts.format if facts is not None else "openai"].error(refusal)
         headers: Headers = (
@@ -236,10 +264,10 @@ class Exchange:
         if self.trip is not None and self.trip.gauge is not None:
             self.trip.gauge.feed(chunk)
 
-    async def abort(self) -> None:
+    def abort(self) -> None:
         """The client has gone, or we are going: the upstream is closed at once."""
         if self._upstream is not None:
-            await self._upstream.aclose()
+            self._upstream.cut()
         self.settle("aborted")
 
     def settle(self, outcome: Outcome, reason: str | None = None) -> None:
@@ -373,17 +401,21 @@ class Flowing:
     async def __anext__(self) -> bytes:
         try:
             chunk = await self._upstream.__anext__()
+            self._exchange.arrived(chunk)
         except StopAsyncIteration:
             self._exchange.settle("ok")
             raise
         except UpstreamFailure as failure:
             self._exchange.settle("truncated", str(failure))
             raise
-        self._exchange.arrived(chunk)
+        except Exception as error:
+            # Ours, not the upstream's: the client gets a broken reply, the record the truth.
+            self._exchange.settle("error", f"interpose failed: {type(error).__name__}")
+            raise
         return chunk
 
     async def aclose(self) -> None:
-        await self._exchange.abort()
+        self._exchange.abort()
 
 
 class Local:

@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import os
 import socket
 import ssl
 from pathlib import Path
+from typing import cast
 
 import aiohttp
 import certifi
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
+from aiohttp.helpers import set_exception
 from aiohttp.resolver import ThreadedResolver
 from aiohttp.tracing import Trace
 from aiohttp.typedefs import LooseHeaders
@@ -48,9 +52,20 @@ def metadata_address(address: str) -> bool:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = embedded(ip) or ip
     return any(ip in network for network in METADATA if network.version == ip.version)
+
+
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+COMPATIBLE = ipaddress.ip_network("::/96")
+
+
+def embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 one stands for: mapped, 6to4, NAT64 (RFC 6052) or v4-compatible."""
+    if ip in NAT64 or (ip in COMPATIBLE and int(ip) > 0xFFFF):
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour
 
 
 class GuardedResolver(AbstractResolver):
@@ -88,6 +103,15 @@ class ExactRequest(aiohttp.ClientRequest):
             self.headers.add(name.partition(":")[2], value)
 
 
+class LoudProtocol(ResponseHandler):
+    """Says it to the reader of a body when what follows in it is no valid HTTP; aiohttp leaves him waiting."""
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        super().set_exception(exc, exc_cause or exc)
+        if self._payload is not None and not self._payload.is_eof():
+            set_exception(self._payload, exc)
+
+
 class CleanPool(aiohttp.TCPConnector):
     """Gives out idle connections that are really idle.
 
@@ -95,6 +119,10 @@ class CleanPool(aiohttp.TCPConnector):
     close, but where they came in after the reply's end it would still give it to the next call, perhaps of another
     client, whose reply they would become (request smuggling's counterpart).
     """
+
+    def __init__(self) -> None:
+        super().__init__(limit=0, resolver=GuardedResolver(), keepalive_timeout=KEEPALIVE, ttl_dns_cache=30)
+        self._factory = cast("functools.partial[ResponseHandler]", functools.partial(LoudProtocol, loop=self._loop))
 
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
         while (connection := await super()._get(key, traces)) is not None:
@@ -106,8 +134,8 @@ class CleanPool(aiohttp.TCPConnector):
 
 def session() -> aiohttp.ClientSession:
     """A pool without limits, which follows nothing, keeps no cookies, decodes nothing and reads no environment."""
-    return aiohttp.ClientSession(
-        connector=CleanPool(limit=0, resolver=GuardedResolver(), keepalive_timeout=KEEPALIVE, ttl_dns_cache=30),
+    made = aiohttp.ClientSession(
+        connector=CleanPool(),
         cookie_jar=aiohttp.DummyCookieJar(),
         request_class=ExactRequest,
         auto_decompress=False,
@@ -117,6 +145,9 @@ def session() -> aiohttp.ClientSession:
         max_field_size=MAX_HEADER,
         timeout=aiohttp.ClientTimeout(total=None),
     )
+    # What is sent twice is for the rules to say, and for the record to show.
+    made._retry_connection = False
+    return made
 
 
 def client_context(*extra: Path) -> ssl.SSLContext:

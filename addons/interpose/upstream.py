@@ -12,9 +12,11 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Literal
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -41,7 +43,13 @@ HOP_BY_HOP = frozenset(
 )
 # Above this size a body is written in slices: one huge write would hold the event loop.
 SLICE = 256 * 1024
-FailureKind = Literal["connect", "certificate", "timeout", "disconnected", "protocol", "forbidden"]
+FailureKind = Literal["connect", "certificate", "timeout", "disconnected", "protocol", "forbidden", "request"]
+STATUS: dict[FailureKind, int] = {"timeout": 504, "forbidden": 403, "request": 400}
+REASONS: dict[type[BaseException], str] = {
+    aiohttp.ServerDisconnectedError: "the connection was closed",
+    aiohttp.ClientConnectionResetError: "the connection was reset",
+    HttpProcessingError: "what came next was no valid HTTP",
+}
 
 
 class UpstreamFailure(InterposeError):
@@ -57,7 +65,7 @@ class UpstreamFailure(InterposeError):
 
     @property
     def status(self) -> int:
-        return {"timeout": 504, "forbidden": 403}.get(self.kind, 502)
+        return STATUS.get(self.kind, 502)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +83,8 @@ class Outgoing:
 class UpstreamReply:
     """A reply's head, and its body as an async iterator of raw chunks.
 
-    The iterator raises UpstreamFailure when the body breaks off. `aclose` before the end closes the connection at
-    once, so that a provider stops generating for a client that has gone.
+    The iterator raises UpstreamFailure when the body breaks off. `cut` before the end closes the connection at once, so
+    that a provider stops generating for a client that has gone.
     """
 
     __slots__ = ("_idle", "_origin", "_response", "headers", "reason", "status")
@@ -97,12 +105,12 @@ class UpstreamReply:
             async with asyncio.timeout(self._idle):
                 chunk = await self._response.content.readany()
         except TimeoutError:
-            self._cut()
+            self.cut()
             raise UpstreamFailure(
                 "timeout", f"{self._origin} sent nothing for {self._idle:g} s", reached=True
             ) from None
-        except (aiohttp.ClientError, OSError) as error:
-            self._cut()
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+            self.cut()
             raise UpstreamFailure(
                 "disconnected", f"{self._origin} broke off the reply: {plain(error)}", reached=True
             ) from error
@@ -110,10 +118,7 @@ class UpstreamReply:
             raise StopAsyncIteration
         return chunk
 
-    async def aclose(self) -> None:
-        self._cut()
-
-    def _cut(self) -> None:
+    def cut(self) -> None:
         """Closes the connection if the reply has not ended. Aborted: a TLS farewell would wait for a busy peer."""
         connection = self._response.connection
         if connection is not None and connection.transport is not None:
@@ -160,12 +165,12 @@ class Upstream:
         url = URL.build(scheme=origin.scheme, host=host, port=port, path=request.url.target, encoded=True)
         timeouts = request.timeouts
         try:
-            async with asyncio.timeout(timeouts.connect + timeouts.first_byte) as deadline:
+            async with FirstByte(timeouts.connect + timeouts.first_byte, timeouts.first_byte) as deadline:
                 response = await self._pool().request(
                     request.method,
                     url,
                     headers=header_map(request),
-                    data=payload(request.body, deadline, timeouts.first_byte),
+                    data=payload(request.body, deadline),
                     allow_redirects=False,
                     proxy=self._proxy,
                     ssl=self._context(request.ca) if tls else True,
@@ -199,7 +204,7 @@ def failure(error: Exception, origin: Origin, timeouts: Timeouts) -> UpstreamFai
             return UpstreamFailure("connect", f"cannot connect to {origin}: {plain(error)}", reached=False)
         case aiohttp.ClientHttpProxyError():
             return UpstreamFailure(
-                "connect", f"the upstream proxy refused {origin}: {error.status} {error.message}", reached=False
+                "connect", f"the upstream proxy refused {origin} with status {error.status}", reached=False
             )
         case TimeoutError():
             return UpstreamFailure(
@@ -207,28 +212,37 @@ def failure(error: Exception, origin: Origin, timeouts: Timeouts) -> UpstreamFai
             )
         case aiohttp.ServerDisconnectedError() | OSError():
             return UpstreamFailure("disconnected", f"{origin} closed the connection without answering", reached=True)
-    return UpstreamFailure("protocol", f"{origin} did not answer in valid HTTP: {plain(error)}", reached=True)
+        case ValueError():
+            return UpstreamFailure(
+                "request",
+                f"the request cannot be sent to {origin}: a header or the target is not valid HTTP",
+                reached=False,
+            )
+    return UpstreamFailure("protocol", f"{origin} did not answer in valid HTTP", reached=True)
 
 
 def plain(error: BaseException) -> str:
-    """An exception's reason in a few words, without the URL that some of them carry."""
+    """An exception's reason in words of our own and the system's.
+
+    Never the library's text: it quotes what the upstream sent, which may echo a credential, and sometimes the URL.
+    """
     inner = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
     if isinstance(inner, ssl.SSLCertVerificationError):
         return inner.verify_message.rstrip(".")
+    if isinstance(inner, aiohttp.ClientPayloadError):
+        return "it ended before its end"
     if isinstance(inner, OSError) and inner.strerror:
         return inner.strerror
-    if isinstance(inner, aiohttp.ClientResponseError):
-        return inner.message or type(inner).__name__
-    return str(inner) if isinstance(inner, aiohttp.ClientPayloadError) else type(inner).__name__
+    return REASONS.get(type(inner), "the connection failed")
 
 
 def header_map(request: Outgoing) -> CIMultiDict[str]:
-    """The headers that go out: end-to-end ones as they came, the body's framing set by us; for `ExactRequest`.
+    """The headers that go out, as they are, the body's framing set by us; for `ExactRequest`.
 
     Raises ValueError for a header that is not UTF-8, which the client library would silently change.
     """
     pairs: CIMultiDict[str] = CIMultiDict()
-    for name, value in end_to_end(request.headers):
+    for name, value in request.headers:
         pairs.add(name.decode("ascii"), value.decode("utf-8"))
     # A request body that came chunked goes out with its length; a GET without a body stays without.
     if isinstance(request.body, bytes) and (request.body or "Content-Length" in pairs):
@@ -251,31 +265,55 @@ def host_origin(value: str | None, scheme: str) -> Origin | None:
 
 
 def end_to_end(headers: tuple[Header, ...]) -> Headers:
-    """Without the hop-by-hop headers, those that Connection names included."""
+    """Without the hop-by-hop headers, those that Connection names included.
+
+    For what the other side has sent, and so before a credential is put in: a client must not name it away.
+    """
     drop = HOP_BY_HOP
     for value in header_values(headers, b"connection"):
-        drop |= {token.strip().lower() for token in value.split(b",")} - {b"content-length", b"host", b"authorization"}
+        drop |= {token.strip().lower() for token in value.split(b",")} - {b"content-length", b"host"}
     return without(headers, drop)
 
 
-def payload(
-    body: bytes | AsyncIterator[bytes], deadline: asyncio.Timeout, first_byte: float
-) -> bytes | AsyncIterator[bytes] | None:
-    """The body as the client library takes it: a large one in slices, each of which puts the deadline off."""
+class FirstByte:
+    """The deadline of a reply's head. A long upload is no slow reply: each piece that is sent puts it off.
+
+    The upload may go on after the head has come; it then has no deadline to put off any more.
+    """
+
+    def __init__(self, seconds: float, after_piece: float) -> None:
+        self._timeout = asyncio.timeout(seconds)
+        self._after_piece = after_piece
+        self._waiting = True
+
+    async def __aenter__(self) -> FirstByte:
+        await self._timeout.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._waiting = False
+        await self._timeout.__aexit__(kind, error, trace)
+
+    def put_off(self) -> None:
+        if self._waiting and not self._timeout.expired():
+            self._timeout.reschedule(asyncio.get_running_loop().time() + self._after_piece)
+
+
+def payload(body: bytes | AsyncIterator[bytes], deadline: FirstByte) -> bytes | AsyncIterator[bytes] | None:
+    """The body as the client library takes it: a large one in slices."""
     if not body:
         return None
     if isinstance(body, bytes) and len(body) <= SLICE:
         return body
-    return timed(slices(body) if isinstance(body, bytes) else body, deadline, first_byte)
+    return timed(slices(body) if isinstance(body, bytes) else body, deadline)
 
 
-async def timed(body: AsyncIterator[bytes], deadline: asyncio.Timeout, first_byte: float) -> AsyncIterator[bytes]:
-    """A long upload is no slow reply: the time to the first byte counts from the last piece that was sent."""
-    loop = asyncio.get_running_loop()
+async def timed(body: AsyncIterator[bytes], deadline: FirstByte) -> AsyncIterator[bytes]:
     async for piece in body:
         yield piece
-        if not deadline.expired():
-            deadline.reschedule(loop.time() + first_byte)
+        deadline.put_off()
 
 
 async def slices(body: bytes) -> AsyncIterator[bytes]:

@@ -43,8 +43,8 @@ class ClientKey:
 
 _HEADERS: dict[bytes, Where] = {b"x-api-key": "x-api-key", b"x-goog-api-key": "x-goog-api-key", b"api-key": "api-key"}
 # The session token belongs to a signature; Proxy-Authorization was meant for us and goes no further.
-_KEY_HEADERS = frozenset({b"authorization", *_HEADERS})
-_STRIPPED = _KEY_HEADERS | {b"x-amz-security-token", b"proxy-authorization"}
+KEY_HEADERS = frozenset({b"authorization", *_HEADERS})
+_STRIPPED = KEY_HEADERS | {b"x-amz-security-token", b"proxy-authorization"}
 # Gemini's ?key=, Google's ?access_token= (https://cloud.google.com/apis/docs/system-parameters) and Azure's ?api-key=
 # of WebSockets. Names are compared decoded and without case: what is left in would reach another origin.
 _QUERY_NAMES = frozenset({"key", "access_token", "api-key"})
@@ -158,7 +158,7 @@ def place(headers: Headers, url: Url, secret_value: str, placement: Placement) -
         lower = pair[0].lower()
         if lower not in _STRIPPED:
             out.append(pair)
-        elif slot is None and lower in _KEY_HEADERS:
+        elif slot is None and lower in KEY_HEADERS:
             slot = len(out)
             out.append((pair[0] if lower == name else name, value))
     if slot is None:

@@ -97,8 +97,10 @@ def check_target(call: Call) -> None:
         canonical_host(call.url.origin.host)
     except ValueError as error:
         raise Refusal(400, "invalid_host", f"The host of the request is invalid: {error}.") from None
-    if "\0" in call.url.target or not call.url.target.startswith("/"):
-        raise Refusal(400, "invalid_target", "The request target must be an absolute path without NUL.")
+    if not call.url.target.startswith("/") or any(
+        character <= " " or character == "\x7f" for character in call.url.target
+    ):
+        raise Refusal(400, "invalid_target", "The request target must be an absolute path without blanks and controls.")
 
 
 def check_binding(call: Call) -> None:

@@ -6,10 +6,13 @@ sent twice in two versions. What then happens to it is decided by the credential
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from interpose.call import Headers
 from interpose.errors import Refusal
-from interpose.formats.keys import client_keys
+from interpose.formats.keys import KEY_HEADERS, client_keys
+from interpose.formats.keys import ClientKey as SentKey
 from interpose.rules.compiled import VIRTUAL_PREFIX, ClientKey
 from interpose.rules.facts import Facts
 
@@ -30,6 +33,8 @@ class Clients(Stage):
                 "The request carries two different keys; send one, in one place.",
             )
         draft.key = key = keys[0] if keys else None
+        if disguised(draft.call.headers, keys):
+            raise Refusal(401, "malformed_key", "A key of ours stands in a header in a form that no client sends.")
         rules = draft.rules
         if key is None:
             draft.key_kind = KeyKind.NONE
@@ -61,6 +66,13 @@ class Clients(Stage):
                 "missing_api_key" if key is None else "invalid_api_key",
                 "A key issued here is required (clients.required). Send it where the provider's key would go.",
             )
+
+
+def disguised(headers: Headers, keys: Sequence[SentKey]) -> bool:
+    """Whether a virtual key hides where it was not read as one: `Bearer Bearer vk-…` must not leave as an own key."""
+    return any(
+        VIRTUAL_PREFIX.encode() in value.lower() for name, value in headers if name.lower() in KEY_HEADERS
+    ) and not all(key.value.startswith(VIRTUAL_PREFIX) for key in keys)
 
 
 def permitted(key: ClientKey, facts: Facts) -> bool:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 import h2.events
 import pytest
 from mitmproxy import connection, options
+from mitmproxy.addonmanager import AddonManager
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.proxy import commands, context, events, layer, mode_servers, server
 from mitmproxy.proxy.layers import http as http_layers
@@ -17,13 +18,12 @@ from mitmproxy.proxy.layers.http import _http1, _http2, _http_h2
 from mitmproxy.proxy.layers.tls import ClientTLSLayer, TLSLayer
 from mitmproxy.test import taddons
 
+from interpose.hosts.mitm.connections import CONCURRENT_STREAMS, ClientHttp1, ClientHttp2
 from interpose.hosts.mitm.native import (
-    CONCURRENT_STREAMS,
     EngineHook,
     EngineHttpLayer,
     EngineStream,
     PumpHook,
-    http2_server,
 )
 
 
@@ -78,7 +78,7 @@ def test_the_layer_makes_its_streams_in_one_place() -> None:
 
 
 def test_a_connection_may_be_set_before_the_layer_starts() -> None:
-    """`http2_server` is put there ahead of mitmproxy's own."""
+    """`ClientHttp1` and `ClientHttp2` are put there ahead of mitmproxy's own."""
     assert "self.connections.setdefault(self.context.client, http_conn)" in source(http_layers.HttpLayer._handle_event)
 
 
@@ -111,7 +111,7 @@ def test_tls_sends_by_yielding_the_bytes_of_its_records() -> None:
 def test_a_responses_data_has_no_effect_but_bytes(client_context: context.Context) -> None:
     """HTTP/1 and HTTP/2 answer ResponseData with SendData to the client, and nothing else."""
     assert source(_http1.Http1Server.send).count("commands.SendData(self.conn, raw)") == 2
-    http2 = http2_server(client_context)
+    http2 = ClientHttp2(client_context)
     list(http2.handle_event(events.Start()))
     assert isinstance(http2.h2_conn, _http_h2.BufferedH2Connection)
     assert hasattr(http2.h2_conn, "stream_buffers")
@@ -126,7 +126,7 @@ def test_an_http2_client_is_offered_more_than_a_hundred_streams(client_context: 
     """h2 advertises 100 by default; the first SETTINGS frame must say more."""
     (hello,) = [
         command
-        for command in http2_server(client_context).handle_event(events.Start())
+        for command in ClientHttp2(client_context).handle_event(events.Start())
         if isinstance(command, commands.SendData)
     ]
     peer = _http2.h2.connection.H2Connection()
@@ -135,3 +135,20 @@ def test_an_http2_client_is_offered_more_than_a_hundred_streams(client_context: 
     (changed,) = [event for event in received if isinstance(event, h2.events.RemoteSettingsChanged)]
     setting = changed.changed_settings[_http2.h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS]
     assert setting.new_value == CONCURRENT_STREAMS
+
+
+def test_the_body_reader_is_set_where_it_can_be_wrapped() -> None:
+    """`ClientHttp1` takes trailers off by wrapping whatever reader mitmproxy assigns."""
+    assert "self.body_reader = make_body_reader(expected_body_size)" in source(_http1.Http1Server.read_headers)
+    assert "HTTP trailers are not implemented yet" in source(_http1.Http1Connection.read_body)
+    assert isinstance(vars(ClientHttp1)["body_reader"], property)
+
+
+def test_http2_acknowledges_data_where_we_withhold_it() -> None:
+    """`ClientHttp2.handle_h2_event` stands in for the branch that acknowledges at once."""
+    assert "self.h2_conn.acknowledge_received_data(" in source(_http2.Http2Connection.handle_h2_event)
+
+
+def test_a_halted_hook_asks_no_further_addon() -> None:
+    """A connection whose first bytes do not tell its protocol must not be decided by mitmproxy's own addon."""
+    assert "except exceptions.AddonHalt:" in source(AddonManager.trigger_event)

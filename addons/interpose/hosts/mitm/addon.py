@@ -6,12 +6,15 @@ ahead of mitmproxy's NextLayer. Every hook fails closed: mitmproxy itself would 
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
+import socket
 
 from mitmproxy import ctx, http
+from mitmproxy.exceptions import AddonHalt
 from mitmproxy.net.tls import starts_like_tls_record
-from mitmproxy.proxy import commands, events, layer, tunnel
+from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import ClientTLSLayer, TCPLayer, modes
 from mitmproxy.proxy.layers.http import HTTPMode, HttpStream
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
@@ -21,8 +24,8 @@ from interpose.engine import Engine
 from interpose.formats.hosts import canonical_host
 from interpose.pool import metadata_address
 
-from .carriage import Carriage
-from .native import EngineHttpLayer, EngineStream
+from .carriage import Carriage, Stream
+from .native import EngineHttpLayer
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +52,9 @@ class EngineAddon:
     def claims(self, host: str, port: int) -> bool:
         return self.engine.claims(host, port)
 
-    def carriage(self, flow: http.HTTPFlow, stream: EngineStream) -> Carriage:
+    def carriage(self, flow: http.HTTPFlow, stream: Stream) -> Carriage:
         proxyserver = ctx.master.addons.get("proxyserver")
-        return Carriage(flow, stream, proxyserver.connections[flow.client_conn.id], self.engine.handle)
+        return Carriage(flow, stream, proxyserver.connections[flow.client_conn.id], self.engine)
 
     async def interpose_engine(self, carriage: Carriage) -> None:
         await carriage.ask()
@@ -64,6 +67,8 @@ class EngineAddon:
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         try:
             nextlayer.layer = self.choose(nextlayer)
+        except AddonHalt:
+            raise
         except Exception:
             logger.exception("choosing the protocol of a connection failed; it is closed")
             nextlayer.layer = Closed(nextlayer.context)
@@ -73,18 +78,25 @@ class EngineAddon:
         context = nextlayer.context
         below = context.layers[-1]
         data = nextlayer.data_client()
+        if maybe_tls(data) and not starts_like_tls_record(data):
+            raise AddonHalt  # too little to tell: mitmproxy asks again when more has come
         if len(context.layers) == 1 and isinstance(below, modes.HttpProxy):
-            stack = tunnel.LayerStack()
-            if starts_like_tls_record(data):
-                stack /= ClientTLSLayer(context)
-            stack /= EngineHttpLayer(context, HTTPMode.regular, self, claims_all=False)
-            return stack[0]
+            if maybe_tls(data):
+                # By itself: mitmproxy then agrees on HTTP/1 for TLS to the proxy, as CONNECT needs.
+                return ClientTLSLayer(context)
+            return EngineHttpLayer(context, HTTPMode.regular, self, claims_all=False)
+        if (
+            len(context.layers) == 2
+            and isinstance(context.layers[0], modes.HttpProxy)
+            and isinstance(below, ClientTLSLayer)
+        ):
+            return EngineHttpLayer(context, HTTPMode.regular, self, claims_all=False)
         if isinstance(below, HttpStream):
             # Behind a CONNECT.
             assert context.server.address is not None
             if not self.claims(*context.server.address[:2]):
                 return TCPLayer(context, ignore=True)
-            if data and not starts_like_tls_record(data):
+            if not maybe_tls(data):
                 return EngineHttpLayer(context, HTTPMode.transparent, self, claims_all=True)
             return None
         if isinstance(below, ClientTLSLayer) and context.server.address is not None:
@@ -146,17 +158,35 @@ class EngineAddon:
             return 403, f"{host} is not a host of the rules, and this proxy serves no other to clients elsewhere."
         return None
 
-    def server_connect(self, data: ServerConnectionHookData) -> None:
-        """The last lock: mitmproxy itself never dials a claimed host, whatever led it there."""
+    async def server_connect(self, data: ServerConnectionHookData) -> None:
+        """The last lock: what mitmproxy itself dials is never a claimed host, a metadata service or ourselves."""
         address = data.server.address
         try:
-            if address is None or self.claims(*address[:2]):
-                data.server.error = DIALLED_DIRECTLY
-            elif metadata_address(address[0]):
-                data.server.error = "a metadata address"
+            data.server.error = "no destination" if address is None else await self.forbidden(*address[:2])
         except Exception:
             logger.exception("vetting a connection failed; it is not made")
             data.server.error = "vetting failed"
+
+    async def forbidden(self, host: str, port: int) -> str | None:
+        """Why that destination is not dialled. Judged by the addresses that it stands for, in whatever spelling."""
+        if self.claims(host, port):
+            return DIALLED_DIRECTLY
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            return error.strerror or "the host is not known"
+        addresses = {str(entry[4][0]) for entry in found}
+        if any(metadata_address(address) for address in addresses):
+            return "a metadata address"
+        ours = {listening[1]: listening[0] for listening in ctx.master.addons.get("proxyserver").listen_addrs()}
+        if port in ours and any(loopback(address) or address == ours[port] for address in addresses):
+            return "that is this proxy itself"
+        return None
+
+
+def maybe_tls(data: bytes) -> bool:
+    """Whether a connection begins like a TLS record, as far as its first bytes tell."""
+    return data[:1] == b"\x16" and (len(data) < 3 or starts_like_tls_record(data))
 
 
 def loopback(host: str) -> bool:

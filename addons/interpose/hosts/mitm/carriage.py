@@ -9,108 +9,52 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from mitmproxy import http
-from mitmproxy.proxy.commands import SendData
-from mitmproxy.proxy.layers.http._events import ResponseData
-from mitmproxy.proxy.layers.http._http2 import Http2Server
-from mitmproxy.proxy.layers.tls import ClientTLSLayer
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.server import ConnectionHandler
 
 from interpose.call import Call, Entrance, Headers, Origin, Peer, Reply, Url, header
+from interpose.engine import Engine
 from interpose.formats.hosts import canonical_host
 
-if TYPE_CHECKING:
-    from .native import EngineStream
+from .brake import Brake
+from .connections import ClientHttp2
+from .upload import Upload
 
 logger = logging.getLogger(__name__)
 
 # An upload may run this far ahead of the upstream before the client is made to wait.
 UPLOAD_AHEAD = 1024 * 1024
 
-Handle = Callable[[Call], Awaitable[Reply]]
 
-
-class Upload:
-    """A request body that is still arriving: fed by the stream, read by the engine.
-
-    `pause` and `resume` make the client wait and go on.
-    """
-
-    def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._more = asyncio.Event()
-        self._state: str = "open"
-        self._pause, self._resume = pause, resume
+class Stream(Protocol):
+    """What is needed of a stream of `native`: where it stands, and how bytes get past mitmproxy's layers."""
 
     @property
-    def used(self) -> bool:
-        return bool(self._pieces) or self._state != "open"
-
-    def feed(self, data: bytes) -> None:
-        if self._state == "unwanted" or not data:
-            return
-        self._pieces.append(data)
-        self._size += len(data)
-        self._more.set()
-        if self._size > UPLOAD_AHEAD:
-            self._pause()
-
-    def finish(self) -> None:
-        if self._state == "open":
-            self._state = "whole"
-        self._more.set()
-
-    def fail(self) -> None:
-        """The client has left before the end: whoever reads this must not take it for the end."""
-        if self._state == "open":
-            self._state = "cut"
-        self._more.set()
-
-    def discard(self) -> None:
-        """Nobody reads it any more; what still comes is dropped and the client no longer held."""
-        self._state = "unwanted"
-        self._pieces.clear()
-        self._size = 0
-        self._more.set()
-        self._resume()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while True:
-            if self._pieces:
-                data, self._pieces, self._size = b"".join(self._pieces), [], 0
-                self._resume()
-                yield data
-            elif self._state == "open":
-                self._more.clear()
-                await self._more.wait()
-            elif self._state == "whole":
-                return
-            else:
-                raise ConnectionAbortedError("the client left before it had sent its request")
+    def context(self) -> Context: ...
+    @property
+    def stream_id(self) -> int: ...
+    def frame(self, chunk: bytes) -> bytes: ...
+    def wrap(self, data: bytes) -> bytes: ...
+    def held_back(self) -> bool: ...
+    def http2(self) -> ClientHttp2 | None: ...
 
 
 class Carriage:
     """One call on its way. Made for a stream; `ask` and `pump` run as hooks of its connection."""
 
-    def __init__(self, flow: http.HTTPFlow, stream: EngineStream, handler: ConnectionHandler, handle: Handle) -> None:
+    def __init__(self, flow: http.HTTPFlow, stream: Stream, handler: ConnectionHandler, engine: Engine) -> None:
         self._flow = flow
         self._stream = stream
         self._handler = handler
-        self._handle = handle
+        self._engine = engine
         self._task: asyncio.Task[object] | None = None
         self._gone = False
         self._window = asyncio.Event()
-        self._tls = [
-            # Outermost first in the stack; bytes leave through the innermost first.
-            each
-            for each in reversed(stream.context.layers)
-            if isinstance(each, ClientTLSLayer)
-        ]
-        self.upload = Upload(self._pause_client, self._resume_client)
+        self._brake: Brake | None = None
+        self.upload = Upload(self._waiting)
         self.reply: Reply | None = None
         self.finished = False
         self.failure = "the reply broke off"
@@ -127,13 +71,14 @@ class Carriage:
             return
         self._task = asyncio.current_task()
         try:
-            self.reply = await self._handle(self.call())
+            self.reply = await self._engine.handle(self.call())
         except asyncio.CancelledError:
             if not self._ours():
                 raise
         except Exception:
             # The engine answers its own failures; what comes here is one of the adapter's. Nothing was sent.
             logger.exception("carrying a call to %s failed", self._flow.request.host)
+            self.reply = self._apology()
         finally:
             self._task = None
             if self.gone():
@@ -157,7 +102,6 @@ class Carriage:
             logger.debug("the reply of %s broke off: %s", self._flow.request.host, self.failure)
         finally:
             self._task = None
-            self.upload.discard()
             await self._close()
 
     def _ours(self) -> bool:
@@ -171,7 +115,7 @@ class Carriage:
     # What the stream calls, from inside mitmproxy's layers
 
     def abandon(self) -> None:
-        """The client has gone: whatever runs is cancelled, which closes the upstream."""
+        """The client has gone, or the stream has failed: whatever runs is cancelled, which closes the upstream."""
         self._gone = True
         self.upload.fail()
         if self._task is not None:
@@ -180,6 +124,16 @@ class Carriage:
             # Between the two hooks nothing runs that could be cancelled.
             closing = asyncio.ensure_future(self._close())
             closing.add_done_callback(lambda done: done.exception())
+        self._let_go()
+
+    def begin_upload(self, held: bytes) -> None:
+        """From here on the body streams through; `held` is what has come of it so far."""
+        http2 = self._stream.http2()
+        if http2 is not None:
+            http2.uploads.add(self._stream.stream_id)
+        else:
+            self._brake = Brake(self._client_transport())
+        self.upload.feed(held)
 
     def window_changed(self) -> None:
         self._window.set()
@@ -239,10 +193,7 @@ class Carriage:
         # Hook tasks start eagerly, inside the loop over a layer's commands. Under the lock no layer is at work, so
         # that no bytes of ours can get between a frame and its TLS record.
         async with self._handler._server_event_lock:
-            data = self._stream.parent.send_data(ResponseData(self._stream.stream_id, chunk))
-            for tls in self._tls:
-                data = b"".join(command.data for command in tls.send_data(data) if isinstance(command, SendData))
-            if data:
+            if data := self._stream.frame(chunk):
                 transport.writer.write(data)
         self._handler.timeout_watchdog.register_activity()
         await transport.writer.drain()
@@ -250,28 +201,59 @@ class Carriage:
 
     async def _wait_for_window(self) -> None:
         """Holds until HTTP/2's flow control has let out what was sent: mitmproxy buffers without bound."""
-        connection = self._stream.parent.connections[self._stream.context.client]
-        if not isinstance(connection, Http2Server):
-            return
-        while connection.h2_conn.stream_buffers.get(self._stream.stream_id):
+        while self._stream.held_back():
             self._window.clear()
             await self._window.wait()
 
     async def _close(self) -> None:
+        self.upload.discard()
+        self._let_go()
         if self.reply is not None:
             await self.reply.body.aclose()
 
-    def _pause_client(self) -> None:
-        self._reading("pause_reading")
+    def _apology(self) -> Reply:
+        """The engine's own 500, for a call that this adapter could not even put together."""
+        request = self._flow.request
+        origin = Origin(request.scheme or "https", request.host, request.port)
+        target = request.path.partition("?")[0] if request.path.startswith("/") else "/"
+        return self._engine.apologise(Call(request.method, Url(origin, target), (), b"", Peer("")))
 
-    def _resume_client(self) -> None:
-        self._reading("resume_reading")
+    # Holding an upload back
 
-    def _reading(self, action: str) -> None:
+    def _waiting(self, size: int) -> None:
+        """So much of the upload waits for the upstream: HTTP/1 is held by its socket, HTTP/2 by the stream's window."""
+        if self._brake is not None:
+            self._brake.hold() if size > UPLOAD_AHEAD else self._brake.release()
+        elif size == 0 and self._stream.http2() is not None:
+            telling = asyncio.ensure_future(self._open_window())
+            telling.add_done_callback(lambda done: done.exception())
+
+    async def _open_window(self) -> None:
+        http2 = self._stream.http2()
+        if http2 is None:
+            return
+        async with self._handler._server_event_lock:
+            self._write(http2.consumed(self._stream.stream_id))
+
+    def _let_go(self) -> None:
+        """Nothing of ours holds the client any more."""
+        if self._brake is not None:
+            self._brake.end()
+        http2 = self._stream.http2()
+        if http2 is not None and self._stream.stream_id in http2.uploads:
+            http2.uploads.discard(self._stream.stream_id)
+            telling = asyncio.ensure_future(self._open_window())
+            telling.add_done_callback(lambda done: done.exception())
+
+    def _write(self, data: bytes) -> None:
+        transport = self._client_transport()
+        if data and transport is not None:
+            transport.write(self._stream.wrap(data))
+
+    def _client_transport(self) -> asyncio.Transport | None:
         io = self._handler.transports.get(self._stream.context.client)
         transport = getattr(io.writer, "transport", None) if io is not None else None
-        if transport is not None and not transport.is_closing():
-            getattr(transport, action)()
+        return transport if isinstance(transport, asyncio.Transport) and not transport.is_closing() else None
 
 
 def canonical(host: str) -> str:

@@ -10,6 +10,7 @@ named, and held, by tests/hosts/mitm/test_contract.py.
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,7 +19,7 @@ from mitmproxy import flow as mitm_flow
 from mitmproxy import http
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream, SendHttp
+from mitmproxy.proxy.layers.http import DropStream, HttpLayer, HTTPMode, HttpStream, SendHttp
 from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
@@ -26,25 +27,27 @@ from mitmproxy.proxy.layers.http._events import (
     RequestEndOfMessage,
     RequestProtocolError,
     RequestTrailers,
+    ResponseData,
     ResponseHeaders,
     ResponseProtocolError,
 )
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHook, HttpResponseHeadersHook
-from mitmproxy.proxy.layers.http._http2 import Http2Server
+from mitmproxy.proxy.layers.tls import ClientTLSLayer
 
-from .carriage import Carriage
+from .carriage import Carriage, Stream
+from .connections import ClientHttp1, ClientHttp2
+
+logger = logging.getLogger(__name__)
 
 # Up to here a request body is held, so that it can be read, edited and sent again; beyond it streams through.
 HELD_BODY = 8 * 1024 * 1024
-# Streams that one HTTP/2 client may have open at once.
-CONCURRENT_STREAMS = 1000
 
 
 class Claims(Protocol):
     """What the layers need to know of the engine: whether an authority's calls are ours to carry."""
 
     def claims(self, host: str, port: int) -> bool: ...
-    def carriage(self, flow: http.HTTPFlow, stream: EngineStream) -> Carriage: ...
+    def carriage(self, flow: http.HTTPFlow, stream: Stream) -> Carriage: ...
 
 
 @dataclass
@@ -84,6 +87,14 @@ class EngineStream(HttpStream):
                 self.upload(event)
                 return
         yield from super().handle_event(event)
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        try:
+            yield from super()._handle_event(event)
+        except Exception:
+            # mitmproxy would log it and leave the client waiting. Nothing is forwarded, and the client is told.
+            logger.exception("a stream failed inside interpose")
+            yield from self.break_off("interpose failed", ErrorCode.GENERIC_SERVER_ERROR)
 
     def claimed(self) -> bool:
         request = self.flow.request
@@ -129,7 +140,7 @@ class EngineStream(HttpStream):
     def start_upload(self, event: events.Event) -> layer.CommandGenerator[None]:
         """The body has outgrown what is held: the engine is asked now, and gets the rest as it arrives."""
         self.carriage = carriage = self.parent.owner.carriage(self.flow, self)
-        carriage.upload.feed(bytes(self.request_body_buf))
+        carriage.begin_upload(bytes(self.request_body_buf))
         self.request_body_buf.clear()
         self.upload(event)
         self.flow.request.stream = True
@@ -140,10 +151,9 @@ class EngineStream(HttpStream):
         yield from self.carry(carriage)
 
     def state_upload(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """The reply has ended before the upload did: what is still coming is read and dropped."""
+        """Body that is still coming while nothing of ours runs; what nobody reads any more is dropped."""
         self.upload(event)
-        if self.client_state == self.state_done and self.server_state == self.state_done:
-            yield from self.flow_done()
+        yield from ()
 
     def upload(self, event: events.Event) -> None:
         assert self.carriage is not None
@@ -172,16 +182,44 @@ class EngineStream(HttpStream):
         yield PumpHook(carriage)
         if carriage.finished:
             yield from self.send_response(already_streamed=True)
+            if self.client_state == self.state_upload:
+                # The reply came to its end before the upload did: the client is told now, and need not go on.
+                yield from self.flow_done()
         elif not (yield from self.check_killed(True)):
             yield from self.break_off(carriage.failure, ErrorCode.GENERIC_SERVER_ERROR)
 
     def break_off(self, message: str, code: ErrorCode) -> layer.CommandGenerator[None]:
         """Ends the stream as broken: the connection is closed under HTTP/1, the stream reset under HTTP/2."""
+        if self.carriage is not None:
+            self.carriage.abandon()
+        self.client_state = self.server_state = self.state_errored
         self.flow.error = mitm_flow.Error(message)
         yield HttpErrorHook(self.flow)
         yield SendHttp(ResponseProtocolError(self.stream_id, message, code), self.context.client)
         self.flow.live = False
-        self.client_state = self.server_state = self.state_errored
+        yield DropStream(self.stream_id)
+
+    # For the carriage, which writes past the layers
+
+    def frame(self, chunk: bytes) -> bytes:
+        """The bytes that carry a piece of the reply's body: framed by the client's HTTP, wrapped in its TLS."""
+        return self.wrap(self.parent.frame(ResponseData(self.stream_id, chunk)))
+
+    def wrap(self, data: bytes) -> bytes:
+        """Bytes of the client's HTTP connection in the TLS that stands around it; the innermost layer comes last."""
+        for each in reversed(self.context.layers):
+            if isinstance(each, ClientTLSLayer):
+                data = b"".join(sent.data for sent in each.send_data(data) if isinstance(sent, commands.SendData))
+        return data
+
+    def held_back(self) -> bool:
+        """Whether the client's flow control keeps data of this stream waiting in mitmproxy's unbounded buffer."""
+        connection = self.http2()
+        return connection is not None and bool(connection.h2_conn.stream_buffers.get(self.stream_id))
+
+    def http2(self) -> ClientHttp2 | None:
+        connection = self.parent.connections[self.context.client]
+        return connection if isinstance(connection, ClientHttp2) else None
 
 
 class EngineHttpLayer(HttpLayer):
@@ -202,16 +240,29 @@ class EngineHttpLayer(HttpLayer):
         yield from self.event_to_child(stream, events.Start())
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if isinstance(event, events.Start) and self.context.client.alpn == b"h2":
-            self.connections.setdefault(self.context.client, http2_server(self.context.fork()))
-        yield from super()._handle_event(event)
+        client = self.context.client
+        if isinstance(event, events.Start) and client.alpn in (b"h2", b"http/1.1", b"http/1.0", None):
+            make = ClientHttp2 if client.alpn == b"h2" else ClientHttp1
+            # Already there where mitmproxy replays a flow.
+            if client not in self.connections:
+                self.connections[client] = make(self.context.fork())
+        try:
+            yield from super()._handle_event(event)
+        except Exception:
+            logger.exception("a connection failed inside interpose; it is closed")
+            for carriage in self.carriages():
+                carriage.abandon()
+            yield commands.CloseConnection(client)
         # What the client has sent may have been the window update for which a pump is waiting.
         if isinstance(event, events.DataReceived):
-            for stream in self.streams.values():
-                if isinstance(stream, EngineStream) and stream.carriage is not None:
-                    stream.carriage.window_changed()
+            for carriage in self.carriages():
+                carriage.window_changed()
 
-    def send_data(self, event: HttpEvent) -> bytes:
+    def carriages(self) -> list[Carriage]:
+        streams = [stream for stream in self.streams.values() if isinstance(stream, EngineStream)]
+        return [stream.carriage for stream in streams if stream.carriage is not None]
+
+    def frame(self, event: HttpEvent) -> bytes:
         """The bytes with which the client's HTTP connection frames `event`.
 
         Used by the pump, outside of the event loop of the layers: a response's data has no other effect than these
@@ -224,13 +275,3 @@ class EngineHttpLayer(HttpLayer):
             elif not isinstance(command, commands.Log):
                 raise ConnectionError(f"cannot send to the client: {command}")
         return bytes(out)
-
-
-def http2_server(context: Context) -> Http2Server:
-    """mitmproxy's HTTP/2 server side, open for more streams than the 100 that h2 advertises by default."""
-    server = Http2Server(context)
-    settings = server.h2_conn.local_settings
-    settings.max_concurrent_streams = CONCURRENT_STREAMS
-    # The peer's acknowledgement is not awaited, as mitmproxy does not for its own settings.
-    settings.acknowledge()
-    return server
