@@ -215,6 +215,67 @@ upstream: {{proxy: "http://Proxy.lan:3128", connect_to: {{"A.test:443": "[::1]:8
     assert not rules.audit_only
 
 
+BOMBS = {
+    "unknown key": "a: &a [x]\n"
+    + "\n".join(f"b{i}: &b{i} [{', '.join([f'*b{i - 1}' if i else '*a'] * 10)}]" for i in range(12)),
+    "routes": "routes:\n- &a {name: [x]}\n"
+    + "\n".join(f"- &b{i} [{', '.join([f'*b{i - 1}' if i else '*a'] * 10)}]" for i in range(12)),
+    "deep": "providers:\n  p: " + "[" * 60 + "]" * 60,
+    "merges": "providers: &m0 {k: 1}\n"
+    + "\n".join(f"m{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 10)}]}}" for i in range(1, 12)),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
+def test_a_bomb_is_one_problem_of_the_whole_file(rules_file: Path, bomb: str) -> None:
+    """What was cut off for its size is named once, and what is left of it is not judged."""
+    rules_file.write_text(f"version: 1\n{bomb}\n")
+    message = problem(rules_file).message
+    assert message.startswith(("is endless", "is nested deeper"))
+
+
+def test_a_mistake_behind_an_anchor_is_said_once(rules_file: Path) -> None:
+    """Forty aliases of one wrong match are one mistake; two mistakes in it are two."""
+    routes = "\n".join(f"- {{name: r{i}, to: {{provider: p}}, match: *m}}" for i in range(40))
+    anchor = "{name: first, to: {provider: p}, match: &m {modle: x, stream: 1}}"
+    rules_file.write_text(f"version: 1\nproviders: {{p: {{{OPENAI}}}}}\nroutes:\n- {anchor}\n{routes}\n")
+    with pytest.raises(RulesError) as caught:
+        load(rules_file)
+    assert [found.path for found in caught.value.problems] == ["routes[0].match.modle", "routes[0].match.stream"]
+
+
+SUSPECT = [
+    ("match: {model: 'gpt-4.*'}", "match.model", "gpt-4*"),
+    ("except: {model: [x, '.*claude.*']}", "except.model[1]", "*claude*"),
+    ("match: {host: '.*.openai.com'}", "match.host", "*.openai.com"),
+]
+
+
+@pytest.mark.parametrize(("condition", "path", "glob"), SUSPECT)
+def test_a_glob_that_reads_like_a_regular_expression_is_warned_of(
+    rules_file: Path, condition: str, path: str, glob: str
+) -> None:
+    """The rules work as they are written; the warning stands at the glob and names the one that was meant."""
+    text = f"version: 1\nproviders: {{p: {{{OPENAI}}}}}\nroutes:\n- {{name: a, to: {{provider: p}}, {condition}}}\n"
+    rules_file.write_text(text)
+    (warning,) = load(rules_file).warnings
+    assert (warning.severity, warning.line, warning.path) == ("warning", 4, f"routes[0].{path}")
+    assert warning.hint == f'patterns are globs: write "{glob}"'
+    assert check(rules_file) == [warning]
+
+
+def test_globs_of_keys_and_intercepted_hosts_are_looked_at_too(rules_file: Path) -> None:
+    """A key's models and intercept.hosts are warned of alike."""
+    rules_file.write_text(
+        f"version: 1\nclients: {{keys: [{{name: a, sha256: {'ab' * 32}, models: ['gpt-5.*', 'anthropic.*']}}]}}\n"
+        "intercept: {hosts: ['.*.openai.azure.com', 'bedrock-runtime.*.amazonaws.com']}\n"
+    )
+    assert [warning.path for warning in load(rules_file).warnings] == [
+        "clients.keys[0].models[0]",
+        "intercept.hosts[0]",
+    ]
+
+
 def test_a_rules_error_is_for_people() -> None:
     """Its text is the problems, one a line; it is one of the program's own errors."""
     with pytest.raises(InterposeError, match=r"(?m)^r.yaml:2:1: a: unknown key$\n^r.yaml:3:1: b: unknown key$"):

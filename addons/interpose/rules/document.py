@@ -121,7 +121,10 @@ def read(text: str, file: str) -> Document:
         return document
     if node is not None:
         try:
-            document.data = _Reader(document).build(node, ())
+            reader = _Reader(document)
+            data = reader.build(node, ())
+            # What was cut off is not judged: its holes would be reported one by one.
+            document.data = None if reader.full else data
         except RecursionError:
             document.report((), "merges mappings into each other too deeply")
     return document
@@ -157,7 +160,7 @@ class _Reader:
     def __init__(self, document: Document) -> None:
         self._document = document
         self._seen = 0
-        self._full = False
+        self.full = False
         self._open: set[int] = set()
 
     def build(self, node: yaml.Node, path: Path) -> object:
@@ -185,8 +188,8 @@ class _Reader:
         deep = len(path) > MAX_DEPTH
         if not deep and self._seen <= MAX_NODES:
             return False
-        if not self._full:
-            self._full = True
+        if not self.full:
+            self.full = True
             size = f"nested deeper than {MAX_DEPTH} levels" if deep else "endless once its aliases are expanded"
             self._document.report(path[:3], f"is {size}")
         return True

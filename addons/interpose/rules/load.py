@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from . import relations, urls
+from . import conversions, regexlike, relations, urls
 from .compiled import (
     ClientKey,
     Clients,
@@ -36,9 +36,17 @@ from .problem import Path as Where
 from .problem import Problem, RulesError
 from .schema import CredentialSpec, MatchSpec, ProviderSpec, RouteSpec, RulesSpec
 from .secrets import CredentialSource
+from .support import at
 from .validate import validate
 
 MAX_BYTES = 4 << 20
+
+# Globs over models and hosts, where people are tempted to write regular expressions.
+_GLOBS = (
+    *(("routes", side, name) for side in ("match", "except") for name in ("model", "host")),
+    ("clients", "keys", "models"),
+    ("intercept", "hosts"),
+)
 
 
 def load(path: Path | str) -> Rules:
@@ -72,6 +80,7 @@ def parse(text: str, source_name: str, base_dir: Path, *, source: Path | None = 
     spec = validate(document)
     if isinstance(document.data, dict):
         relations.check(document)
+        conversions.check(document)
     if spec is None or document.problems:
         raise RulesError(document.problems)
     rules = _Compiler(document, base_dir).rules(spec, source)
@@ -92,6 +101,7 @@ class _Compiler:
         providers = {name: self._provider(name, provider) for name, provider in spec.providers.items()}
         intercept = self._intercept(spec)
         upstream = self._upstream(spec)
+        self._warn_of_regexes()
         sink = spec.ledger.to[0] if spec.ledger.to else None
         return Rules(
             version=content_version(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)),
@@ -172,6 +182,18 @@ class _Compiler:
                 message = "claims every host: everything on that port is decrypted, not only AI calls"
                 self._warnings.append(self._document.place(path).problem(message, severity="warning"))
         return Intercept(patterns, frozenset(spec.intercept.placeholders), spec.intercept.unmatched)
+
+    def _warn_of_regexes(self) -> None:
+        for pattern in _GLOBS:
+            for path, value in at(self._document.data, pattern):
+                items = (
+                    [((*path, i), item) for i, item in enumerate(value)] if isinstance(value, list) else [(path, value)]
+                )
+                for where, text in items:
+                    if isinstance(text, str) and regexlike.likely(text, host=pattern[-1] in ("host", "hosts")):
+                        message = 'reads like a regular expression, but is a glob, in which "." is a dot'
+                        problem = self._document.place(where).problem(message, regexlike.advice(text), "warning")
+                        self._warnings.append(problem)
 
     def _upstream(self, spec: RulesSpec) -> Upstream:
         table = {urls.address(there): urls.address(here) for there, here in spec.upstream.connect_to.items()}

@@ -10,12 +10,12 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 
+from . import regexlike
 from .problem import BadValue
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _MAGIC = re.compile(r"[*?\[]")
-_REGEX_LIKE = re.compile(r"^\^|\$$|[\\|()]")
 
 
 def is_glob(text: str) -> bool:
@@ -28,8 +28,8 @@ def checked_glob(text: str) -> str:
         raise BadValue("an empty pattern matches nothing", 'write "*" for anything')
     if not text.isprintable():
         raise BadValue("a pattern cannot contain control characters")
-    if _REGEX_LIKE.search(text):
-        raise BadValue("this looks like a regular expression", "patterns are globs: * ? [abc]; a list means any of")
+    if regexlike.certainly(text):
+        raise BadValue("this looks like a regular expression", regexlike.advice(text))
     rest = re.sub(r"\[!?(?:\][^\]]*|[^\]]+)\]", "", text)
     if "[" in rest:
         raise BadValue("the [ of this glob is never closed", "write [[] for the character itself")

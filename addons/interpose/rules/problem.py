@@ -54,10 +54,17 @@ class Problem:
 
 
 class RulesError(InterposeError):
-    """A rules file that cannot be used, with every problem found in it, in the order of the file."""
+    """A rules file that cannot be used, with every problem found in it, in the order of the file.
+
+    A mistake behind an anchor is said once, however many aliases repeat it.
+    """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))
+        distinct: dict[tuple[int, int, str, str], Problem] = {}
+        for problem in sorted(problems, key=lambda problem: (problem.line, problem.column)):
+            key = (problem.line, problem.column, problem.path.rpartition(".")[2], problem.message)
+            distinct.setdefault(key, problem)
+        self.problems = tuple(distinct.values())
         super().__init__("\n".join(map(str, self.problems)))
 
 

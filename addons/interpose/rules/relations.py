@@ -6,6 +6,7 @@ whatever has a wrong type is passed over here, the schema reports it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 
 from . import urls
@@ -34,6 +35,10 @@ DIALECTS: Mapping[str, frozenset[str]] = {
 BARE = frozenset({"azure", "copilot", "deepseek", "github", "perplexity", "voyage"})
 
 ENDPOINT_PATHS = ("/chat/completions", "/completions", "/responses", "/embeddings", "/models", "/messages")
+
+# The version that a format's own paths begin with (ollama's is /api), perhaps with an endpoint behind it.
+_VERSION = r"/v[0-9]+(?:(?:alpha|beta)[0-9]*)?"
+_ENDPOINT = r"(?:/(?:messages|models|chat|chat/completions|complete|completions|embed|embeddings|generate|rerank))?"
 
 SOURCES = ("env", "file", "keyring", "exec")
 
@@ -122,6 +127,17 @@ def _providers(document: Document) -> None:
             _scheme(document, (*path, "base_url"), base, provider.get("credential"))
 
 
+def as_dialect(word: str) -> str:
+    """What to write for the name of a dialect that stands for a format; "" if it names none."""
+    name = word.lower()
+    formats = DIALECTS.get(name, frozenset())
+    if not formats:
+        return ""
+    if formats == OPENAI:
+        return f"{name} is a dialect: write format: openai, dialect: {name}"
+    return f"{name} is a dialect: write format: {' or '.join(sorted(formats))}, dialect: {name}"
+
+
 def _dialect(document: Document, path: Path, dialect: str, format_: str | None) -> None:
     if dialect not in DIALECTS:
         hint = did_you_mean(dialect, DIALECTS) or "leave it out: it is optional"
@@ -140,11 +156,13 @@ def _base_path(document: Document, path: Path, base: urls.BaseUrl, format_: str 
                 return
         if not base.path and dialect not in BARE:
             document.report(path, "has no path, where it goes up to and including /v1", f"write {base.origin}/v1")
-    elif format_ is not None and base.path:
-        document.report(
-            path, f"has the path {base.path}, where the format {printable(format_)} takes the bare origin",
-            f"write {base.origin}",
-        )  # fmt: skip
+    elif format_ is not None:
+        # A prefix before it is a gateway's, or that of one API among several: https://api.deepseek.com/anthropic.
+        own = f"{_VERSION}|/api" if format_ == "ollama" else _VERSION
+        if (version := re.search(rf"(?:{own}){_ENDPOINT}\Z", base.path)) is not None:
+            stop = f"{base.origin}{base.path[: version.start()]}"
+            message = f"goes on to {version[0]}, which the format {printable(format_)} has in its own paths"
+            document.report(path, message, f"leave that part out: write {stop}")
 
 
 def _scheme(document: Document, path: Path, base: urls.BaseUrl, credential: object) -> None:

@@ -85,7 +85,9 @@ class ProviderSpec(Section):
     dialect: Line | None = Field(
         default=None, description="URL, auth and envelope around the format: azure, vertex, groq, …"
     )
-    base_url: Url = Field(description="openai formats: up to and including /v1; every other: the bare origin")
+    base_url: Url = Field(
+        description="openai formats: up to and including /v1; every other: what stands before the API's own version"
+    )
     credential: Annotated[list[CredentialSpec], OneOrMany(), Field(min_length=1)] | None = None
     timeouts: TimeoutsSpec = TimeoutsSpec()
     tls: TlsSpec = TlsSpec()

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from interpose.call import DEFAULT_PORTS, Origin
 from interpose.formats.hostnames import canonical_host
 
+from . import regexlike
 from .patterns import checked_glob, is_glob, parsed_address
 from .problem import BadValue
 
@@ -94,6 +95,10 @@ def _split(text: str, schemes: tuple[str, ...], example: str) -> tuple[Origin, s
         port = parts.port
     except ValueError:
         raise BadValue("is not a URL", example) from None
+    if "//" not in text:
+        raise BadValue(
+            f"does not begin with {' or '.join(f'{scheme}://' for scheme in schemes)}", _schemed(text, schemes)
+        )
     if parts.scheme not in schemes or not parts.netloc or not parts.hostname:
         raise BadValue(f"is not an {schemes[0]} URL" if schemes[0] == "https" else "is not an http URL", example)
     if parts.username is not None or parts.password is not None:
@@ -104,6 +109,25 @@ def _split(text: str, schemes: tuple[str, ...], example: str) -> tuple[Origin, s
         raise BadValue("has the port 0", example)
     name = host(f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
     return Origin(parts.scheme, name, port or DEFAULT_PORTS[parts.scheme]), parts.path
+
+
+# What may be repeated in a hint: surely a host, where a pasted key could stand as well, with a path that hides nothing.
+_SURELY_HOST = re.compile(
+    r"(localhost|[a-z0-9.-]{1,64}\.[a-z]{2,16}|[a-z0-9.-]{1,64}(?=:)|[0-9.]+|\[[0-9a-f:.]+\])"
+    r"(:[0-9]{1,5})?(/[a-z0-9._~/-]*)?"
+)
+
+
+def _schemed(text: str, schemes: tuple[str, ...]) -> str:
+    """What to write for a URL that lacks its scheme."""
+    try:
+        found = _SURELY_HOST.fullmatch(text.lower())
+        near = nearness(host(found[1])) if found is not None else None
+    except BadValue:
+        near = None
+    if near is None:
+        return f"write {schemes[0]}:// before the host"
+    return f"write {'https' if near == 'public' and 'https' in schemes else 'http'}://{text}"
 
 
 def address(text: str) -> tuple[str, int]:
@@ -124,6 +148,8 @@ def _port(text: str) -> int:
 
 def host_glob(text: str) -> str:
     """A host, or a glob over hosts, in canonical form and without a port."""
+    if regexlike.certainly(text):
+        raise BadValue("this looks like a regular expression", regexlike.advice(text))
     if "/" in text:
         raise BadValue("is a URL or path where a host belongs", _only_host(text))
     if re.fullmatch(r"[^:]+:[0-9]+|\[[^\]]*:[^\]]*\]:[0-9]+", text):
@@ -132,7 +158,8 @@ def host_glob(text: str) -> str:
         return host(text)
     pattern = checked_glob(text).lower().removesuffix(".")
     if re.fullmatch(r"[a-z0-9._*?\[\]!-]+", pattern) is None:
-        raise BadValue("is no pattern over host names", "write for example *.openai.azure.com")
+        meant = regexlike.advice(text) if regexlike.likely(text, host=True) else "write for example *.openai.azure.com"
+        raise BadValue("is no pattern over host names", meant)
     return pattern
 
 

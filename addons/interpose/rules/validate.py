@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from .document import Document
 from .problem import BadValue, Path, did_you_mean, printable
+from .relations import as_dialect
 from .schema import RulesSpec, fields
 from .support import found, matches
 from .values import kind, shown
@@ -82,7 +83,9 @@ def _literal(details: Any) -> Said:
     value = details["input"]
     if not isinstance(value, str):
         return f"expected text, got {kind(value)}", f"known are {', '.join(known)}"
-    return f'"{printable(value)}" is not known here', did_you_mean(value, known) or f"known are {', '.join(known)}"
+    hint = as_dialect(value) if details["loc"][-1:] == ("format",) else ""
+    hint = hint or did_you_mean(value, known) or f"known are {', '.join(known)}"
+    return f'"{printable(value)}" is not known here', hint
 
 
 def _refused(details: Any) -> Said:
@@ -122,14 +125,31 @@ def _complain(document: Document, details: dict[str, Any]) -> None:
     of_key = bool(location) and location[-1] == "[key]"
     path = document.real_path(location[:-1] if of_key else location)
     if details["type"] == "extra_forbidden":
-        name, hint = str(path[-1]), did_you_mean(str(path[-1]), known_keys(path[:-1]))
-        if not hint and (above := [p for p in FIELDS if p[-1] == name and len(p) <= 2]):
-            hint = f"it belongs under {'.'.join(above[0][:-1]) or 'the top level'}"
-        document.report(path, "unknown key", hint, key=True)
+        document.report(path, "unknown key", _where(str(path[-1]), path[:-1]), key=True)
     elif not document.reported(path):
         say = _WORDS.get(details["type"])
         message, hint = say(details) if say is not None else (printable(str(details["msg"]), 200), "")
         document.report(path, message, hint, key=of_key)
+
+
+def _where(name: str, section: Path) -> str:
+    """Where a key that `section` does not know may belong, or what it may be a misspelling of."""
+    known = known_keys(section)
+    steps = tuple(step for step in section if isinstance(step, str))
+    if steps and name in known_keys(steps[:-1]):
+        return f"`{name}` stands beside `{printable(steps[-1])}`, not in it"
+    if steps and f"{name}s" not in known:
+        homes = [f"`{home}`" for home in known if home not in _ECHOES and name in known_keys((*steps, home))]
+        if homes:
+            return f"it belongs in {' or in '.join(homes)}"
+    if hint := did_you_mean(name, known):
+        return hint
+    above = [field for field in FIELDS if field[-1] == name and len(field) <= 2]
+    return f"it belongs under {'.'.join(above[0][:-1]) or 'the top level'}" if above else ""
+
+
+# Sections that have the fields of another one, which is the likelier home of a key that has lost its own.
+_ECHOES = frozenset({"except", "fallback"})
 
 
 def known_keys(path: Path) -> list[str]:

@@ -1,0 +1,183 @@
+"""Routes that can only be refused: named when the rules are read, and never where one call could be carried."""
+
+from pathlib import Path
+
+import pytest
+
+from interpose.rules import conversions
+from interpose.rules.load import parse
+from interpose.rules.problem import RulesError
+from interpose.stages import conversion
+
+PROVIDERS = """version: 1
+providers:
+  openai: {format: openai, base_url: https://api.openai.com/v1}
+  responses: {format: openai-responses, base_url: https://gw.test/v1}
+  groq: {format: openai, dialect: groq, base_url: https://api.groq.com/openai/v1}
+  claude: {format: anthropic, base_url: https://api.anthropic.com}
+  gemini: {format: gemini, base_url: https://generativelanguage.googleapis.com}
+  azure: {format: openai, dialect: azure, base_url: https://me.openai.azure.com/openai/v1}
+  vertex: {format: gemini, dialect: vertex, base_url: https://aiplatform.googleapis.com}
+  mistral: {format: openai, dialect: mistral, base_url: https://api.mistral.ai/v1}
+"""
+
+
+def said(to: str, match: str, more: str = "") -> list[str]:
+    text = f"{PROVIDERS}routes:\n- name: a\n  match: {match}\n{more}  to:\n    provider: {to}\n"
+    try:
+        parse(text, "r.yaml", Path("/etc/rules"))
+    except RulesError as error:
+        return [str(problem).removeprefix(f"r.yaml:{len(text.splitlines())}:15: ") for problem in error.problems]
+    return []
+
+
+WHERE = "routes[0].to.provider: "
+REFUSED = [
+    ("openai", "{host: api.anthropic.com}", "conversion from anthropic to openai is"),
+    ("openai", "{host: API.Anthropic.com., endpoint: chat}", "conversion from anthropic to openai is"),
+    ("openai", "{host: api.anthropic.com, model: 'claude-*', client: ci}", "conversion from anthropic to openai is"),
+    ("openai", "{host: api.anthropic.com, path: /v1/messages}", "conversion from anthropic to openai is"),
+    ("openai", "{host: api.anthropic.com, path: '/v1/messages*'}", "conversion from anthropic to openai is"),
+    ("openai", "{host: generativelanguage.googleapis.com}", "conversion from gemini to openai is"),
+    ("claude", "{host: api.openai.com}", "conversion from openai to anthropic is"),
+    ("claude", "{host: [api.openai.com, api.groq.com]}", "conversion from openai to anthropic is"),
+    ("claude", "{host: api.openai.com, endpoint: [chat, embeddings]}", "conversion from openai to anthropic is"),
+    ("claude", "{host: api.openai.com, path: '/v1/*'}", "conversion from openai to anthropic is"),
+    (
+        "gemini",
+        "{host: [api.openai.com, api.anthropic.com]}",
+        "conversion from openai to gemini and conversion from anthropic to gemini are",
+    ),
+    ("claude", "{host: me.openai.azure.com}", "conversion from openai to anthropic is"),
+    ("azure", "{host: api.openai.com}", "sending calls into the URL style of azure is"),
+    ("azure", "{host: [api.groq.com, you.openai.azure.com]}", "sending calls into the URL style of azure is"),
+    ("azure", "{host: llm.corp.test}", "sending calls into the URL style of azure is"),
+    ("azure", "{host: api.anthropic.com}", "conversion from anthropic to openai is"),
+    ("openai", "{host: you.openai.azure.com}", "sending calls out of the URL style of azure is"),
+    ("vertex", "{host: generativelanguage.googleapis.com}", "sending calls into the URL style of vertex is"),
+    ("vertex", "{host: us-central1-aiplatform.googleapis.com}", "sending calls into the URL style of vertex is"),
+    ("gemini", "{host: us-central1-aiplatform.googleapis.com}", "sending calls out of the URL style of vertex is"),
+]
+
+
+@pytest.mark.parametrize(("to", "match", "what"), REFUSED)
+def test_a_route_that_can_only_be_refused_is_refused_when_read(to: str, match: str, what: str) -> None:
+    """The problem stands at the route's provider and names the conversion, or the style of URLs."""
+    (problem,) = said(to, match)
+    assert problem.startswith(f"{WHERE}{what} not supported in this version")
+
+
+CARRIED = [
+    ("openai", "{endpoint: chat}"),
+    ("claude", "{model: 'gpt-*'}"),
+    ("azure", "{endpoint: chat}"),
+    ("openai", "{host: api.openai.com}"),
+    ("groq", "{host: api.openai.com}"),
+    ("claude", "{host: [api.openai.com, api.anthropic.com]}"),
+    ("claude", "{host: [api.openai.com, llm.corp.test]}"),
+    ("claude", "{host: '*.openai.com'}"),
+    ("claude", "{host: [api.openai.com, '*.anthropic.com']}"),
+    ("claude", "{host: llm.corp.test}"),
+    ("claude", "{host: chatgpt.com}"),
+    ("azure", "{host: me.openai.azure.com}"),
+    ("azure", "{host: [api.openai.com, me.openai.azure.com]}"),
+    ("vertex", "{host: aiplatform.googleapis.com}"),
+    # The provider's own origin is addressed: nothing is converted, whatever its format is called.
+    ("mistral", "{host: api.mistral.ai}"),
+    # Responses go there as they are.
+    ("responses", "{host: api.openai.com, endpoint: chat}"),
+    # These hosts have other formats beside their own, and the route chooses them.
+    ("claude", "{host: api.deepseek.com, path: '/anthropic/*'}"),
+    ("openai", "{host: api.anthropic.com, path: /v1/chat/completions}"),
+    ("openai", "{host: api.anthropic.com, path: /v1/chat/completions/}"),
+    ("openai", "{host: api.anthropic.com, endpoint: embeddings}"),
+    ("openai", "{host: api.anthropic.com, endpoint: 'none*'}"),
+    ("openai", "{host: api.anthropic.com, path: '/v1/models/gpt-4o'}"),
+    ("openai", "{host: api.anthropic.com, path: '*'}"),
+]
+
+
+@pytest.mark.parametrize(("to", "match"), CARRIED)
+def test_a_route_that_may_carry_a_call_is_left_alone(to: str, match: str) -> None:
+    """What depends on the call is decided when it is made."""
+    assert said(to, match) == []
+
+
+@pytest.mark.parametrize("unless", ["{path: /v1/messages}", "{endpoint: chat}"])
+def test_an_except_that_spares_calls_is_not_judged(unless: str) -> None:
+    """What is left of a host's calls may be in another of its formats."""
+    assert said("openai", "{host: api.anthropic.com}", f"  except: {unless}\n") == []
+    assert said("openai", "{host: api.anthropic.com}", "  except: {client: ci}\n") != []
+
+
+def test_the_hint_names_the_calls_that_can_go_there() -> None:
+    """A host that offers the provider's format beside its own is answered with the path of that; the path works."""
+    (problem,) = said("claude", "{host: api.deepseek.com}")
+    path = '"/anthropic/v1/messages*"'
+    assert problem.endswith(f"only its calls in that format can go there: narrow `match` by path: {path}")
+    assert said("claude", f"{{host: api.deepseek.com, path: {path}}}") == []
+
+
+def test_every_target_of_a_list_is_judged_at_its_place() -> None:
+    """`to` as a list has its problem at the entry that is wrong."""
+    text = f"{PROVIDERS}routes:\n- name: a\n  match: {{host: api.openai.com}}\n  to: [{{provider: claude}}]\n"
+    with pytest.raises(RulesError) as caught:
+        parse(text, "r.yaml", Path("/etc/rules"))
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.column, problem.path) == (14, 19, "routes[0].to[0].provider")
+
+
+def test_a_conversion_is_named_beside_everything_else_that_is_not_supported() -> None:
+    """The design's own example says of its first route all that this version does not do, conversion included."""
+    text = """version: 1
+providers:
+  openai:
+    format: openai
+    dialect: azure
+    base_url: https://api.openai.com/v1
+    credential: {env: OPENAI_API_KEY}
+  claude:
+    format: anthropic
+    base_url: https://api.anthropic.com
+    credential: {env: ANTHROPIC_API_KEY}
+routes:
+  - name: gpt-to-claude
+    match: {endpoint: chat, model: ["gpt-4*", "gpt-5*"], client: ci, host: api.openai.com, header: {x-team: research}}
+    to: {provider: claude, model: claude-sonnet-4-5}
+    fallback: [{provider: openai}]
+    retry: {attempts: 3, on: [429, 5xx, connect, timeout], backoff: 0.5s..20s}
+  - name: canary
+    match: {endpoint: chat}
+    to: [{provider: openai, weight: 90}, {provider: claude, model: claude-haiku-4-5, weight: 10}]
+"""
+    with pytest.raises(RulesError) as caught:
+        parse(text, "r.yaml", Path("/etc/rules"))
+    found = {problem.path: problem for problem in caught.value.problems}
+    assert found["routes[0].to.provider"].line == 15
+    assert found["routes[0].to.provider"].message == (
+        "conversion from openai to anthropic is not supported in this version"
+    )
+    assert {"routes[0].fallback", "routes[0].retry", "routes[1].to"} <= set(found)
+    assert not any(path.startswith("routes[1].to") and "provider" in path for path in found)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "{host: 7}",
+        "{host: [api.openai.com, 7], endpoint: 7, path: {}}",
+        "[api.openai.com]",
+        "{host: 'a b'}",
+        "{host: []}",
+    ],
+)
+def test_what_has_a_wrong_type_is_left_to_the_schema(broken: str) -> None:
+    """A malformed match is reported as such, and judging conversions never raises."""
+    problems = said("claude", broken)
+    assert problems
+    assert not any("conversion from" in problem for problem in problems)
+
+
+def test_the_styles_of_urls_are_those_that_the_engine_refuses() -> None:
+    """What is refused when rules are read and what is refused when a call is made are the same."""
+    assert conversions.OTHER_URLS == conversion.OTHER_URLS
