@@ -39,6 +39,7 @@ class ScriptedReply:
     def __init__(self, chunks: list[bytes | Exception], headers: Headers = JSON, status: int = 200) -> None:
         self.status, self.reason, self.headers = status, "OK", headers
         self.closed = False
+        self.lingers = False
         self._chunks = iter(chunks)
 
     def __aiter__(self) -> Self:
@@ -54,6 +55,9 @@ class ScriptedReply:
 
     def cut(self) -> None:
         self.closed = True
+
+    def linger(self) -> None:
+        self.lingers = True
 
 
 class ScriptedUpstream:
@@ -232,17 +236,36 @@ async def test_a_client_that_leaves_before_the_reply_is_recorded_too() -> None:
     assert bench.record.outcome == "aborted"
 
 
-async def test_an_exception_of_our_own_is_a_500_and_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every stage fails closed."""
+@pytest.mark.parametrize("stage", ["claim.Claim", "clients.Clients", "routing.Routing", "credentials.Credentials"])
+@pytest.mark.parametrize(
+    ("host", "path", "shape"),
+    [
+        ("api.openai.com", "/v1/chat/completions", {"error": {"type": "api_error"}}),
+        ("api.anthropic.com", "/v1/messages", {"type": "error", "error": {"type": "api_error"}}),
+        (
+            "generativelanguage.googleapis.com",
+            "/v1beta/models/gemini-2.5-flash:generateContent",
+            {"error": {"status": "INTERNAL"}},
+        ),
+    ],
+)
+async def test_an_exception_of_our_own_is_a_500_in_the_clients_format_and_nothing_is_sent(
+    monkeypatch: pytest.MonkeyPatch, stage: str, host: str, path: str, shape: dict[str, object]
+) -> None:
+    """Every stage fails closed, in words that the client's SDK understands."""
     bench = Bench(lambda: ScriptedReply([COMPLETION]))
 
     def broken(*args: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("interpose.stages.routing.Routing.decide", broken)
-    reply = await bench.handle()
+    monkeypatch.setattr(f"interpose.stages.{stage}.decide", broken)
+    reply = await bench.handle(url=Url(Origin("https", host, 443), path), headers=((b"Host", host.encode()),))
     assert reply.status == 500
-    assert b"a bug" not in await body(reply)
+    said = await body(reply)
+    assert b"a bug" not in said
+    found = orjson.loads(said)
+    for key, value in shape.items():
+        assert found[key] == value or value.items() <= found[key].items()  # type: ignore[attr-defined]
     assert bench.upstream.sent == []
     assert (bench.record.outcome, bench.record.status) == ("error", 500)
 
@@ -328,11 +351,14 @@ async def test_a_model_that_is_no_unicode_is_recorded_too() -> None:
 async def test_a_client_that_hangs_up_after_the_formats_end_has_had_it_all() -> None:
     """The official OpenAI SDK closes on [DONE] and does not wait for the end of the HTTP body."""
     finished = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
-    bench = Bench(lambda: ScriptedReply([finished, b""], SSE))
+    upstream = ScriptedReply([finished, b""], SSE)
+    bench = Bench(lambda: upstream)
     reply = await bench.handle()
     await anext(reply.body)
     await reply.body.aclose()
     assert bench.record.outcome == "ok"
+    assert upstream.lingers
+    assert not upstream.closed
 
 
 async def test_a_placeholder_count_of_a_cut_stream_gives_way_to_what_was_seen() -> None:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Self
 
-from .call import Call, Headers, Reply
+from .call import Call, Headers, Reply, header
 from .errors import Outcome, Refusal
 from .formats import FORMATS
+from .formats.endpoints import classify
 from .ir import Reading, Usage, UsageSource
 from .ledger.record import Record, utc_text
 from .rules.compiled import Rules, Timeouts
@@ -89,6 +90,14 @@ class Engine:
         host = self._territory.row(origin.host, origin.port)
         return plan(call, host, self.rules, View(self.clock.now()), trace)
 
+    def format_of(self, call: Call, plan: Plan | None) -> str:
+        """The client's format: what the plan found, else what is spoken at that host and path, planned or not."""
+        if plan is not None and plan.facts is not None:
+            return plan.facts.format
+        origin = call.url.origin
+        host = self._territory.row(origin.host, origin.port)
+        return classify(host, call.method, call.url.target).format if host is not None else "openai"
+
     async def handle(self, call: Call) -> Reply:
         """The reply to `call`; refusals and failures are replies too, in the client's own format.
 
@@ -124,6 +133,21 @@ class Engine:
                 )
             )
 
+    def witness(self, call: Call) -> Exchange | None:
+        """For a connection that a host carries itself, since the rules leave it alone: what it settles at its end.
+
+        None if the rules refuse the call or have a hand in it; it is then `handle`'s.
+        """
+        chosen = self.plan(call)
+        if chosen.refusal is not None or chosen.facts is None or chosen.acts or chosen.attempts[0].injection:
+            return None
+        exchange = Exchange(self, call)
+        exchange.plan = chosen
+        exchange.trip = Trip(call, chosen.facts, chosen.attempts[0], self._resolve)
+        self._live.add(exchange)
+        self._idle.clear()
+        return exchange
+
     def apologise(self, call: Call) -> Reply:
         """A local 500 and its record, for a host that failed before it could hand the call over."""
         exchange = Exchange(self, call)
@@ -143,6 +167,12 @@ class Engine:
         if chosen.refusal is not None:
             raise chosen.refusal
         assert chosen.facts is not None
+        if upgrades(call):
+            raise Refusal(
+                501,
+                "websocket_not_supported",
+                "WebSocket connections on which rules act are not supported in this version of interpose.",
+            )
         exchange.trip = trip = Trip(call, chosen.facts, chosen.attempts[0], self._resolve)
         provider = trip.attempt.provider
         request = Request(call.method, trip.attempt.url, end_to_end(call.headers), exchange.body())
@@ -177,7 +207,7 @@ class Engine:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
         except TimeoutError:
-            logger.warning("%d calls were still in flight after %g s and are cut off", len(self._live), seconds)
+            logger.warning("calls still in flight after %g s, and cut off: %d", seconds, len(self._live))
 
     async def close(self) -> None:
         """Settles whatever is still in flight as aborted and closes the connections."""
@@ -203,6 +233,11 @@ class Exchange:
         self._began = engine.clock.monotonic()
         self._first: float | None = None
         self._uploaded = 0
+
+    def observe(self, status: int, outcome: Outcome) -> None:
+        """Settles a call that a host has carried itself, by what it saw of the reply."""
+        self._status = status
+        self.settle("error" if outcome == "ok" and status >= 400 else outcome)
 
     def attach(self, upstream: UpstreamReply) -> None:
         self._upstream = upstream
@@ -236,8 +271,7 @@ class Exchange:
         if self.trip is not None and self.trip.secret is not None:
             # No text of ours quotes an upstream; this is the second lock on an echoed credential.
             refusal.message = refusal.message.replace(self.trip.secret.reveal(), MASK)
-        facts = self.plan.facts if self.plan is not None else None
-        error = FORMATS[facts.format if facts is not None else "openai"].error(refusal)
+        error = FORMATS[self._engine.format_of(self.call, self.plan)].error(refusal)
         headers: Headers = (
             *error.headers,
             (b"content-length", str(len(error.body)).encode()),
@@ -265,15 +299,25 @@ class Exchange:
             self.trip.gauge.feed(chunk)
 
     def abort(self) -> None:
-        """The client has gone, or we are going: the upstream is closed at once."""
-        if self._upstream is not None:
-            self._upstream.cut()
-        self.settle("aborted")
+        """The client has gone, or we are going: the upstream is closed at once.
 
-    def settle(self, outcome: Outcome, reason: str | None = None) -> None:
-        """Writes the record. Only the first call counts; nothing that goes wrong in here reaches the client."""
-        if self._settled:
+        Unless the client has had it all and did not wait for HTTP's own end, as SDKs do at [DONE]: the connection is
+        then a moment away from being of use to the next call.
+        """
+        settled = self.settle("aborted")
+        if self._upstream is None:
             return
+        if settled == "ok":
+            self._upstream.linger()
+        else:
+            self._upstream.cut()
+
+    def settle(self, outcome: Outcome, reason: str | None = None) -> str | None:
+        """Writes the record, and returns its outcome. Only the first call counts; nothing that goes wrong in here
+        reaches the client.
+        """
+        if self._settled:
+            return None
         self._settled = True
         self._engine.forget(self)
         try:
@@ -283,6 +327,7 @@ class Exchange:
             logger.exception("the record of the call %s is incomplete", self.id)
             record = self._least(outcome)
         self._engine.record(record)
+        return record.outcome
 
     def _least(self, outcome: Outcome) -> Record:
         """What can be said of any call."""
@@ -440,6 +485,12 @@ class Local:
 
     async def aclose(self) -> None:
         self._exchange.settle(self._outcome)
+
+
+def upgrades(call: Call) -> bool:
+    """Whether the call asks for a WebSocket: RFC 6455, 4.1."""
+    tokens = (header(call.headers, b"upgrade") or b"").lower().split(b",")
+    return any(token.strip() == b"websocket" for token in tokens)
 
 
 def printable(text: str) -> bytes:

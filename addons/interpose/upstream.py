@@ -43,6 +43,9 @@ HOP_BY_HOP = frozenset(
 )
 # Above this size a body is written in slices: one huge write would hold the event loop.
 SLICE = 256 * 1024
+# How long a reply that is complete for its reader may take to end for HTTP too.
+LINGER = 0.2
+
 FailureKind = Literal["connect", "certificate", "timeout", "disconnected", "protocol", "forbidden", "request"]
 STATUS: dict[FailureKind, int] = {"timeout": 504, "forbidden": 403, "request": 400}
 REASONS: dict[type[BaseException], str] = {
@@ -87,12 +90,13 @@ class UpstreamReply:
     that a provider stops generating for a client that has gone.
     """
 
-    __slots__ = ("_idle", "_origin", "_response", "headers", "reason", "status")
+    __slots__ = ("_idle", "_lingering", "_origin", "_response", "headers", "reason", "status")
 
     def __init__(self, response: aiohttp.ClientResponse, origin: Origin, idle: float) -> None:
         self._response = response
         self._origin = origin
         self._idle = idle
+        self._lingering: asyncio.Task[None] | None = None
         self.status = response.status
         self.reason = response.reason or ""
         self.headers: Headers = end_to_end(response.raw_headers)
@@ -117,6 +121,19 @@ class UpstreamReply:
         if not chunk:
             raise StopAsyncIteration
         return chunk
+
+    def linger(self) -> None:
+        """Reads to the end in the background, if that comes at once, so that the connection can be used again."""
+        if self._response.connection is not None and self._lingering is None:
+            self._lingering = asyncio.get_running_loop().create_task(self._linger())
+
+    async def _linger(self) -> None:
+        try:
+            async with asyncio.timeout(LINGER):
+                while await self._response.content.readany():
+                    pass
+        except (TimeoutError, aiohttp.ClientError, HttpProcessingError, OSError):
+            self.cut()
 
     def cut(self) -> None:
         """Closes the connection if the reply has not ended. Aborted: a TLS farewell would wait for a busy peer."""

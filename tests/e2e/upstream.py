@@ -182,6 +182,13 @@ class Connection(asyncio.Protocol):
             for target in into:
                 target.extend(piece)
 
+    async def read_frame(self) -> bytes:
+        """One short WebSocket frame of a client, mask and all: RFC 6455, 5.2."""
+        frame = bytearray()
+        await self._exactly(2, frame)
+        await self._exactly((4 if frame[1] & 0x80 else 0) + (frame[1] & 0x7F), frame)
+        return bytes(frame)
+
     async def read_head(self) -> Request:
         head = await self._until(b"\r\n\r\n")
         line, headers = parse_head(head)

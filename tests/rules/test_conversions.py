@@ -4,10 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from interpose.rules import conversions
 from interpose.rules.load import parse
 from interpose.rules.problem import RulesError
-from interpose.stages import conversion
 
 PROVIDERS = """version: 1
 providers:
@@ -176,8 +174,3 @@ def test_what_has_a_wrong_type_is_left_to_the_schema(broken: str) -> None:
     problems = said("claude", broken)
     assert problems
     assert not any("conversion from" in problem for problem in problems)
-
-
-def test_the_styles_of_urls_are_those_that_the_engine_refuses() -> None:
-    """What is refused when rules are read and what is refused when a call is made are the same."""
-    assert conversions.OTHER_URLS == conversion.OTHER_URLS

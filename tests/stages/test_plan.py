@@ -425,7 +425,6 @@ def refused(made: Call) -> int | None:
         (call(bearer("sk-dummy"), sni="API.openai.com"), None),
         (call(bearer("sk-dummy"), sni=None), None),
         (call(bearer("sk-dummy"), url=Url(Origin("http", "api.openai.com", 443), "/v1/chat/completions")), 400),
-        (call(bearer("sk-dummy"), ("Upgrade", "websocket")), 501),
         (call(bearer("sk-dummy"), target="/v1/%2e%2e/v1/chat/completions"), 403),
         (call(bearer("sk-dummy"), target="//v1/chat/completions"), 403),
         (call(bearer("sk-dummy"), target="/v1/%252e/chat/completions"), 403),

@@ -80,10 +80,6 @@ class Claim(Stage):
                 f"{call.url.origin.scheme}. Use a {row.scheme}:// URL.",
             )
         check_binding(call)
-        if (header(call.headers, b"upgrade") or b"").lower() == b"websocket":
-            raise Refusal(
-                501, "websocket_not_supported", "WebSocket connections are not supported in this version of interpose."
-            )
         draft.match = match = classify(row, call.method, call.url.target)
         if judges_models(draft.rules):
             check_one_model(call)

@@ -13,6 +13,7 @@ from interpose.errors import Refusal
 from interpose.formats import same_family
 from interpose.formats.endpoints import Match, replace_model, suspicious
 from interpose.rules.compiled import Provider
+from interpose.rules.conversions import OTHER_URLS
 from interpose.rules.facts import Facts
 from interpose.wire.error import WireError
 from interpose.wire.jsonedit import replace as replace_in_json
@@ -20,9 +21,6 @@ from interpose.wire.multipart import replace_field
 
 from .claim import plain_body
 from .draft import Attempt, Draft, Request, Stage, Trip
-
-# Dialects whose URLs are not the format's plain ones: a call does not move in or out of them by its path alone.
-OTHER_URLS = frozenset(("azure", "vertex"))
 
 
 class Conversion(Stage):
@@ -45,8 +43,9 @@ class Conversion(Stage):
                 403, "unknown_endpoint", f"{call.url.path} is no known endpoint; it can only go to the host it names."
             )
         if elsewhere and not same_family(draft.match.format, provider.format, draft.match.endpoint):
+            # A 400: SDKs try a 500 again, and this one will not get better.
             raise Refusal(
-                500,
+                400,
                 "conversion_not_supported",
                 f"The rules send this {draft.match.format} call to {provider.name}, which speaks {provider.format}: "
                 "conversion between formats is not supported in this version of interpose.",
@@ -121,7 +120,7 @@ def provider_url(draft: Draft, provider: Provider) -> Url:
     for dialect in (provider.dialect, draft.host.dialect if draft.host else None):
         if dialect in OTHER_URLS:
             raise Refusal(
-                500,
+                400,
                 "dialect_not_supported",
                 f"Sending a call of {call.url.origin.host} to {provider.name} needs the URL style of {dialect}, which "
                 "is not supported in this version of interpose.",

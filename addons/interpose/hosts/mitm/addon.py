@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import logging
 import socket
+from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, http
 from mitmproxy.exceptions import AddonHalt
@@ -20,11 +21,12 @@ from mitmproxy.proxy.layers.http import HTTPMode, HttpStream
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 
-from interpose.engine import Engine
+from interpose.engine import Engine, Exchange, upgrades
+from interpose.errors import Outcome
 from interpose.formats.hosts import canonical_host
 from interpose.pool import metadata_address
 
-from .carriage import Carriage, Stream
+from .carriage import Carriage, Stream, as_call
 from .native import EngineHttpLayer
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,9 @@ class EngineAddon:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        # WebSockets that the rules leave alone are carried by mitmproxy itself; live objects have no place in a flow.
+        self._watched: WeakKeyDictionary[http.HTTPFlow, Exchange] = WeakKeyDictionary()
+        self._may_dial: set[tuple[str, str, int]] = set()
 
     # For the layers
 
@@ -62,7 +67,40 @@ class EngineAddon:
     async def interpose_pump(self, carriage: Carriage) -> None:
         await carriage.pump()
 
+    def passes(self, flow: http.HTTPFlow) -> bool:
+        """Whether a flow is a WebSocket that the rules leave alone: it passes as it is, carried by mitmproxy itself."""
+        call = as_call(flow)
+        if not upgrades(call):
+            return False
+        exchange = self.engine.witness(call)
+        if exchange is None:
+            return False
+        self._watched[flow] = exchange
+        self._may_dial.add((flow.client_conn.id, flow.request.host, flow.request.port))
+        return True
+
     # mitmproxy's hooks
+
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        if flow in self._watched and flow.websocket is not None:
+            # Nobody looks at them here, and a session can last for hours.
+            del flow.websocket.messages[:-1]
+
+    def websocket_end(self, flow: http.HTTPFlow) -> None:
+        self.observed(flow, "ok")
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        if flow.websocket is None:
+            self.observed(flow, "ok")
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        self.observed(flow, "error")
+
+    def observed(self, flow: http.HTTPFlow, outcome: Outcome) -> None:
+        exchange = self._watched.pop(flow, None)
+        if exchange is not None:
+            self._may_dial.discard((flow.client_conn.id, flow.request.host, flow.request.port))
+            exchange.observe(flow.response.status_code if flow.response is not None else 502, outcome)
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         try:
@@ -162,6 +200,10 @@ class EngineAddon:
         """The last lock: what mitmproxy itself dials is never a claimed host, a metadata service or ourselves."""
         address = data.server.address
         try:
+            if address is not None and (data.client.id, *address[:2]) in self._may_dial:
+                # mitmproxy has noted the name that TLS is to verify; only where it is dialled may differ.
+                data.server.address = self.engine.rules.upstream.connect_to.get(address[:2], address)
+                return
             data.server.error = "no destination" if address is None else await self.forbidden(*address[:2])
         except Exception:
             logger.exception("vetting a connection failed; it is not made")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from mitmproxy import http
@@ -139,25 +140,8 @@ class Carriage:
         self._window.set()
 
     def call(self) -> Call:
-        """The flow as a `Call`, its headers and target as they came."""
-        request = self._flow.request
-        client = self._flow.client_conn
-        headers: Headers = request.headers.fields
-        if request.is_http2:
-            # A Host beside an :authority that says otherwise makes two, which the engine refuses.
-            if request.data.authority and header(headers, b"host") != request.data.authority:
-                headers = ((b"Host", request.data.authority), *headers)
-            headers = one_cookie_header(headers)
-        host, port = client.peername[:2]
-        return Call(
-            method=request.method,
-            url=Url(Origin(request.scheme, canonical(request.host), request.port), request.path),
-            headers=headers,
-            body=aiter(self.upload) if self.upload.used else request.raw_content or b"",
-            peer=Peer(host, port),
-            entrance=Entrance.INTERCEPT,
-            sni=client.sni,
-        )
+        """The flow as a `Call`; a body that streams through comes as the upload."""
+        return as_call(self._flow, aiter(self.upload) if self.upload.used else None)
 
     def response(self) -> http.Response:
         """The reply's head for mitmproxy: without its framing, which depends on the client's HTTP version."""
@@ -254,6 +238,27 @@ class Carriage:
         io = self._handler.transports.get(self._stream.context.client)
         transport = getattr(io.writer, "transport", None) if io is not None else None
         return transport if isinstance(transport, asyncio.Transport) and not transport.is_closing() else None
+
+
+def as_call(flow: http.HTTPFlow, upload: AsyncIterator[bytes] | None = None) -> Call:
+    """A flow as a `Call`, its headers and target as they came."""
+    request = flow.request
+    headers: Headers = request.headers.fields
+    if request.is_http2:
+        # A Host beside an :authority that says otherwise makes two, which the engine refuses.
+        if request.data.authority and header(headers, b"host") != request.data.authority:
+            headers = ((b"Host", request.data.authority), *headers)
+        headers = one_cookie_header(headers)
+    host, port = flow.client_conn.peername[:2]
+    return Call(
+        method=request.method,
+        url=Url(Origin(request.scheme, canonical(request.host), request.port), request.path),
+        headers=headers,
+        body=upload if upload is not None else request.raw_content or b"",
+        peer=Peer(host, port),
+        entrance=Entrance.INTERCEPT,
+        sni=flow.client_conn.sni,
+    )
 
 
 def canonical(host: str) -> str:

@@ -47,6 +47,7 @@ class Claims(Protocol):
     """What the layers need to know of the engine: whether an authority's calls are ours to carry."""
 
     def claims(self, host: str, port: int) -> bool: ...
+    def passes(self, flow: http.HTTPFlow) -> bool: ...
     def carriage(self, flow: http.HTTPFlow, stream: Stream) -> Carriage: ...
 
 
@@ -117,7 +118,7 @@ class EngineStream(HttpStream):
         if outgrown and self.claimed():
             yield from self.start_upload(event)
             return
-        if not isinstance(event, RequestEndOfMessage) or not self.claimed():
+        if not isinstance(event, RequestEndOfMessage) or not self.claimed() or self.parent.owner.passes(self.flow):
             yield from super().state_consume_request_body(event)
             return
         self.flow.request.timestamp_end = time.time()

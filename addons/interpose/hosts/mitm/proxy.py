@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import ssl
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import certifi
 from mitmproxy.addons import core, disable_h2c, next_layer, proxyserver, tlsconfig
 from mitmproxy.master import Master
 from mitmproxy.options import Options
@@ -80,11 +82,11 @@ class Interceptor:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            self.ca_certificate = authority.prepare(self.state / "ca")
             sources = [each.credential for each in self.rules.providers.values() if each.credential is not None]
             store = SecretStore(self._environ, clock=CLOCK.monotonic, learn=self.scrubber.learn)
             if problems := await store.check_all(sources):
                 raise RulesError(problems)
+            self.ca_certificate = authority.prepare(self.state / "ca")
             ledger = Ledger.open(self.ledger_path, writer=self.writer, clock=CLOCK.now, scrub=self.scrubber.scrub)
             stack.callback(ledger.close)
             engine = Engine(
@@ -113,6 +115,8 @@ class Interceptor:
             next_layer.NextLayer(),
             tlsconfig.TlsConfig(),
         )
+        # For what mitmproxy itself carries over TLS: the WebSockets of claimed hosts that the rules leave alone.
+        master.options.update(ssl_verify_upstream_trusted_ca=str(trusted(self.state / "ca", self.rules.upstream.ca)))
         # Lazy: a claimed host is never dialled by mitmproxy, so that a rerouted one need not even exist.
         master.options.update(connection_strategy="lazy", tcp_timeout=IDLE_CLIENT)
         stack.push_async_callback(master.done)
@@ -148,6 +152,14 @@ async def hang_up(server: proxyserver.Proxyserver) -> None:
         handler.cancel("shutting down")
     if handlers:
         await asyncio.wait(handlers, timeout=2)
+
+
+def trusted(folder: Path, extra: Path | None) -> Path:
+    """A file of the CAs that upstreams are verified by: the system's (SSL_CERT_FILE included) and the rules'."""
+    system = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or certifi.where()
+    bundle = folder / "upstream-cas.pem"
+    bundle.write_bytes(b"\n".join(Path(path).read_bytes() for path in (system, extra) if path is not None))
+    return bundle
 
 
 def shown(host: str) -> str:

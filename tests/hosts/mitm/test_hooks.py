@@ -1,0 +1,133 @@
+"""The engine among other addons: asked when all of them have had their say, in one process with a real upstream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+import pytest_asyncio
+from mitmproxy import ctx, http
+from tests.e2e.certificates import Authority
+from tests.e2e.clients import Client, Response, client_tls
+from tests.e2e.upstream import Exchange, Upstream
+
+from interpose.hosts.mitm import Interceptor
+from interpose.rules.compiled import Rules
+from interpose.rules.compiled import Upstream as UpstreamRules
+
+HOST = "api.openai.com"
+
+
+@pytest_asyncio.fixture
+async def upstream(tmp_path: Path) -> AsyncIterator[Upstream]:
+    """Plays api.openai.com."""
+    async with Upstream(Authority(tmp_path / "authority").server_context([HOST])) as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def interceptor(tmp_path: Path, upstream: Upstream) -> AsyncIterator[Interceptor]:
+    """An audit-only interceptor whose upstream is ours."""
+    host, _, port = upstream.address.rpartition(":")
+    dial = UpstreamRules(
+        connect_to=MappingProxyType({(HOST, 443): (host, int(port))}), ca=tmp_path / "authority" / "test-ca.pem"
+    )
+    async with Interceptor(replace(Rules.default(), upstream=dial), state=tmp_path / "state", environ={}) as running:
+        yield running
+
+
+async def ask(interceptor: Interceptor) -> Response:
+    trust = client_tls(interceptor.ca_certificate)
+    async with await Client.tunnel(interceptor.address, f"{HOST}:443", tls=trust) as client:
+        return await client.request("POST", "/v1/chat/completions", HOST, body=b"{}")
+
+
+async def ok(exchange: Exchange) -> None:
+    await exchange.json(b"{}")
+
+
+async def test_the_engine_is_asked_after_all_request_hooks(interceptor: Interceptor, upstream: Upstream) -> None:
+    """What an addon behind ours changes, however long it takes, is what goes upstream."""
+
+    class Late:
+        async def request(self, flow: http.HTTPFlow) -> None:
+            await asyncio.sleep(0)
+            flow.request.headers["x-added"] = "by another addon"
+            flow.request.content = b'{"edited": true}'
+
+    ctx.master.addons.add(Late())
+    with upstream.answering(ok):
+        assert (await ask(interceptor)).status == 200
+    assert upstream.request.values("x-added") == [b"by another addon"]
+    assert bytes(upstream.request.body) == b'{"edited": true}'
+
+
+async def test_a_response_set_by_another_addon_wins(interceptor: Interceptor, upstream: Upstream) -> None:
+    """The call is then nobody's but that addon's: nothing is sent."""
+
+    class Answers:
+        def request(self, flow: http.HTTPFlow) -> None:
+            flow.response = http.Response.make(418, b"from the addon")
+
+    ctx.master.addons.add(Answers())
+    with upstream.answering(ok):
+        response = await ask(interceptor)
+    assert (response.status, bytes(response.body)) == (418, b"from the addon")
+    assert upstream.requests == []
+
+
+async def test_a_flow_that_another_addon_kills_goes_nowhere(interceptor: Interceptor, upstream: Upstream) -> None:
+    """Killed is killed."""
+
+    class Kills:
+        def request(self, flow: http.HTTPFlow) -> None:
+            flow.kill()
+
+    ctx.master.addons.add(Kills())
+    with upstream.answering(ok), pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await ask(interceptor)
+    assert upstream.requests == []
+
+
+async def test_response_hooks_see_and_may_edit_the_head(interceptor: Interceptor, upstream: Upstream) -> None:
+    """A header that an addon adds to the reply reaches the client."""
+
+    class Marks:
+        def responseheaders(self, flow: http.HTTPFlow) -> None:
+            assert flow.response is not None
+            flow.response.headers["x-marked"] = "yes"
+
+    ctx.master.addons.add(Marks())
+    with upstream.answering(ok):
+        assert (await ask(interceptor)).value("x-marked") == b"yes"
+
+
+def broken(*args: object) -> None:
+    raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize("hook", ["carriage", "passes"])
+async def test_a_failure_in_carrying_a_call_lets_nothing_through(
+    interceptor: Interceptor, upstream: Upstream, hook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mitmproxy goes on after an exception; the call must not."""
+    monkeypatch.setattr(ctx.master.addons.get("engineaddon"), hook, broken)
+    with upstream.answering(ok):
+        assert (await ask(interceptor)).status == 502
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("hook", ["choose", "claims"])
+async def test_a_failure_in_choosing_the_protocol_closes_the_connection(
+    interceptor: Interceptor, upstream: Upstream, hook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mitmproxy's own choice would be to go on without us."""
+    monkeypatch.setattr(ctx.master.addons.get("engineaddon"), hook, broken)
+    with upstream.answering(ok), pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        async with asyncio.timeout(5):
+            await ask(interceptor)
+    assert upstream.requests == []
