@@ -194,6 +194,13 @@ async def test_a_reply_that_breaks_off_is_truncated_and_raises() -> None:
     assert (bench.record.outcome, bench.record.input_tokens) == ("truncated", 9)
 
 
+async def test_a_cut_stream_under_another_type_is_truncated_too() -> None:
+    """What a body is, its first bytes say; servers name streams in odd ways."""
+    bench = Bench(lambda: ScriptedReply([b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n'], JSON))
+    await body(await bench.handle())
+    assert (bench.record.outcome, bench.record.stream) == ("truncated", True)
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 async def test_a_stream_that_ends_without_its_end_is_truncated(compressed: bool) -> None:
     """HTTP calls it complete, the format does not; nor does a compressed stream that was cut."""
@@ -317,6 +324,8 @@ async def test_a_failing_meter_does_not_disturb_the_call(monkeypatch: pytest.Mon
     """Metering observes; its faults stay its own."""
 
     class Broken:
+        streaming = False
+
         def feed(self, data: bytes) -> None:
             raise RuntimeError("a bug")
 

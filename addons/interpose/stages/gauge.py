@@ -24,11 +24,11 @@ DECODED_LIMIT = 256 * 1024 * 1024
 class Gauge:
     """Watches one reply's raw body."""
 
-    __slots__ = ("_decoder", "_flaw", "_from_headers", "_meter", "_stopped", "streaming")
+    __slots__ = ("_decoder", "_flaw", "_from_headers", "_meter", "_named", "_stopped")
 
     def __init__(self, wire: str, headers: Headers) -> None:
         content_type = text(header(headers, b"content-type"))
-        self.streaming = stream_kind(content_type) is not None
+        self._named = stream_kind(content_type) is not None
         self._flaw: str | None = None
         self._stopped = False
         self._meter: Meter | None = None
@@ -44,11 +44,20 @@ class Gauge:
                 return
         self._meter = meter_for(wire, content_type)
 
+    @property
+    def streaming(self) -> bool:
+        """Whether the body is a stream of events: as its type says, or as its first bytes show under another type."""
+        return self._named or (self._meter is not None and self._meter.streaming)
+
     def feed(self, chunk: bytes) -> None:
         if self._meter is None or self._stopped:
             return
         try:
-            self._meter.feed(chunk if self._decoder is None else self._decoder.feed(chunk))
+            if self._decoder is None:
+                self._meter.feed(chunk)
+                return
+            for piece in self._decoder.feed_pieces(chunk):
+                self._meter.feed(piece)
         except Exception as error:  # noqa: BLE001 - metering is an observer: it must never disturb the call
             self._stop(error)
 

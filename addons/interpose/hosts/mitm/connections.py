@@ -12,15 +12,17 @@ import h2.events
 import h11
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
-from mitmproxy.proxy import layer
+from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
-from mitmproxy.proxy.layers.http._events import RequestData
+from mitmproxy.proxy.layers.http._events import ErrorCode, RequestData, RequestProtocolError
 from mitmproxy.proxy.layers.http._http1 import Http1Server, TBodyReader
 from mitmproxy.proxy.layers.http._http2 import Http2Server, StreamState
 
 # Streams that one HTTP/2 client may have open at once.
 CONCURRENT_STREAMS = 1000
+# What an HTTP/1 client may send behind a request that is still being answered.
+PIPELINED = 8 * 1024 * 1024
 # How far one upload may run ahead before the upstream has taken any of it.
 UPLOAD_WINDOW = 4 * 1024 * 1024
 
@@ -51,6 +53,16 @@ class ClientHttp1(Http1Server):
     @body_reader.setter
     def body_reader(self, reader: TBodyReader) -> None:
         self._reader = WithoutTrailers(reader) if isinstance(reader, ChunkedReader) else reader  # type: ignore[assignment]  # the same two methods
+
+    def wait(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """A client may send its next requests while one is running; so far ahead as this, none does in earnest."""
+        if isinstance(event, events.DataReceived) and len(self.buf) > PIPELINED:
+            yield commands.CloseConnection(self.conn)
+            yield ReceiveHttp(
+                RequestProtocolError(self.stream_id, "too much sent ahead of a reply", ErrorCode.CLIENT_DISCONNECTED)
+            )
+            return
+        yield from super().wait(event)
 
 
 class ClientHttp2(Http2Server):
