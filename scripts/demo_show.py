@@ -46,7 +46,11 @@ routes:
     to: {{provider: simulated}}
 """
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
+out = Console(
+    highlight=False,
+    width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120,
+    color_system=None if os.environ.get("NO_COLOR") else "auto",
+)
 
 
 def heading(text: str) -> None:
@@ -55,7 +59,7 @@ def heading(text: str) -> None:
 
 
 def code(text: str, language: str) -> None:
-    if out.is_terminal and not out.no_color:
+    if out.is_terminal and out.color_system is not None:
         out.print(
             Syntax(
                 text.rstrip(), language, theme="ansi_dark", background_color="default", padding=(0, 2), word_wrap=True
@@ -74,7 +78,8 @@ def environment(key: str) -> dict[str, str]:
 
 
 async def run_app(rules: Path, state: Path, key: str) -> int:
-    command = [sys.executable, "-m", "interpose", "run", "--rules", str(rules), "--state", str(state)]
+    # The ledger goes when the demo ends: no hint where to look at it later.
+    command = [sys.executable, "-m", "interpose", "run", "--no-hint", "--rules", str(rules), "--state", str(state)]
     app = [Path(sys.executable).name, APP.name]
     sys.stdout.flush()
     process = await asyncio.create_subprocess_exec(*command, "--", *app, env=environment(key), cwd=APP.parent)
@@ -96,7 +101,7 @@ def ledger_rows(path: Path) -> list[sqlite3.Row]:
 
 
 def show_exchange(rows: list[sqlite3.Row]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for title in ("", "the app asked", "interpose sent"):
         table.add_column(title, style="dim" if not title else None, overflow="fold")
     for row in rows:
@@ -122,7 +127,7 @@ LEDGER_COLUMNS = (
 
 
 def show_ledger(rows: list[sqlite3.Row]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     columns = [(name, title) for name, title, narrow in LEDGER_COLUMNS if narrow or out.width >= 100]
     for _, title in columns:
         table.add_column(title, justify="right" if title in ("in", "out", "ttft ms") else "left", overflow="fold")

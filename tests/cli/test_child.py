@@ -10,16 +10,19 @@ import pytest
 
 from interpose.cli.child import Child, CommandError, SignalDesk, find_command
 
+from .conftest import end_group
+
 # Says "ready" on stdout, then what signals it gets, and ends with status 7 on the one named.
+# It writes without a buffer: a signal may arrive while "ready" is being written.
 LISTENER = """
-import signal, sys
+import os, signal, sys
 def got(number, frame):
-    print(signal.Signals(number).name, flush=True)
+    os.write(1, signal.Signals(number).name.encode() + b"\\n")
     if number == signal.Signals[sys.argv[1]]:
         sys.exit(7)
 for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGWINCH", "SIGUSR1", "SIGUSR2"):
     signal.signal(signal.Signals[name], got)
-print("ready", flush=True)
+os.write(1, b"ready\\n")
 while True:
     signal.pause()
 """
@@ -60,10 +63,15 @@ async def test_a_signal_sent_to_us_reaches_the_program_once(name: str, tmp_path:
         stdout=asyncio.subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
-    assert await process.stdout.readline() == b"ready\n"
-    process.send_signal(signal.Signals[name])
-    assert (await process.stdout.read()).decode().split() == [name]
-    assert await process.wait() == 7
+    try:
+        async with asyncio.timeout(60):
+            assert await process.stdout.readline() == b"ready\n"
+            process.send_signal(signal.Signals[name])
+            assert (await process.stdout.read()).decode().split() == [name]
+            assert await process.wait() == 7
+    finally:
+        end_group(process.pid)
+        await process.wait()
 
 
 async def test_a_signal_after_the_end_is_nothing() -> None:

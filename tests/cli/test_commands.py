@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import os
+import pty
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from interpose import __version__
+from interpose.cli.commands import LATER
 from interpose.ledger import Ledger, Record
 
 from .conftest import Command
@@ -75,7 +79,7 @@ def test_the_version_is_told(interpose: Command) -> None:
 
 def test_an_unknown_command_or_option_is_refused(interpose: Command) -> None:
     """Exit 2, as everywhere for what is asked wrongly."""
-    assert interpose("serve").returncode == 2
+    assert interpose("sevre").returncode == 2
     assert interpose("run", "--ruels", "x").returncode == 2
 
 
@@ -171,3 +175,55 @@ def test_a_reader_that_leaves_early_is_no_error(interpose: Command, ledger: Path
         ["bash", "-c", f"{command} | true"], env=interpose.environment, capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", LATER)
+def test_a_command_that_comes_later_is_refused_by_name(interpose: Command, command: str) -> None:
+    """One line, exit 2, whatever stands after it; `--help` does not promise it."""
+    for arguments in ((), ("--help",), ("x", "--url", "https://api.openai.com")):
+        done = interpose(command, *arguments)
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+        assert done.stderr.startswith(f"interpose: {command} is not supported in this version")
+    assert not re.search(rf"^\W*{command}\b", interpose("--help").stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", ["usage", "usage --format json", "usage --format csv", "--help", "--version"])
+def test_a_full_disk_behind_stdout_is_told(interpose: Command, ledger: Path, arguments: str, unbuffered: str) -> None:
+    """One line, exit 1."""
+    command = f"{shlex.join(interpose.argv())} {arguments} >/dev/full"
+    environment = {**interpose.environment, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "interpose: cannot write to stdout: No space left on device\n")
+
+
+@pytest.mark.parametrize("format_", ["table", "json", "csv"])
+def test_a_closed_stdout_is_told(interpose: Command, ledger: Path, format_: str) -> None:
+    """One line, exit 1."""
+    command = f"{shlex.join(interpose.argv('usage', '--format', format_))} >&-"
+    done = subprocess.run(["sh", "-c", command], env=interpose.environment, stderr=-1, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "interpose: cannot write the report: stdout is closed\n")
+
+
+@pytest.mark.parametrize(("value", "escapes"), [("1", False), ("", True)])
+def test_no_color_leaves_no_escapes_at_a_terminal(interpose: Command, ledger: Path, value: str, escapes: bool) -> None:
+    """Neither colours nor bold nor dim; an empty NO_COLOR is none."""
+    for argument in ("usage", "--help"):
+        ours, theirs = pty.openpty()
+        environment = {**interpose.environment, "NO_COLOR": value, "TERM": "xterm"}
+        with subprocess.Popen(interpose.argv(argument), env=environment, stdout=theirs, stdin=theirs) as process:
+            os.close(theirs)
+            shown = b""
+            while part := read(ours):
+                shown += part
+        os.close(ours)
+        assert process.returncode == 0
+        assert b"interpose" in shown or b"gpt-5" in shown
+        assert (b"\033" in shown) is escapes
+
+
+def read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # EIO: the other side has closed
+        return b""

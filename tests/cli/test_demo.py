@@ -49,6 +49,21 @@ def test_the_demo_shows_no_real_key_and_no_traceback(demo: subprocess.CompletedP
     assert "Warning" not in shown
 
 
+def test_the_demo_names_no_command_that_cannot_work(demo: subprocess.CompletedProcess[str]) -> None:
+    """Its ledger goes when it ends: no hint to look at it."""
+    assert "interpose usage" not in demo.stdout + demo.stderr
+    assert "--state" not in demo.stdout + demo.stderr
+
+
+def test_the_demo_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
+    """Every table in one piece: no cell is cut or folded."""
+    done = run_demo(TMPDIR=str(tmp_path), COLUMNS="80")
+    tables = [line for line in (done.stdout + done.stderr).splitlines() if "  " in line.strip()]
+    assert max(map(len, tables)) <= 80
+    for whole in ("https://api.openai.com/v1/chat/completions", "text-embedding-3-small", "env:DEMO_KEY", "ttft ms"):
+        assert any(whole in line for line in tables)
+
+
 def test_the_demo_is_plain_text_without_a_terminal(demo: subprocess.CompletedProcess[str]) -> None:
     """It can be read in a log."""
     assert "\033" not in demo.stdout + demo.stderr

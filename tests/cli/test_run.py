@@ -20,7 +20,7 @@ import pytest
 from .conftest import Command
 
 ECHO_ENV = "import json, os; print(json.dumps(dict(os.environ)))"
-WAIT = "import signal; print('ready', flush=True); signal.pause()"
+WAIT = "import os, signal; os.write(1, b'ready\\n'); signal.pause()"
 
 
 def python(code: str) -> tuple[str, str, str]:
@@ -358,9 +358,12 @@ def test_ones_own_proxy_is_not_used_and_that_is_said(interpose: Command, rules_f
     done = interpose("run", "--", "true")
     assert done.stderr.startswith("interpose: your HTTPS_PROXY is not used")
     assert "upstream: {proxy:" in done.stderr
+    assert "other traffic is dialled directly" in done.stderr.splitlines()[0]
     assert "fake-password" not in done.stderr
     path = rules_file("version: 1\nupstream: {proxy: http://corp.test:3128}\n")
-    assert "is not used" not in interpose("run", "--rules", str(path), "--", "true").stderr
+    said = interpose("run", "--rules", str(path), "--", "true").stderr
+    assert "is not used" not in said
+    assert "AI calls go through upstream.proxy, other traffic is dialled directly" in said.splitlines()[0]
 
 
 def test_an_injected_key_does_not_enter_the_command(interpose: Command, rules_file: Callable[[str], Path]) -> None:
@@ -375,3 +378,64 @@ def test_an_injected_key_does_not_enter_the_command(interpose: Command, rules_fi
     assert "canary" not in done.stdout + done.stderr
     for file in interpose.state.rglob("*"):
         assert file.is_dir() or b"canary" not in file.read_bytes()
+
+
+@pytest.mark.parametrize(("names", "said"), [(["ONE"], "ONE stays with"), (["ONE", "TWO"], "ONE, TWO stay with")])
+def test_the_keys_that_stay_are_named(
+    interpose: Command, rules_file: Callable[[str], Path], names: list[str], said: str
+) -> None:
+    """One stays, two stay."""
+    interpose.environ.update(dict.fromkeys(names, "sk-fake"))
+    providers = "".join(
+        f"  {name.lower()}: {{format: openai, base_url: https://api.openai.com/v1, credential: {{env: {name}}}}}\n"
+        for name in names
+    )
+    path = rules_file(f"version: 1\nproviders:\n{providers}")
+    assert f" · {said} interpose · " in interpose("run", "--rules", str(path), "--", "true").stderr.splitlines()[0]
+
+
+@pytest.mark.parametrize("arguments", [("--",), ("-q", "--"), ("--", ""), ("",)])
+def test_an_empty_command_is_refused(interpose: Command, arguments: tuple[str, ...]) -> None:
+    """`run -- $CMD` with an empty CMD does not listen silently: one line, exit 2."""
+    done = interpose("run", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "interpose: run: there is no command after --; leave -- out to listen without one\n"
+
+
+def test_dashes_after_a_command_are_its_own(interpose: Command) -> None:
+    """Only the first `--` is ours."""
+    assert interpose("run", "-q", "echo", "a", "--").stdout == "a --\n"
+
+
+HOLD = """
+import asyncio, sys
+from interpose.cli import run
+from interpose.cli.run import Options, Path
+from interpose.hosts.mitm import proxy
+proxy.DRAIN = 60.0
+async def drain(self, seconds):
+    await asyncio.sleep(seconds)  # as with a call that does not end
+proxy.Engine.drain = drain
+sys.exit(run.run(Options((), None, "127.0.0.1:0", Path(sys.argv[1]), False)))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_does_not_wait_for_calls_in_flight(interpose: Command, number: signal.Signals) -> None:
+    """The first says that it waits, and for how long; after the second the ledger is closed all the same."""
+    process = subprocess.Popen(
+        (*python(HOLD), str(interpose.state)), stderr=subprocess.PIPE, text=True, env=interpose.environment,
+        cwd=interpose.folder, start_new_session=True,
+    )  # fmt: skip
+    interpose.started.append(process)
+    lines_until(process, "  export SSL_CERT_FILE=")
+    process.send_signal(number)
+    assert lines_until(process, "interpose: waiting")[-1] == (
+        "interpose: waiting up to 60 s for calls in flight; interrupt to stop now\n"
+    )
+    process.send_signal(number)
+    _, error = process.communicate(timeout=30)
+    assert (process.returncode, error) == (0, "interpose: no AI call was caught\n")
+    # Closing the ledger has merged its journal; the summary's reader may have left an empty one.
+    journal = interpose.state / "usage.db-wal"
+    assert not journal.exists() or journal.stat().st_size == 0

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 import sqlite3
 from collections import defaultdict
 from contextlib import closing
@@ -89,7 +90,12 @@ def by_hand(records: list[Record], by: tuple[str, ...]) -> dict[tuple[str, ...],
             output_tokens=sum(call.output_tokens or 0 for call in calls),
             reasoning_tokens=sum(call.reasoning_tokens or 0 for call in calls),
             estimated=sum(call.usage_source == "estimated" for call in calls),
-            unmetered=sum(call.usage_source == "none" for call in calls),
+            unmetered=sum(
+                call.usage_source == "none"
+                and call.endpoint in ("chat", "completions", "embeddings")
+                and call.status in (200, 299)
+                for call in calls
+            ),
             cost_usd=pytest.approx(sum(costs)) if costs else None,
             unpriced=len(calls) - len(costs),
             ttft_ms_median=nearest_rank([call.ttft_ms for call in calls], 50),
@@ -117,7 +123,8 @@ calls = st.fixed_dictionaries(
         "app": maybe(st.sampled_from(["python", "ci"])),
         "route": maybe(st.just("canary")),
         "credential": maybe(st.just("env:OPENAI_API_KEY")),
-        "endpoint": st.sampled_from(["chat", "models"]),
+        "endpoint": st.sampled_from(["chat", "completions", "embeddings", "models"]),
+        "status": maybe(st.sampled_from([199, 200, 299, 300, 403, 502])),
         "outcome": st.sampled_from(OUTCOMES),
         "usage_source": st.sampled_from(["provider", "estimated", "none"]),
         "cost_usd": maybe(st.floats(0, 100)),
@@ -269,6 +276,48 @@ def test_no_ledger_is_a_clear_error(tmp_path: Path) -> None:
 # --- what is shown --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("writable", ["nothing", "file"])
+def test_a_ledger_where_nothing_can_be_written_is_read(tmp_path: Path, record, writable: str) -> None:
+    """A reader of SQLite's journal mode has to write beside the file; where it may not, it reads what is there."""
+    path = tmp_path / "shared" / "usage.db"
+    write(path, [record(1)])
+    path.chmod(0o666 if writable == "file" else 0o444)
+    path.parent.chmod(0o555)
+    assert as_nobody(path) == "1 call"
+
+
+def test_a_journal_that_cannot_be_merged_is_told(tmp_path: Path, record) -> None:
+    """Better no report than one without the last records."""
+    path = tmp_path / "shared" / "usage.db"
+    write(path, [record(1)])
+    path.with_name("usage.db-wal").write_bytes(b"x" * 100)
+    path.parent.chmod(0o555)
+    assert "its last records are in usage.db-wal" in as_nobody(path)
+
+
+def as_nobody(path: Path) -> str:
+    """What `usage` says to a process that may not write there, which the superuser is not."""
+    inward, outward = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            if os.geteuid() == 0:
+                for parent in path.parents[:-2]:
+                    os.chmod(parent, os.stat(parent).st_mode | 0o011)
+                os.chmod(path, os.stat(path).st_mode | 0o044)
+                os.setuid(65534)
+            try:
+                said = f"{usage(path)[0].calls} call"
+            except LedgerError as error:
+                said = str(error)
+            os.write(outward, said.encode())
+        finally:
+            os._exit(0)
+    os.close(outward)
+    os.waitpid(child, 0)
+    with os.fdopen(inward) as told:
+        return told.read()
+
+
 def test_an_empty_ledger_prints_a_friendly_line(tmp_path: Path) -> None:
     """No table of nothing."""
     rows = usage(write(tmp_path / "usage.db", []))
@@ -296,7 +345,7 @@ def test_the_table_shows_what_there_is(tmp_path: Path, record) -> None:
                 duration_ms=61_000.0,
             ),
             record(2, provider="openai", asked_model="gpt-4o", output_tokens=1000, usage_source="estimated"),
-            record(3, provider="openai", asked_model="gpt-4o", outcome="limited"),
+            record(3, provider="openai", asked_model="gpt-4o", outcome="limited", status=429),
             record(4, provider="openai", asked_model="gpt-4o", outcome="error"),
         ],
     )
@@ -323,7 +372,7 @@ def test_the_table_shows_what_there_is(tmp_path: Path, record) -> None:
     assert "█" not in openai
     assert "~235\u202f567" in total
     assert "1 of 4 calls the provider told no usage" in "\n".join(notes)
-    assert "2 of 4 calls without usage" in "\n".join(notes)
+    assert "1 of 4 calls were answered without usage" in "\n".join(notes)
     assert "3 of 4 calls without a price" in "\n".join(notes)
 
 
@@ -337,7 +386,7 @@ def test_a_narrow_terminal_keeps_what_is_needed(tmp_path: Path, record) -> None:
     """The bar goes first; the counts stay, each in one piece."""
     facts = {"input_tokens": 1_000_000, "cache_read_tokens": 5, "ttft_ms": 1.0, "duration_ms": 2.0, "cost_usd": 1.0}
     rows = usage(write(tmp_path / "usage.db", [record(1, provider=name, **facts) for name in ("openai", "claude")]))
-    wide, less, narrow = (shown(rows, width) for width in (120, 82, 60))
+    wide, less, narrow = (shown(rows, width) for width in (120, 80, 54))
     assert "share" in wide.splitlines()[1]
     assert "share" not in less.splitlines()[1]
     assert "time" in less.splitlines()[1]
@@ -346,7 +395,25 @@ def test_a_narrow_terminal_keeps_what_is_needed(tmp_path: Path, record) -> None:
     for text in (wide, less, narrow):
         assert "1\u202f000\u202f000" in text
         assert "2\u202f000\u202f000" in text
-    assert max(map(len, less.splitlines())) <= 82
+    assert max(map(len, less.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("width", [40, 50, 60])
+def test_a_very_narrow_terminal_stays_readable(tmp_path: Path, record, width: int) -> None:
+    """A row a group: names are cut, but not beyond recognition, and numbers never."""
+    facts = {"input_tokens": 1_000_000, "output_tokens": 1_000_000, "cost_usd": 1.0, "duration_ms": 2.0}
+    models = ("claude-sonnet-4-5-20250929", "gpt-4o")
+    calls = [record(seq, provider="anthropic-eu", asked_model=name, **facts) for seq, name in enumerate(models)]
+    text = shown(usage(write(tmp_path / "usage.db", calls)), width)
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    header, _, *rows, total = lines[:5]
+    assert max(map(len, lines)) <= width
+    assert header.startswith((" provi", "provi"))
+    assert header.split()[-3 if "cost" in header else -2 :][:2] == ["input", "output"]
+    for row in rows:
+        assert row.count("1\u202f000\u202f000") == 2
+    assert sum("claude" in row for row in rows) == sum("gpt-4o" in row for row in rows) == 1
+    assert total.count("2\u202f000\u202f000") == 2
 
 
 def test_names_cannot_steer_the_terminal(tmp_path: Path, record) -> None:

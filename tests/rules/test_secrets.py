@@ -252,7 +252,7 @@ async def test_without_the_extra_the_keyring_says_how_to_get_it(monkeypatch: pyt
     """A missing library is a clear message, not an ImportError."""
     monkeypatch.setitem(sys.modules, "keyring", None)
     message = await said(store(), source("keyring", "s", "u"))
-    assert message == "keyring is not installed: pip install 'interpose[keyring]'"
+    assert message == "keyring is not installed: install the keyring package (pip install keyring)"
 
 
 def python(code: str) -> tuple[str, ...]:

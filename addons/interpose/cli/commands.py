@@ -5,13 +5,14 @@ imported when a command runs, so that `--help` is instant and only `run` pays fo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from interpose import __version__
 
-from .terminal import refuse, told
+from .terminal import colour_wanted, refuse, told
 
 app = typer.Typer(
     name="interpose",
@@ -19,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if colour_wanted() else None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -52,7 +54,19 @@ def _root(
     pass
 
 
-@app.command(context_settings={"allow_interspersed_args": False})
+class _Run(TyperCommand):
+    """Tells `run --`, whose command has got lost (an empty variable, say), from `run`, which listens."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ends_in_dashes = args[-1:] == ["--"]
+        rest = super().parse_args(ctx, args)
+        command = ctx.params.get("command")
+        if (ends_in_dashes and not command) or (command and not command[0]):
+            refuse("run: there is no command after --; leave -- out to listen without one")
+        return rest
+
+
+@app.command(cls=_Run, context_settings={"allow_interspersed_args": False})
 def run(
     *,
     command: Annotated[
@@ -71,6 +85,7 @@ def run(
     workers: Annotated[int, typer.Option("--workers", hidden=True)] = 1,
     state: StateOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    hint: Annotated[bool, typer.Option("--hint/--no-hint", hidden=True)] = True,
 ) -> None:
     """Catch AI calls: of CMD, which runs with proxy and CA set, or of whoever uses the proxy."""
     if mode != "regular":
@@ -83,7 +98,9 @@ def run(
 
     with told():
         status = running.run(
-            running.Options(command=tuple(command or ()), rules=rules, listen=listen, state=state, quiet=quiet)
+            running.Options(
+                command=tuple(command or ()), rules=rules, listen=listen, state=state, quiet=quiet, hint=hint
+            )
         )
     raise typer.Exit(status)
 
@@ -118,3 +135,20 @@ def usage(
 
     with told():
         report(by=by, since=since, format_=format_, rules=rules, state=state)
+
+
+# Commands that a later version will have: known by name, so that whoever tries one is told.
+LATER = ("serve", "explain", "env", "doctor", "keys", "replay", "export", "convert", "alerts", "ca")
+
+
+def _later(ctx: typer.Context) -> None:
+    refuse(f"{ctx.info_name} is not supported in this version; there are run, check and usage")
+
+
+for _name in LATER:
+    app.command(
+        _name,
+        hidden=True,
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(_later)

@@ -27,7 +27,7 @@ from .child import Child, CommandError, SignalDesk, find_command
 from .environment import PLACEHOLDER, Claim, child_environment, own_proxy
 from .listen import DEFAULT_HOST, DEFAULT_PORT, Listen, check_exposure
 from .state import make_state_folder, state_path
-from .terminal import refuse, say, say_plain
+from .terminal import own_command, refuse, say, say_plain
 
 if TYPE_CHECKING:
     from interpose.hosts.mitm import Interceptor
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 # A person's end of an interceptor on its own: nothing has failed.
 ENDS_SERVICE = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
 ENDS_START = ENDS_SERVICE | {signal.SIGQUIT}
+
+# Seconds after which an end that still waits for calls is explained: without calls it takes less.
+PATIENCE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class Options:
     listen: str | None
     state: Path | None
     quiet: bool
+    hint: bool = True
+    """Whether to say where the ledger is: no use where it is about to be deleted."""
 
 
 def run(options: Options) -> int:
@@ -66,12 +71,19 @@ def run(options: Options) -> int:
         say(str(error))
         return error.status
     state = make_state_folder(state_path(options.state, environ))
-    if (variable := own_proxy(environ)) and rules.upstream.proxy is None:
-        say(
-            f"your {variable} is not used to reach providers; to go through a proxy, name it in the rules: "
-            "upstream: {proxy: http://…}"
-        )
+    if variable := own_proxy(environ):
+        say(_of_own_proxy(variable, named=rules.upstream.proxy is not None))
     return asyncio.run(_Run(options, rules, listen, state, environ).run())
+
+
+def _of_own_proxy(variable: str, *, named: bool) -> str:
+    """What becomes of the user's own proxy, which a program under us does not see; `named`: the rules have one."""
+    if named:
+        return f"your {variable} is replaced: AI calls go through upstream.proxy, other traffic is dialled directly"
+    return (
+        f"your {variable} is not used; for AI calls to go through a proxy, name it in the rules: "
+        "upstream: {proxy: http://…}; other traffic is dialled directly in this version"
+    )
 
 
 def _listen(options: Options) -> Listen:
@@ -119,8 +131,7 @@ class _Run:
                     environ=self.environ,
                     scrubber=self.scrubber,
                 )
-                async with interceptor:
-                    status = await self._use(interceptor, desk)
+                status = await self._hold(interceptor, desk, task)
             except asyncio.CancelledError:
                 if not ended_by:
                     raise
@@ -137,6 +148,42 @@ class _Run:
                 again=self._usage_command(),
             )
         return status
+
+    async def _hold(self, interceptor: Interceptor, desk: SignalDesk, task: asyncio.Task[int]) -> int:
+        """Opens it, uses it and closes it. Closing waits for the calls in flight, until a signal says not to."""
+        status: int | None = None
+        hurried = False
+        waiting: asyncio.TimerHandle | None = None
+
+        def hurry(number: signal.Signals) -> None:
+            nonlocal hurried
+            if number in ENDS_START:
+                hurried = True
+                task.cancel()
+
+        try:
+            async with interceptor:
+                status = await self._use(interceptor, desk)
+                desk.receiver = hurry
+                waiting = asyncio.get_running_loop().call_later(PATIENCE, self._say_waiting)
+        except asyncio.CancelledError:
+            # A cancelled exit does the rest of it: calls are settled as aborted, the ledger is closed.
+            if status is None or not hurried:
+                raise
+            task.uncancel()
+        finally:
+            if waiting is not None:
+                waiting.cancel()
+                desk.receiver = lambda _: None
+        assert status is not None
+        return status
+
+    def _say_waiting(self) -> None:
+        """Why it takes a moment to end."""
+        from interpose.hosts.mitm.proxy import DRAIN
+
+        if not self.options.quiet:
+            say(f"waiting up to {DRAIN:g} s for calls in flight; interrupt to stop now")
 
     async def _use(self, interceptor: Interceptor, desk: SignalDesk) -> int:
         listening = Listen(*interceptor.address)
@@ -156,7 +203,7 @@ class _Run:
             for note in child_environ.notes:
                 say(note)
             kept = [name for name in keys if self.environ.get(name)]
-            stays = f" · {', '.join(kept)} stays with interpose" if kept else ""
+            stays = f" · {', '.join(kept)} stay{'s' * (len(kept) == 1)} with interpose" if kept else ""
             say(f"{self._rules_in_short()}{stays} · {printable(shlex.join(self.options.command))}")
         # Until the program is there, signals wait for it.
         early: list[signal.Signals] = []
@@ -194,16 +241,17 @@ class _Run:
             wait.cancel()
         if not asked_to_end.is_set():
             raise InterposeError("the interceptor has stopped by itself")
-        # A second signal does not cut the draining short: it is bounded, and the ledger is closed after it.
         return 0
 
-    def _usage_command(self) -> str:
+    def _usage_command(self) -> str | None:
         """What shows the same ledger later."""
+        if not self.options.hint:
+            return None
         if self.rules.ledger.sqlite is not None:
-            return f"interpose usage --rules {shlex.quote(str(self.options.rules))}"
+            return f"{own_command()} usage --rules {shlex.quote(str(self.options.rules))}"
         if self.options.state is not None:
-            return f"interpose usage --state {shlex.quote(str(self.options.state))}"
-        return "interpose usage"
+            return f"{own_command()} usage --state {shlex.quote(str(self.options.state))}"
+        return f"{own_command()} usage"
 
     def _rules_in_short(self) -> str:
         if self.rules.source is None:

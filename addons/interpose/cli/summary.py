@@ -16,8 +16,9 @@ no AI call was caught. If there should have been one:
   - did it trust our CA? a TLS error in its output says that it pins or brings its own CAs"""
 
 
-def show(ledger: Path, writer: str, stream: IO[str], *, command: bool, again: str) -> None:
-    """The summary of the calls that `writer` recorded in that ledger; `again` is the command that shows it later.
+def show(ledger: Path, writer: str, stream: IO[str], *, command: bool, again: str | None) -> None:
+    """The summary of the calls that `writer` recorded in that ledger; `again` is the command that shows it later, if
+    it can be shown later.
 
     Never raises for an unreadable ledger.
     """
@@ -38,6 +39,7 @@ def show(ledger: Path, writer: str, stream: IO[str], *, command: bool, again: st
         terminal = console(stream)
         terminal.print()
         terminal.print(report.render(rows))
-        terminal.print(f"ledger: {ledger} · {again}", style="dim", markup=False, soft_wrap=True)
+        if again is not None:
+            terminal.print(f"ledger: {ledger} · {again}", style="dim", markup=False, soft_wrap=True)
     except (OSError, ValueError):
         pass  # stderr has gone: the record is in the ledger all the same

@@ -6,9 +6,12 @@ Plain text where stderr is no terminal, where NO_COLOR is set, and where the ter
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn
 
 import typer
@@ -42,11 +45,25 @@ def _print(text: str) -> None:
 
 
 def console(stream: IO[str]) -> Console:
-    """A rich console on that stream that says nothing in colour unless a person is looking."""
+    """A rich console on that stream that says nothing in colour, bold or dim unless a person wants to see it."""
     from rich.console import Console
 
     width = None if stream.isatty() or "COLUMNS" in os.environ else PLAIN_WIDTH
-    return Console(file=stream, highlight=False, width=width)
+    # rich itself takes NO_COLOR for the colours alone, and leaves the escapes for bold and dim.
+    return Console(file=stream, highlight=False, width=width, color_system="auto" if colour_wanted() else None)
+
+
+def colour_wanted() -> bool:
+    """https://no-color.org: set to anything but nothing, it means no."""
+    return not os.environ.get("NO_COLOR")
+
+
+def own_command() -> str:
+    """How a person can call us again: by name where the shell finds us, else by the path that we were called by."""
+    if shutil.which("interpose") is not None:
+        return "interpose"
+    called = Path(sys.argv[0])
+    return shlex.quote(str(called)) if called.name == "interpose" else f"{shlex.quote(sys.executable)} -m interpose"
 
 
 @contextmanager

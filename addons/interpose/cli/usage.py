@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from interpose.errors import InterposeError
 from interpose.ledger import LedgerError
 from interpose.ledger import report as ledger_report
 from interpose.rules.load import load
@@ -34,7 +35,11 @@ FORMATS: Mapping[str, Callable[[ledger_report.Usage], None]] = {"table": _table,
 
 
 def report(*, by: str, since: str | None, format_: str, rules: Path | None, state: Path | None) -> None:
-    """Prints the report. Raises LedgerError if there is no ledger that can be read, RulesError as `load` does."""
+    """Prints the report. Raises LedgerError if there is no ledger that can be read, RulesError as `load` does, and
+    InterposeError if there is no stdout.
+    """
+    if sys.stdout is None:
+        raise InterposeError("cannot write the report: stdout is closed")
     write = FORMATS.get(format_)
     if write is None:
         refuse(f"--format {format_} is not supported in this version: there are {', '.join(FORMATS)}")

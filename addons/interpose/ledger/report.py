@@ -14,6 +14,7 @@ from typing import Literal
 
 import orjson
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
@@ -39,7 +40,11 @@ __all__ = [
 ]
 
 _SHARE_CELLS = 10
+# How much a column is needed: below `_USEFUL` it goes before a name is cut, `_NEEDED` ones never go.
+_USEFUL = 5
 _NEEDED = 9
+# The cells that a name is left with where room is short.
+_READABLE = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 # What spreadsheets take for the beginning of a formula: https://owasp.org/www-community/attacks/CSV_Injection
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -67,29 +72,60 @@ class _Report:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         columns = [column for column in _COLUMNS if column.shown(self.rows)]
-        table = self._table(columns)
-        while Measurement.get(console, options.update(width=10_000), table).maximum > options.max_width:
+        widths = self._key_widths()
+        table = self._table(columns, widths)
+        while excess := self._excess(console, options, table):
             least = min(columns, key=lambda column: column.need)
-            if least.need == _NEEDED:
-                break
-            columns.remove(least)
-            table = self._table(columns)
+            narrower = _narrowed(widths, excess, _READABLE)
+            # What is dispensable goes before a name is cut, what is needed only before a name cannot be read.
+            if least.need < _USEFUL or (least.need < _NEEDED and sum(widths) - sum(narrower) < excess):
+                columns.remove(least)
+                table = self._table(columns, widths)
+                continue
+            table = self._table(columns, _narrowed(narrower, excess - sum(widths) + sum(narrower), 2))
+            break
         yield table
         for note in _footnotes(self.rows, self.lost, [column.title for column in columns]):
             yield Text(note, style="dim")
 
-    def _table(self, columns: Sequence[_Column]) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, show_footer=True, pad_edge=False)
-        for place, name in enumerate(self.rows[0].key):
-            table.add_column(name, footer="total" if place == 0 else "", overflow="fold")
+    def _key_widths(self) -> list[int]:
+        """What each key column would take."""
+        widths = [
+            max(map(cell_len, (name, *(_shown(row.key[name]) for row in self.rows)))) for name in self.rows[0].key
+        ]
+        return [max(len("total"), *widths[:1]), *widths[1:]] if widths else []
+
+    def _excess(self, console: Console, options: ConsoleOptions, table: Table) -> int:
+        """By how many cells the table is too wide."""
+        return max(0, Measurement.get(console, options.update(width=10_000), table).maximum - options.max_width)
+
+    def _table(self, columns: Sequence[_Column], widths: Sequence[int]) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, show_footer=True, pad_edge=False, collapse_padding=True)
+        for place, (name, width) in enumerate(zip(self.rows[0].key, widths, strict=True)):
+            table.add_column(name, footer="total" if place == 0 else "", no_wrap=True, overflow="ellipsis", width=width)
         for column in columns:
             justify: Literal["left", "right"] = "left" if column.bar else "right"
             table.add_column(column.title, footer=column.total(self.rows), justify=justify, no_wrap=True)
         most = max(row.tokens for row in self.rows)
         for row in self.rows:
             cells = [column.bar(row, most) if column.bar else column.cell(row) for column in columns]
-            table.add_row(*(Text(printable(value) or "–") for value in row.key.values()), *cells)
+            table.add_row(*(Text(_shown(value)) for value in row.key.values()), *cells)
         return table
+
+
+def _narrowed(widths: Sequence[int], excess: int, least: int) -> list[int]:
+    """The widths, less `excess` in all if that can be: the widest give first, and none below `least`."""
+    widths = list(widths)
+    for _ in range(excess):
+        widest = max(range(len(widths)), key=widths.__getitem__, default=None)
+        if widest is None or widths[widest] <= least:
+            break
+        widths[widest] -= 1
+    return widths
+
+
+def _shown(name: str) -> str:
+    return printable(name) or "–"
 
 
 def printable(text: str) -> str:
@@ -128,7 +164,7 @@ def human_cost(cost: float | None) -> str:
 @dataclass(frozen=True, slots=True)
 class _Column:
     """One column of the table: its cells, its total, whether these rows have anything to say in it, and how much it
-    is needed: what is needed least goes first where room is short, what is `_NEEDED` never."""
+    is needed: what is needed least goes first where room is short."""
 
     title: str
     cell: Callable[[Row], str]
@@ -172,14 +208,16 @@ def _bar(row: Row, most: int) -> Text:
 
 
 _COLUMNS = (
-    _Column("calls", lambda row: human_count(row.calls), lambda rows: human_count(_sum(rows, "calls"))),
-    _Column("not ok", lambda row: _failed((row,)), _failed, lambda rows: any(row.errors for row in rows)),
+    _Column("calls", lambda row: human_count(row.calls), lambda rows: human_count(_sum(rows, "calls")), need=7),
+    _Column("not ok", lambda row: _failed((row,)), _failed, lambda rows: any(row.errors for row in rows), need=5),
     _Column("input", *_tokens("input_tokens")),
     _Column(
         "cached", lambda row: _cached((row,)), _cached, lambda rows: any(row.cache_read_tokens for row in rows), need=3
     ),
     _Column("output", *_tokens("output_tokens")),
-    _Column("cost", lambda row: _cost((row,)), _cost, lambda rows: any(row.cost_usd is not None for row in rows)),
+    _Column(
+        "cost", lambda row: _cost((row,)), _cost, lambda rows: any(row.cost_usd is not None for row in rows), need=6
+    ),
     _Column(
         "ttft",
         lambda row: human_time(row.ttft_ms_median),
@@ -218,7 +256,7 @@ def _footnotes(rows: Sequence[Row], lost: int, titles: Sequence[str]) -> list[st
             f"~ with estimates: for {human_count(estimated)} of {human_count(calls)} calls the provider told no usage"
         )
     if unmetered := _sum(rows, "unmetered"):
-        notes.append(f"{human_count(unmetered)} of {human_count(calls)} calls without usage")
+        notes.append(f"{human_count(unmetered)} of {human_count(calls)} calls were answered without usage")
     if (unpriced := _sum(rows, "unpriced")) and unpriced < calls:
         notes.append(
             f"{human_count(unpriced)} of {human_count(calls)} calls without a price: the cost is a lower bound"
@@ -229,7 +267,7 @@ def _footnotes(rows: Sequence[Row], lost: int, titles: Sequence[str]) -> list[st
 
 
 def _lost_note(lost: int) -> str:
-    return f"{human_count(lost)} more calls could not be recorded while the ledger was not writable"
+    return f"{human_count(lost)} more call{'s' * (lost != 1)} could not be recorded while the ledger was not writable"
 
 
 def to_json(rows: Sequence[Row]) -> str:

@@ -109,23 +109,54 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """A read-only connection to an existing ledger. Raises LedgerError if there is none, or none of ours."""
+    """A read-only connection to an existing ledger. Raises LedgerError if there is none, or none of ours.
+
+    A reader of a WAL database has to write beside it (https://www.sqlite.org/wal.html#read_only_databases). Where we
+    may not, nobody of our rights can be writing: the file is read as one that does not change, if all is in it.
+    """
     if not path.is_file():
         raise LedgerError(f"there is no ledger at {path}: nothing has been recorded there yet, or it is elsewhere")
-    connection: sqlite3.Connection | None = None
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5, isolation_level=None)
-        if check_version(connection, path) == 0:
-            raise LedgerError(f"the ledger {path} has no tables yet: nothing has been recorded there")
-    except (sqlite3.Error, LedgerError) as error:
-        if connection is not None:
-            connection.close()
-        if isinstance(error, LedgerError):
-            raise
+        try:
+            connection = _reader(path, "mode=ro")
+        except sqlite3.OperationalError as error:
+            if not _cannot_write_beside(error):
+                raise
+            if _has_content(path.with_name(path.name + "-wal")):
+                raise LedgerError(
+                    f"the ledger {path} cannot be read where it is: its last records are in {path.name}-wal, and"
+                    " merging them needs a folder that can be written; copy both files to one"
+                ) from error
+            connection = _reader(path, "mode=ro&immutable=1")
+    except (sqlite3.Error, OSError) as error:
         raise LedgerError(f"the ledger {path} cannot be read: {error}") from error
     # A tampered file may hold text that is no UTF-8: it must be read to be named.
     connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     return connection
+
+
+def _reader(path: Path, options: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=5, isolation_level=None)
+    try:
+        if check_version(connection, path) == 0:
+            raise LedgerError(f"the ledger {path} has no tables yet: nothing has been recorded there")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _cannot_write_beside(error: sqlite3.Error) -> bool:
+    """https://www.sqlite.org/rescode.html: read-only, or a file that cannot be opened (the -shm)."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def check_version(connection: sqlite3.Connection, path: Path) -> int:

@@ -37,6 +37,11 @@ DIMENSIONS = {
 }
 
 _TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
+# A list of models uses no tokens, and a call that was refused none either: they lack nothing.
+_UNMETERED = (
+    "count(CASE WHEN usage_source = 'none' AND status BETWEEN 200 AND 299"
+    " AND endpoint IN ('chat', 'completions', 'embeddings') THEN 1 END)"
+)
 _TIMES = ("ttft_ms", "duration_ms")
 _SINCE = re.compile(r"(\d{1,9})\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -47,7 +52,8 @@ class Row:
     """One group of calls. `key` has a value for each dimension asked for, in that order; "" is "none".
 
     `input_tokens` includes the cache tokens, `output_tokens` the reasoning tokens. `estimated` and `unmetered` count
-    the calls whose usage was estimated, or is not known at all. `cost_usd` is None if no call had a price, else the
+    the calls whose usage was estimated, or is not known at all though they are of an endpoint that uses tokens and were
+    answered. `cost_usd` is None if no call had a price, else the
     sum over those that had; `unpriced` counts the others. Times are milliseconds by nearest rank, None without data.
     """
 
@@ -176,7 +182,7 @@ def _query(by: Sequence[str], chosen: str) -> str:
         f"WITH chosen AS (SELECT *, {', '.join(keys)} FROM calls WHERE {chosen} AND entrance <> ?),"  # noqa: S608 - all of it from the tables above
         f" ranked AS (SELECT *, {ranks} FROM chosen)"
         f" SELECT {names}, count(*), {outcomes}, {tokens}, sum(usage_source = 'estimated'),"
-        f" sum(usage_source = 'none'), sum(cost_usd), sum(cost_usd IS NULL), {quantiles} FROM ranked GROUP BY {names}"
+        f" {_UNMETERED}, sum(cost_usd), sum(cost_usd IS NULL), {quantiles} FROM ranked GROUP BY {names}"
     )
 
 

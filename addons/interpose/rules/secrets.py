@@ -231,7 +231,7 @@ def installed_keyring() -> Keyring:
     try:
         module: Keyring = importlib.import_module("keyring")
     except ImportError:
-        raise SecretError("keyring is not installed: pip install 'interpose[keyring]'") from None
+        raise SecretError("keyring is not installed: install the keyring package (pip install keyring)") from None
     return module
 
 
