@@ -1,6 +1,7 @@
 """A raw HTTP/2 client on `h2`: many streams on one connection, any pseudo-headers, flow control in the test's hands.
 
-It acknowledges received data only when the test reads it, so that a slow client is one that does not read.
+It acknowledges received data only when the test reads it, so that a slow client is one that does not read, and it sends
+only what the other side's windows allow, so that a slow server is one that holds it back.
 """
 
 from __future__ import annotations
@@ -22,9 +23,15 @@ from .upstream import Header
 
 @dataclass(slots=True, eq=False)
 class Stream:
-    """One stream's reply as it arrives. `unread` waits for `H2Client.piece`; `body` is what was read."""
+    """One stream's reply as it arrives. `unread` waits for `H2Client.piece`; `body` is what was read.
+
+    `sent` counts the bytes of the request's body that the windows have let out, `stopped` that the other side has reset
+    the stream; a reply that had come to its end by then stays complete (RFC 9113, 8.1).
+    """
 
     number: int
+    sent: int = 0
+    stopped: bool = False
     headers: list[Header] = field(default_factory=list)
     body: bytearray = field(default_factory=bytearray)
     unread: bytearray = field(default_factory=bytearray)
@@ -94,7 +101,9 @@ class H2Client:
             ending = "reset"
         for stream in self._streams.values():
             stream.ended = stream.ended or ending
+            stream.stopped = True
             stream.changed.set()
+        self._window_opened.set()
 
     def _take(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.WindowUpdated | h2.events.RemoteSettingsChanged):
@@ -111,54 +120,63 @@ class H2Client:
             case h2.events.StreamEnded():
                 stream.ended = "complete"
             case h2.events.StreamReset():
-                stream.ended = "reset"
+                stream.ended = stream.ended or "reset"
+                stream.stopped = True
+                self._window_opened.set()
         stream.changed.set()
 
     def start(self, headers: list[tuple[str, str]], *, end: bool = True) -> Stream:
-        """Opens a stream with exactly these headers, pseudo-headers included."""
+        """Opens a stream with exactly these headers, pseudo-headers included; surrogates stand for raw bytes."""
         number = self._connection.get_next_available_stream_id()
         stream = self._streams[number] = Stream(number)
         self._connection.send_headers(
-            number, [(name.encode(), value.encode()) for name, value in headers], end_stream=end
+            number,
+            [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in headers],
+            end_stream=end,
         )
         self._flush()
         return stream
 
     async def post(self, path: str, authority: str, *headers: tuple[str, str], body: bytes = b"{}") -> Stream:
         """Opens a stream with a POST and sends its whole body, as the other side's window allows."""
-        stream = self.start(
-            [
-                (":method", "POST"),
-                (":scheme", "https"),
-                (":authority", authority),
-                (":path", path),
-                *headers,
-                ("content-length", str(len(body))),
-            ],
-            end=False,
-        )
-        await self._upload(stream, body)
+        stream = self.upload(path, authority, *headers, ("content-length", str(len(body))))
+        await self.send(stream, body, end=True)
         return stream
 
-    async def _upload(self, stream: Stream, body: bytes) -> None:
-        view = memoryview(body)
-        while True:
+    def upload(self, path: str, authority: str, *headers: tuple[str, str]) -> Stream:
+        """Opens a stream with a POST whose body is left to `send`."""
+        return self.start(
+            [(":method", "POST"), (":scheme", "https"), (":authority", authority), (":path", path), *headers],
+            end=False,
+        )
+
+    async def send(self, stream: Stream, data: bytes, *, end: bool = False) -> None:
+        """Sends some of a request's body as the windows of the stream and of the connection allow.
+
+        Raises ConnectionError when the stream is reset before all of it is out.
+        """
+        view = memoryview(data)
+        while not stream.stopped:
             size = min(
                 self._connection.local_flow_control_window(stream.number), self._connection.max_outbound_frame_size
             )
             if len(view) <= size:
-                break
+                self._connection.send_data(stream.number, bytes(view), end_stream=end)
+                self._flush()
+                stream.sent += len(view)
+                await self._client.writer.drain()
+                return
             if size > 0:
                 self._connection.send_data(stream.number, bytes(view[:size]))
                 view = view[size:]
                 self._flush()
+                stream.sent += size
                 await self._client.writer.drain()
             else:
                 self._window_opened.clear()
                 async with asyncio.timeout(PATIENCE):
                     await self._window_opened.wait()
-        self._connection.send_data(stream.number, bytes(view), end_stream=True)
-        self._flush()
+        raise ConnectionError(f"stream {stream.number} was reset after {stream.sent} bytes of its request")
 
     async def _change(self, stream: Stream) -> None:
         stream.changed.clear()

@@ -131,6 +131,10 @@ CACHE_READ = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens", "
 def chat(found: list[Json]) -> Tokens:
     usage = last_usage(found, ("usage",), ("x_groq", "usage"))
     given, made = number(usage, "prompt_tokens"), number(usage, "completion_tokens")
+    audio = number(usage, "prompt_tokens_details", "audio_tokens")
+    if audio and given is not None and made is not None and number(usage, "total_tokens") == given + made + audio:
+        # Mistral counts the sound that it heard beside the prompt, and in the total.
+        given += audio
     reasoning = first(number(usage, "completion_tokens_details", "reasoning_tokens"), number(usage, "reasoning_tokens"))
     if (
         reasoning

@@ -36,17 +36,26 @@ TABLE = {
         POST /v1/images/generations -> openai openai-other images /images/generations
         POST /v1/audio/speech -> openai openai-other audio /audio/speech
         POST /v1/moderations -> openai openai-other moderations /moderations
-        POST /v1/files -> openai openai-other files /files
+        POST /v1/files -> openai none files /files
         GET /v1/files/f/content -> openai none files /files/f/content
         POST /v1/batches -> openai none batches /batches
         GET /v1/realtime?model=gpt-x -> openai none realtime /realtime
         POST /v1/threads/t/runs -> openai openai-other other /threads/t/runs
+        POST /v1/threads/t/messages -> openai none other /threads/t/messages
+        POST /v1/decisions -> openai openai-other other /decisions
+        POST /v1/live/sessions/s/accept -> openai none realtime /live/sessions/s/accept
+        POST /v1/audio/voices -> openai none audio /audio/voices
+        POST /v1/content_provenance_checks -> openai none moderations /content_provenance_checks
+        POST /v1/fine_tuning/alpha/graders/run -> openai none other /fine_tuning/alpha/graders/run
+        POST /v1/containers/c/files -> openai none other /containers/c/files
     """,
     "api.anthropic.com": """
         POST /v1/messages -> anthropic anthropic chat =
         POST /v1/messages?beta=true -> anthropic anthropic chat =
         POST /v1/messages/count_tokens -> anthropic none count_tokens =
         GET /v1/messages/batches/b -> anthropic none batches =
+        POST /v1/sessions/s/events -> anthropic none other =
+        GET /v1/memory_stores -> anthropic none other =
         POST /v1/chat/completions -> openai openai-chat chat /chat/completions
         GET /v1/models -> anthropic none models =
     """,
@@ -59,7 +68,14 @@ TABLE = {
         POST /v1beta/models/g:countTokens -> gemini none count_tokens = model=g
         GET /v1beta/models?pageSize=5 -> gemini none models =
         POST /v1beta/openai/chat/completions -> openai openai-chat chat /chat/completions
-        POST /v1beta/interactions -> gemini none other =
+        POST /v1beta/interactions -> gemini gemini-interactions chat =
+        POST /v1beta/interactions/i/cancel -> gemini none other =
+        POST /v1beta/decisions -> gemini gemini-interactions other =
+        POST /v1beta/files:register -> gemini none files =
+        POST /v1alpha/auth_tokens -> gemini none realtime =
+        PATCH /v1beta/tunedModels/t -> gemini none models = model=t
+        PUT /upload/v1beta/environments/e/files/a/b -> gemini none files =
+        POST /v1beta/models/text-embedding-004:predict -> gemini none embeddings = model=text-embedding-004
         GET /v1beta/files/f:download?alt=media -> gemini none files =
     """,
     "us-east5-aiplatform.googleapis.com": """
@@ -70,6 +86,18 @@ TABLE = {
         POST <P>/anthropic/models/claude-x%4020250101:streamRawPredict
             -> anthropic anthropic chat /v1/messages model=claude-x@20250101 stream=True
         POST <P>/anthropic/models/count-tokens:rawPredict -> anthropic none count_tokens /v1/messages/count_tokens
+        POST <P>/mistralai/models/mistral-x@001:rawPredict
+            -> mistral mistral chat /v1/chat/completions model=mistral-x@001 stream=False
+        POST <P>/mistralai/models/mistral-x:streamRawPredict
+            -> mistral mistral chat /v1/chat/completions model=mistral-x stream=True
+        POST <P>/meta/models/llama-x:rawPredict
+            -> openai openai-chat chat /chat/completions model=llama-x stream=False
+        POST /v1/projects/p/locations/l/endpoints/123:generateContent
+            -> gemini gemini chat /v1beta/models/123:generateContent model=123 stream=False
+        POST /v1/projects/p/locations/l/endpoints/123:rawPredict
+            -> gemini none other /endpoints/123:rawPredict model=123
+        POST /v1beta1/projects/p/locations/l/interactions
+            -> gemini gemini-interactions chat /v1beta/interactions
     """,
     "aiplatform.googleapis.com": """
         POST /v1beta1/publishers/google/models/g:generateContent
@@ -81,7 +109,15 @@ TABLE = {
     "r.openai.azure.com": """
         POST /openai/deployments/my-gpt/chat/completions?api-version=1
             -> openai openai-chat chat /chat/completions model=my-gpt
+        POST /openai/deployments/my-gpt/extensions/chat/completions?api-version=1
+            -> openai openai-chat chat /chat/completions model=my-gpt
         POST /openai/v1/responses -> openai-responses openai-responses chat /responses
+    """,
+    "m.eastus.models.ai.azure.com": """
+        POST /v1/chat/completions -> openai openai-chat chat /chat/completions
+    """,
+    "m.models.ai.azure.com": """
+        POST /chat/completions -> openai openai-chat chat =
     """,
     "r.cognitiveservices.azure.com": """
         POST /openai/responses?api-version=1 -> openai-responses openai-responses chat /responses
@@ -104,6 +140,9 @@ TABLE = {
         POST /model/m/count-tokens -> bedrock none count_tokens = model=m
         POST /openai/v1/chat/completions -> openai openai-chat chat /chat/completions
     """,
+    "bedrock-runtime-fips.us-gov-west-1.api.aws": """
+        POST /model/m.rerank-v1/invoke -> bedrock bedrock-invoke rerank = model=m.rerank-v1 stream=False
+    """,
     "bedrock-mantle.us-east-1.api.aws": """
         POST /v1/responses -> openai-responses openai-responses chat /responses
         POST /anthropic/v1/messages -> anthropic anthropic chat /v1/messages
@@ -111,12 +150,17 @@ TABLE = {
     "api.mistral.ai": """
         POST /v1/chat/completions -> mistral mistral chat =
         POST /v1/embeddings -> mistral openai-embeddings embeddings =
+        POST /v1/conversations -> mistral openai-other chat =
+        POST /v1/conversations/c -> mistral openai-other chat =
+        POST /v1/conversations/c/restart -> mistral openai-other chat =
+        GET /v1/conversations/c/history -> mistral none other =
     """,
     "codestral.mistral.ai": """
         POST /v1/fim/completions -> mistral mistral completions =
     """,
     "api.cohere.com": """
         POST /v2/chat -> cohere cohere chat =
+        POST /v2/audio/transcriptions -> cohere openai-other audio =
     """,
     "api.cohere.ai": """
         POST /v1/rerank -> cohere cohere rerank =
@@ -144,6 +188,8 @@ TABLE = {
     """,
     "api.perplexity.ai": """
         POST /chat/completions -> openai openai-chat chat =
+        POST /async/chat/completions -> openai none batches =
+        GET /async/chat/completions/r -> openai none batches =
     """,
     "router.huggingface.co": """
         POST /novita/v3/openai/chat/completions -> openai openai-chat chat /chat/completions
@@ -227,9 +273,10 @@ UNKNOWN = [
     ("api.openai.com", "POST", "/v1/fine_tuning/checkpoints/c/permissions"),
     ("api.anthropic.com", "POST", "/v1/organizations/api_keys"),
     ("api.anthropic.com", "POST", "/v1/oauth/token"),
+    ("api.anthropic.com", "POST", "/v1/tunnels/t/reveal_token"),
     ("generativelanguage.googleapis.com", "POST", "/v1beta/models/g:deleteEverything"),
     ("generativelanguage.googleapis.com", "POST", "/v1beta/models/a/b:generateContent"),
-    ("generativelanguage.googleapis.com", "POST", "/v1alpha/auth_tokens"),
+    ("generativelanguage.googleapis.com", "POST", "/v1beta/webhooks/w:rotateSigningSecret"),
     ("aiplatform.googleapis.com", "POST", "/v1/projects/p/locations/l/customJobs"),
     ("r.cognitiveservices.azure.com", "POST", "/speechtotext/v3.1/transcriptions"),
     ("bedrock-runtime.us-east-1.amazonaws.com", "POST", "/model/a/b/converse"),
@@ -425,3 +472,51 @@ def test_a_hostile_length_costs_no_more_than_its_length(target: str) -> None:
         for method in ("GET", "POST"):
             classify(row, method, target)
     assert time.perf_counter() - started < 20
+
+
+HOSTILE = {
+    "embeddings on Bedrock": ("/model/", "embe", "/invoke"),
+    "embeddings on Bedrock, the word throughout": ("/model/", "embed", "/invok"),
+    "rerankers on Bedrock": ("/model/", ".rerank", "/invok"),
+    "embeddings on Google": ("/v1beta/models/", "embed", ":predic"),
+    "embeddings on Google, the other word": ("/v1beta/models/", "gecko", ":predic"),
+    "images on Google": ("/v1/projects/p/locations/l/publishers/google/models/", "imagen", ":predic"),
+    "segments": ("", "/a", "/chat/completion"),
+    "colons": ("/v1beta/models/", "%3A", ":predict"),
+}
+
+
+@pytest.mark.parametrize(("start", "word", "end"), HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("size", [4_000, 30_000, 60_000])
+def test_a_repeated_word_costs_no_more_than_its_length(start: str, word: str, end: str, size: int) -> None:
+    """Whatever a path repeats, no row needs more than a fifth of a second for it, short or long."""
+    target = start + word * (size // len(word)) + end
+    for host in (
+        "bedrock-runtime.us-east-1.amazonaws.com",
+        "generativelanguage.googleapis.com",
+        "aiplatform.googleapis.com",
+    ):
+        began = time.perf_counter()
+        for method in ("GET", "POST"):
+            assert not classify(row_of(host), method, target).known or size == 4_000
+        assert time.perf_counter() - began < 0.2
+
+
+def test_the_rows_alone_are_linear() -> None:
+    """The patterns themselves, without the bound on a path's length, judge 60 kB at once too."""
+    for row in EVERY_ROW:
+        for mount in row.mounts:
+            for start, word, end in HOSTILE.values():
+                target = start + word * (60_000 // len(word)) + end
+                began = time.perf_counter()
+                mount.surface.find("POST", target, 0)
+                assert time.perf_counter() - began < 0.2
+
+
+@pytest.mark.parametrize("host", ["api.openai.com", "llm.corp.test"])
+def test_a_path_over_4_kb_is_no_endpoint(host: str) -> None:
+    """No endpoint has a path of more than 4096 bytes; the query does not count."""
+    row = lookup(host, 443) or generic_row(host)
+    fits = "/v1/models/" + "x" * (4096 - len("/v1/models/"))
+    assert classify(row, "GET", fits + "?" + "x" * 100_000).known
+    assert not classify(row, "GET", fits + "x").known

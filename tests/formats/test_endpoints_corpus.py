@@ -60,7 +60,8 @@ KNOWN = {
         "gemini chat gemini": 1051,
     },
     "gemini_other": {
-        "gemini other none": 57,
+        "gemini other none": 41,
+        "gemini chat gemini-interactions": 16,
         "gemini embeddings gemini": 27,
         "gemini files none": 13,
         "gemini count_tokens none": 9,
@@ -98,12 +99,12 @@ KNOWN = {
         "openai-responses other openai-responses": 4,
     },
     "other": {
-        "openai other openai-other": 163,
-        "openai other none": 70,
+        # Vector stores, conversations, threads and files run no model when they answer.
+        "openai other none": 155,
+        "openai other openai-other": 78,
         "openai images openai-other": 37,
-        "openai files openai-other": 25,
+        "openai files none": 36,
         "openai audio openai-other": 15,
-        "openai files none": 11,
         "openai batches none": 11,
         "openai realtime none": 7,
         "openai moderations openai-other": 5,

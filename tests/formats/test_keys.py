@@ -192,12 +192,16 @@ TARGETS = st.lists(PART, max_size=5).map(lambda parts: "/v1/x" + ("?" + "&".join
 
 @given(HEADERS, TARGETS, st.sampled_from(PLACEMENTS))
 def test_after_placing_there_is_exactly_one_key(headers: Headers, target: str, where: Placement) -> None:
-    """Whatever the client sent, the only key that leaves is the provider's; all else is what stripping leaves."""
+    """Whatever the client sent, the only key that leaves is the provider's; all else is what stripping leaves.
+
+    But for a question mark with nothing behind it, which goes with the key that stood there.
+    """
     stripped = strip(headers, url(target))
     assert client_keys(*stripped) == []
     placed = place(headers, url(target), PROVIDER, where)
     assert [(key.value, key.where) for key in client_keys(*placed)] == [(PROVIDER, where)]
-    assert strip(*placed) == strip(*stripped)
+    for left, right in zip(strip(*placed), strip(*stripped), strict=True):
+        assert str(left).removesuffix("?") == str(right).removesuffix("?")
     assert place(*placed, PROVIDER, where) == placed
 
 

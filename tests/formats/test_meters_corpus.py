@@ -29,6 +29,7 @@ WIRE_BY_ENDPOINT = {
     "messages.count_tokens": "none",
     "messages.batches": "none",
     "files": "openai-other",
+    "interactions": "gemini-interactions",
     "complete": "none",
     "embedContent": "gemini",
     "batchEmbedContents": "gemini",
@@ -65,6 +66,7 @@ LEAST = {
     "openai-other": (200, 5),
     "anthropic": (1200, 340),
     "gemini": (1050, 200),
+    "gemini-interactions": (16, 5),
     "mistral": (220, 80),
     "bedrock-converse": (270, 40),
     "bedrock-invoke": (150, 50),
@@ -192,6 +194,9 @@ def naive_openai(rows: list[dict[str, Any]]) -> Usage:
     )
     if thought and prompt + output + thought == u.get("total_tokens"):
         output += thought
+    audio = details.get("audio_tokens")
+    if audio and prompt + output + audio == u.get("total_tokens"):
+        prompt += audio
     cached = first(
         details.get("cached_tokens"),
         u.get("prompt_cache_hit_tokens"),
@@ -246,6 +251,18 @@ def naive_gemini(rows: list[dict[str, Any]]) -> Usage:
         u.get("cachedContentTokenCount"),
         None,
         plus(u.get("candidatesTokenCount"), thoughts),
+        thoughts,
+    )
+
+
+def naive_interactions(rows: list[dict[str, Any]]) -> Usage:
+    u = last_of([first(row.get("usage"), at(row, "interaction", "usage")) for row in rows])
+    thoughts = u.get("total_thought_tokens")
+    return Usage(
+        plus(u.get("total_input_tokens"), u.get("total_tool_use_tokens")),
+        u.get("total_cached_tokens"),
+        None,
+        plus(u.get("total_output_tokens"), thoughts),
         thoughts,
     )
 
@@ -318,6 +335,7 @@ NAIVE = {
     "openai-other": naive_other,
     "anthropic": naive_anthropic,
     "gemini": naive_gemini,
+    "gemini-interactions": naive_interactions,
     "mistral": naive_openai,
     "bedrock-converse": naive_converse,
     "bedrock-invoke": naive_invoke,
@@ -332,6 +350,7 @@ TERMINAL = {
     "openai-responses": rb'"type": ?"response\.(completed|incomplete|failed)"',
     "openai-other": rb'"type": ?"[a-z_]+\.([a-z_]+\.)?(completed|done)"|\[DONE\]',
     "anthropic": rb'"type": ?"message_stop"',
+    "gemini-interactions": rb"interaction\.completed",
     "bedrock-converse": rb":event-type\x07\x00\x08metadata",
     "cohere": rb'message-end|"is_finished": ?true',
     "ollama": rb'"done": ?true',

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -169,3 +171,69 @@ def test_a_flushed_stream_is_decoded_as_it_comes() -> None:
     for event in (b"data: a\n\n", b"data: b\n\n"):
         data = frames.compress(event) + frames.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
         assert made.feed(data) == event
+
+
+@pytest.mark.parametrize("coding", [*COMPRESSED, "identity"])
+def test_pieces_are_small_and_join_to_the_whole(coding: str) -> None:
+    """However much a few bytes become, it comes in pieces of at most 64 KiB, and none is lost."""
+    text = b"".join(b'data: {"n": %d}\n\n' % number for number in range(100_000))
+    raw = ENCODERS.get(coding, bytes)(text)
+    made = decoder(coding)
+    assert made is not None
+    pieces = list(made.feed_pieces(raw))
+    assert b"".join(pieces) == text
+    assert min(map(len, pieces)) > 0
+    assert max(map(len, pieces)) <= 64 * 1024
+    assert made.finish() == b""
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
+def test_pieces_are_decoded_when_they_are_asked_for(coding: str) -> None:
+    """A caller that stops after one piece of 200 MB has paid for hardly more than that piece."""
+    raw = ENCODERS[coding](bytes(100_000_000))
+    made = decoder(coding)
+    assert made is not None
+    tracemalloc.start()
+    try:
+        assert 0 < len(next(made.feed_pieces(raw))) <= 64 * 1024
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 12_000_000
+
+
+@pytest.mark.parametrize("step", [50, 10**6])
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip"])
+def test_an_absurd_ratio_is_stopped(coding: str, step: int) -> None:
+    """Beyond 8 MiB, more than a thousand times what came is a bomb, whatever the limit; what came before is given."""
+    encode = ENCODERS.get(coding) or (lambda data: gzip.compress(gzip.compress(data)))
+    raw = encode(bytes(100_000_000))
+    made = decoder(coding)
+    assert made is not None
+    sizes: list[int] = []
+
+    def feed_all() -> None:
+        for at in range(0, len(raw), step):
+            sizes.extend(map(len, made.feed_pieces(raw[at : at + step])))
+
+    with pytest.raises(WireError, match="1000 times"):
+        feed_all()
+    assert 1_000_000 < sum(sizes) <= 9 * 1024 * 1024
+
+
+def test_good_compression_is_no_bomb() -> None:
+    """Up to 8 MiB any ratio is fine, and beyond it what honest text has."""
+    assert decode(brotli.compress(bytes(8 * 1024 * 1024), quality=5), "br") == bytes(8 * 1024 * 1024)
+    text = b"".join(b'data: {"delta": "", "n": %d}\n\n' % number for number in range(1_000_000))
+    assert decode(brotli.compress(text, quality=5), "br") == text
+
+
+def test_a_large_body_costs_no_more_than_its_length() -> None:
+    """8 MiB that become 128 MiB in one feed are not copied for every piece."""
+    noise = hashlib.shake_128(b"x").digest(5 * 1024 * 1024)
+    raw = b"".join(gzip.compress(noise[at : at + 1024] + bytes(24 * 1024), 1) for at in range(0, len(noise), 1024))
+    made = decoder("gzip")
+    assert made is not None
+    began = time.perf_counter()
+    assert sum(map(len, made.feed_pieces(raw))) == 25 * len(noise)
+    assert time.perf_counter() - began < 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -160,3 +161,51 @@ def test_peek() -> None:
     body = BOM + b'{"model":"a","stream":true,"n":null,"t":1.5,"tools":[],"x":{},"mod\\u0065l":"b"}'
     asked = ("model", "stream", "n", "t", "tools", "x", "absent")
     assert peek(body, asked) == {"model": "b", "stream": True, "n": None, "t": 1.5}
+
+
+# Bodies of some megabytes with as many values as fit, and whether they can be edited.
+MANY: dict[str, tuple[bytes, bool]] = {
+    "empty arrays": (b'{"a":[' + b"[]," * 2_700_000 + b'1],"model":"m"}', False),
+    "objects": (b'{"a":[' + b'{"a":1},' * 1_000_000 + b'1],"model":"m"}', False),
+    "members": (b"{" + b'"a":1,' * 1_300_000 + b'"model":"m"}', False),
+    "members under the bound of values": (b"{" + b'"a":1,' * 300_000 + b'"model":"m"}', False),
+    "deep arrays under the bound of values": (b'{"a":[' + b"[[[[[[]]]]]]," * 70_000 + b'1],"model":"m"}', False),
+    "numbers": (b'{"a":[' + b"1," * 4_000_000 + b'1],"model":"m"}', False),
+    "token ids": (b'{"a":[' + b"[" + b"50256," * 150_000 + b"1],[1]" + b",50256" * 150_000 + b'],"model":"m"}', True),
+    "messages": (
+        json.dumps({"messages": [{"role": "user", "content": [{"type": "text", "text": "{[,"}]}] * 50_000}).encode()[
+            :-1
+        ]
+        + b',"model":"m"}',
+        True,
+    ),
+    "brackets and commas in a text": (json.dumps({"a": '[{,",}] ' * 900_000}).encode()[:-1] + b',"model":"m"}', True),
+    "the same in a text that does not end": (b'{"a":"' + b"[{,}]" * 1_500_000, False),
+    "values, then a text": (b'{"a":"' + b"," * 600_000 + b'","b":"' + b"a" * 6_000_000 + b'","model":"m"}', True),
+    "nothing but text": (b"," * 600_000 + b"a" * 6_000_000, False),
+}
+
+
+@pytest.mark.parametrize(("body", "editable"), MANY.values(), ids=MANY)
+def test_many_values(body: bytes, editable: bool) -> None:
+    """What would hold up everything else is an error, an honest large request is not; either is found soon."""
+    began = time.perf_counter()
+    if editable:
+        assert peek(body, {"model"}) == {"model": "m"}
+        assert replace(body, {"model": "n"}) == body[:-3] + b'n"}'
+    else:
+        with pytest.raises(WireError):
+            replace(body, {"model": "n"})
+    assert time.perf_counter() - began < 2
+
+
+def test_too_many_values_is_said() -> None:
+    """Each of the three bounds says that the body is too large in values, not that it is broken."""
+    for name in (
+        "empty arrays",
+        "numbers",
+        "members under the bound of values",
+        "deep arrays under the bound of values",
+    ):
+        with pytest.raises(WireError, match="too many values"):
+            spans(MANY[name][0], "model")

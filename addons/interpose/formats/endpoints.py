@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from .hostnames import HostRow
-from .paths import EndpointName, Wire
+from .paths import MAX_PATH, EndpointName, Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,12 @@ def suspicious(target: str) -> str | None:
 
 
 def classify(host: HostRow, method: str, target: str) -> Match:
-    """The endpoint of a raw request target (path and query) on a host; an unknown one is "other", known=False."""
+    """The endpoint of a raw request target (path and query) on a host; an unknown one is "other", known=False.
+
+    A path longer than `MAX_PATH` is never a known one.
+    """
     path = target.partition("?")[0]
-    if suspicious(target) is None:
+    if len(path) <= MAX_PATH and suspicious(target) is None:
         for mount in host.mounts:
             prefix = mount.regex.match(path)
             if prefix is None:

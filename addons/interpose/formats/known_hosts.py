@@ -7,23 +7,23 @@ website shares its host with Codex, is such a host; huggingface.co itself has no
 
 from __future__ import annotations
 
+from .google import GEMINI, VERTEX, VERTEX_ANTHROPIC, VERTEX_LLAMA, VERTEX_MISTRAL, VERTEX_UPLOADS
 from .hostnames import HostRow, Mount
 from .surfaces import (
     ANTHROPIC,
+    AZURE_EXTENSIONS,
     BEDROCK,
     CLOUDFLARE_RUN,
     COHERE,
     DATABRICKS_INVOCATIONS,
     EMBEDDERS,
-    GEMINI,
     MESSAGES,
     MISTRAL,
     OLLAMA,
     OPENAI,
+    PERPLEXITY,
     PORTKEY_PROMPTS,
     REPLICATE,
-    VERTEX,
-    VERTEX_ANTHROPIC,
     WRITER,
 )
 
@@ -31,6 +31,7 @@ from .surfaces import (
 # …/rest/api/aifoundry/modelinference/ and …/azure/foundry/foundry-models/how-to/use-foundry-models-claude
 AZURE_MOUNTS = (
     Mount("/openai/deployments/{model}", OPENAI),
+    Mount("/openai/deployments/{model}/extensions", AZURE_EXTENSIONS),
     Mount("/openai/v1", OPENAI),
     Mount("/openai", OPENAI),
     Mount("/api/projects/*/openai/v1", OPENAI),
@@ -45,6 +46,9 @@ VERTEX_MOUNTS = tuple(
     for mount in (
         Mount(prefix, VERTEX),
         Mount(prefix, VERTEX_ANTHROPIC),
+        Mount(prefix, VERTEX_MISTRAL),
+        Mount(prefix, VERTEX_LLAMA),
+        Mount("/upload" + prefix, VERTEX_UPLOADS),
         Mount(prefix + "/endpoints/*", OPENAI),
         Mount(prefix + "/publishers/*/v1", OPENAI),
     )
@@ -76,6 +80,7 @@ _BEDROCK_HOSTS = (
     "bedrock-runtime-fips.*.amazonaws.com",
     "bedrock-runtime.*.amazonaws.com.cn",
     "bedrock-runtime.*.api.aws",
+    "bedrock-runtime-fips.*.api.aws",
     "*.bedrock-runtime.*.vpce.amazonaws.com",
 )
 
@@ -127,12 +132,16 @@ _FOUNDATION = (
         )
         for host in _AZURE_HOSTS
     ),
-    HostRow(
-        "*.models.ai.azure.com",
-        "openai",
-        (*V1, Mount("", OPENAI)),
-        "https://learn.microsoft.com/rest/api/aifoundry/modelinference/",
-        "azure",
+    *(
+        HostRow(
+            # The second has the region in it: <name>.<region>.models.ai.azure.com.
+            host,
+            "openai",
+            (*V1, Mount("", OPENAI)),
+            "https://learn.microsoft.com/rest/api/aifoundry/modelinference/",
+            "azure",
+        )
+        for host in ("*.models.ai.azure.com", "*.*.models.ai.azure.com")
     ),
     *(
         HostRow(
@@ -195,7 +204,7 @@ _COMPATIBLE = (
         "api.perplexity.ai",
         "perplexity",
         "https://docs.perplexity.ai/guides/chat-completions-guide",
-        (*V1, Mount("", OPENAI)),
+        (*V1, Mount("", PERPLEXITY)),
     ),
     _compatible(
         "api.fireworks.ai",

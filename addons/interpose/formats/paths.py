@@ -6,9 +6,9 @@ No provider is named here. Paths are compared as they came, escapes and all.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Wire = Literal[
     "openai-chat",
@@ -18,6 +18,7 @@ Wire = Literal[
     "openai-other",
     "anthropic",
     "gemini",
+    "gemini-interactions",
     "bedrock-converse",
     "bedrock-invoke",
     "cohere",
@@ -42,6 +43,9 @@ EndpointName = Literal[
 ]
 
 
+ANY = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
 @dataclass(frozen=True, slots=True)
 class Path:
     """One row: `pattern` is literal but for `{model}` and `*` (one segment), `**` (any further segments, or none) and
@@ -61,6 +65,9 @@ class Path:
     plain: str | None = None
 
 
+# Longer paths are no endpoint that anybody has documented, and cost no time to judge.
+MAX_PATH = 4096
+
 NAMES = {
     "model": r"[^/]+",
     # Google's API versions; a model's name without the colon that begins its verb, which some clients escape.
@@ -69,14 +76,20 @@ NAMES = {
     "colon": r"(?::|%3[Aa])",
     # Bedrock: a model id or an ARN, whose slash some clients escape and some do not.
     "bedrock_model": r"(?:arn(?::|%3[Aa])[^/]+/[^/]+|[^/]+)",
-    "embedding_model": r"(?:[^/:]*embed[^/:]*|[^/:]*gecko[^/:]*)",
-    # One unbounded part before the word, not two: a hostile name must not cost the square of its length.
-    "bedrock_embedding_model": r"[^/]*embed[^/]*",
+    "embedding_model": r"[^/:]+?",
+    "bedrock_embedding_model": r"[^/]+",
     "bedrock_image_model": r"(?:[a-z]+\.)?(?:stability\.|amazon\.nova-canvas|amazon\.titan-image)[^/]*",
-    "bedrock_rerank_model": r"[^/]*\.rerank[^/]*",
-    "image_model": r"imagen[^/:]*",
+    "bedrock_rerank_model": r"[^/]+",
+    "image_model": r"imagen[^/:]*?",
     # What a gateway puts before the path that it stands in for.
     "gateway": r"(?:/[^/]+){0,8}?",
+}
+# What a model's name says of itself is looked for in the matched segment: a pattern with a word between two unbounded
+# runs would cost the square of a hostile name's length.
+WORDS: dict[str, Callable[[str], bool]] = {
+    "embedding_model": lambda model: "embed" in model or "gecko" in model,
+    "bedrock_embedding_model": lambda model: "embed" in model,
+    "bedrock_rerank_model": lambda model: ".rerank" in model,
 }
 MODEL_NAMES = frozenset(name for name in NAMES if name.endswith("model"))
 _TOKEN = re.compile(rf"\{{({'|'.join(NAMES)})\}}|(/\*\*)|(\*)")
@@ -98,6 +111,14 @@ def pattern_regex(pattern: str) -> str:
     return "".join(parts) + re.escape(pattern[at:])
 
 
+class _Row(NamedTuple):
+    """A row that is a pattern; `holds`, if there is one, is asked whether the model's name is of that kind."""
+
+    regex: re.Pattern[str]
+    holds: Callable[[str], bool] | None
+    path: Path
+
+
 @dataclass(frozen=True, slots=True)
 class Surface:
     """One API: `format` is the contract's name, `paths` its table.
@@ -108,31 +129,30 @@ class Surface:
     format: str
     paths: tuple[Path, ...]
     _exact: dict[tuple[str, str], Path] = field(init=False, repr=False, compare=False, default_factory=dict)
-    _patterns: dict[str, tuple[tuple[re.Pattern[str], Path], ...]] = field(
-        init=False, repr=False, compare=False, default_factory=dict
-    )
+    _patterns: dict[str, tuple[_Row, ...]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        patterns: dict[str, list[tuple[re.Pattern[str], Path]]] = {}
+        patterns: dict[str, list[_Row]] = {}
         for path in self.paths:
-            literal = not _TOKEN.search(path.pattern)
-            compiled = re.compile(pattern_regex(path.pattern))
+            tokens = list(_TOKEN.finditer(path.pattern))
+            holds = next((WORDS[token[1]] for token in tokens if token[1] in WORDS), None)
+            row = _Row(re.compile(pattern_regex(path.pattern)), holds, path)
             for method in path.methods:
-                if literal:
-                    self._exact.setdefault((method, path.pattern), path)
+                if tokens:
+                    patterns.setdefault(method, []).append(row)
                 else:
-                    patterns.setdefault(method, []).append((compiled, path))
+                    self._exact.setdefault((method, path.pattern), path)
         self._patterns.update({method: tuple(rows) for method, rows in patterns.items()})
 
     def find(self, method: str, path: str, start: int) -> tuple[Path, re.Match[str] | None] | None:
         """The row for `path[start:]` (one final slash is ignored), and the match where the row is a pattern."""
         end = len(path) - 1 if path.endswith("/") and len(path) > start + 1 else len(path)
-        row = self._exact.get((method, path[start:end]))
-        if row is not None:
-            return row, None
-        for regex, row in self._patterns.get(method, ()):
+        exact = self._exact.get((method, path[start:end]))
+        if exact is not None:
+            return exact, None
+        for regex, holds, row in self._patterns.get(method, ()):
             match = regex.fullmatch(path, start, end)
-            if match is not None:
+            if match is not None and (holds is None or holds(match["model"])):
                 return row, match
         return None
 

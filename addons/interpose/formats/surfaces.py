@@ -1,15 +1,16 @@
-"""The paths of each API, as tables: which method and path is which endpoint, in which wire format.
+"""The paths of each API, as tables: which method and path is which endpoint, in which wire format. Google's: `google`.
 
 A `Surface` is one API without its host and its base path; the host table mounts surfaces under hosts. What is not in a
-table is unknown: the administration of keys, users and billing (`/v1/organization`, `/v1/organizations`) is left out on
-purpose, since a shared credential must never reach it by default.
+table is unknown: the administration of keys, users, roles and billing (`/v1/organization`, `/v1/organizations`), and
+what hands out secrets of the account (webhooks, tunnels), are left out on purpose, since a shared credential must never
+reach them by default.
 """
 
 from __future__ import annotations
 
-from .paths import Path, Surface, under
+from .google import GEMINI, GOOGLE_VERBS
+from .paths import ANY, Path, Surface
 
-ANY = ("GET", "POST", "PUT", "PATCH", "DELETE")
 READ = ("GET", "DELETE")
 
 # https://platform.openai.com/docs/api-reference
@@ -35,20 +36,42 @@ OPENAI = Surface(
         Path("/responses/**", "other", methods=ANY, format="openai-responses"),
         Path("/chat/completions/**", "other", methods=ANY),
         Path("/images/**", "images", "openai-other", ANY),
-        Path("/videos/**", "images", "openai-other", ANY),
-        Path("/audio/**", "audio", "openai-other", ANY),
+        Path("/videos", "images", "openai-other", ANY),
+        Path("/videos/**", "images", methods=ANY),
+        *(Path(f"/audio/{name}", "audio", "openai-other") for name in ("speech", "transcriptions", "translations")),
+        Path("/audio/**", "audio", methods=ANY),
         Path("/moderations", "moderations", "openai-other"),
+        Path("/content_provenance_checks", "moderations"),
         Path("/rerank", "rerank", "openai-other"),
+        Path("/decisions", "other", "openai-other"),
         Path("/realtime/**", "realtime", methods=ANY),
-        Path("/files/**", "files", "openai-other", ANY),
-        Path("/uploads/**", "files", "openai-other", ANY),
+        Path("/live/**", "realtime", methods=ANY),
+        Path("/files/**", "files", methods=ANY),
+        Path("/uploads/**", "files", methods=ANY),
         # A batch object names its whole usage every time it is polled: counting it would count it many times.
         Path("/batches/**", "batches", methods=ANY),
         *(
-            Path(f"/{name}/**", "other", "openai-other", ANY)
-            for name in ("assistants", "threads", "vector_stores", "conversations", "containers", "evals", "skills")
+            Path(pattern, "other", "openai-other")
+            for pattern in ("/assistants", "/threads/runs", "/threads/*/runs", "/threads/*/runs/*/submit_tool_outputs")
         ),
-        Path("/fine_tuning/jobs/**", "other", "openai-other", ANY),
+        # They run no model in their answer, and name none that a route could replace.
+        *(
+            Path(f"/{name}/**", "other", methods=ANY)
+            for name in (
+                "agents",
+                "assistants",
+                "chatkit",
+                "containers",
+                "conversations",
+                "evals",
+                "fine_tuning/alpha/graders",
+                "fine_tuning/jobs",
+                "skills",
+                "threads",
+                "vaults",
+                "vector_stores",
+            )
+        ),
     ),
 )
 
@@ -66,87 +89,26 @@ ANTHROPIC = Surface(
         Path("/v1/models", "models", methods=("GET",)),
         Path("/v1/models/{model}", "models", methods=("GET",)),
         Path("/v1/files/**", "files", methods=ANY),
-        Path("/v1/skills/**", "other", methods=ANY),
+        # https://platform.claude.com/docs/en/managed-agents/overview: they run models later, out of the caller's sight.
+        *(
+            Path(f"/v1/{name}/**", "other", methods=ANY)
+            for name in (
+                "agents",
+                "deployment_runs",
+                "deployments",
+                "dreams",
+                "environments",
+                "memory_stores",
+                "sessions",
+                "skills",
+                "user_profiles",
+                "vaults",
+            )
+        ),
     ),
 )
 # Hosts that offer Messages beside OpenAI's API have no second list of models or files.
 MESSAGES = Surface("anthropic", ANTHROPIC_GENERATION)
-
-# https://ai.google.dev/api (the SDK uses /v1 and /v1beta alike)
-_GOOGLE_VERBS = (
-    Path("{colon}generateContent", "chat", "gemini", stream=False),
-    Path("{colon}streamGenerateContent", "chat", "gemini", stream=True),
-    Path("{colon}countTokens", "count_tokens"),
-    Path("{colon}computeTokens", "count_tokens"),
-    Path("{colon}embedContent", "embeddings", "gemini"),
-    Path("{colon}batchEmbedContents", "embeddings", "gemini"),
-    Path("{colon}batchGenerateContent", "batches"),
-    Path("{colon}asyncBatchEmbedContent", "batches"),
-    Path("{colon}predictLongRunning", "images"),
-    Path("{colon}fetchPredictOperation", "other"),
-)
-GEMINI_GENERATION = (
-    *under("/{google}/models/{google_model}", _GOOGLE_VERBS),
-    *under("/{google}/tunedModels/{google_model}", _GOOGLE_VERBS),
-)
-GEMINI = Surface(
-    "gemini",
-    (
-        *GEMINI_GENERATION,
-        Path("/{google}/models/{embedding_model}{colon}predict", "embeddings"),
-        Path("/{google}/models/{google_model}{colon}predict", "images"),
-        Path("/{google}/models", "models", methods=("GET",)),
-        Path("/{google}/models/{google_model}", "models", methods=("GET",)),
-        Path("/{google}/models/*/operations/**", "other", methods=READ),
-        # Interactions has its own events and usage: known, but neither metered nor converted.
-        Path("/{google}/interactions/**", "other", methods=ANY),
-        # /files/{id}:download has no slash before its verb, nor has /fileSearchStores/{id}:uploadToFileSearchStore.
-        Path("/{google}/files/**", "files", methods=ANY),
-        Path("/upload/{google}/files", "files", methods=ANY),
-        Path("/upload/{google}/fileSearchStores/**", "files", methods=ANY),
-        Path("/{google}/fileSearchStores/**", "files", methods=ANY),
-        Path("/{google}/cachedContents/**", "other", methods=ANY),
-        Path("/{google}/batches/**", "batches", methods=ANY),
-        Path("/{google}/operations/**", "other", methods=READ),
-        Path("/ws/**", "realtime", methods=("GET",)),
-    ),
-)
-
-# Below /v1/projects/P/locations/L, or directly below the version (express mode):
-# https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference
-_PUBLISHER = "/publishers/google/models/"
-VERTEX = Surface(
-    "gemini",
-    (
-        *(
-            Path(
-                _PUBLISHER + "{google_model}" + p.pattern,
-                p.endpoint,
-                p.wire,
-                stream=p.stream,
-                plain="/v1beta/models/{model}:" + p.pattern.removeprefix("{colon}"),
-            )
-            for p in _GOOGLE_VERBS
-        ),
-        Path(_PUBLISHER + "{embedding_model}{colon}predict", "embeddings"),
-        Path(_PUBLISHER + "{image_model}{colon}predict", "images"),
-        Path(_PUBLISHER + "{google_model}{colon}predict", "other"),
-        Path(_PUBLISHER + "{google_model}", "models", methods=("GET",)),
-        Path("/cachedContents/**", "other", methods=ANY),
-        Path("/batchPredictionJobs/**", "batches", methods=ANY),
-    ),
-)
-# https://docs.claude.com/en/api/claude-on-vertex-ai
-_CLAUDE = "/publishers/anthropic/models/"
-VERTEX_ANTHROPIC = Surface(
-    "anthropic",
-    (
-        # "count-tokens" stands where a model's name does; the model is in the body.
-        Path(_CLAUDE + "count-tokens{colon}rawPredict", "count_tokens", plain="/v1/messages/count_tokens"),
-        Path(_CLAUDE + "{google_model}{colon}rawPredict", "chat", "anthropic", stream=False, plain="/v1/messages"),
-        Path(_CLAUDE + "{google_model}{colon}streamRawPredict", "chat", "anthropic", stream=True, plain="/v1/messages"),
-    ),
-)
 
 # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html
 BEDROCK_GENERATION = (
@@ -190,6 +152,7 @@ COHERE = Surface(
         Path("/v1/embed-jobs/**", "batches", methods=ANY),
         Path("/v2/batches/**", "batches", methods=ANY),
         Path("/v1/datasets/**", "files", methods=ANY),
+        Path("/v2/audio/transcriptions", "audio", "openai-other"),
         *(Path(f"/v1/{name}", "other") for name in ("tokenize", "detokenize", "classify", "summarize")),
     ),
 )
@@ -212,8 +175,12 @@ MISTRAL = Surface(
         Path("/v1/files/**", "files", methods=ANY),
         Path("/v1/batch/jobs/**", "batches", methods=ANY),
         Path("/v1/ocr", "other", "openai-other"),
+        # https://docs.mistral.ai/api/endpoint/beta/conversations: starting, continuing and restarting one generates.
+        Path("/v1/conversations", "chat", "openai-other"),
+        Path("/v1/conversations/*", "chat", "openai-other"),
+        Path("/v1/conversations/*/restart", "chat", "openai-other"),
         *(Path(f"/v1/{name}/**", "other", methods=ANY) for name in ("conversations", "agents", "libraries")),
-        Path("/v1/fine_tuning/jobs/**", "other", methods=ANY),
+        *(Path(f"/v1/fine_tuning/{name}/**", "other", methods=ANY) for name in ("jobs", "models")),
     ),
 )
 
@@ -264,6 +231,17 @@ EMBEDDERS = Surface(
 
 # https://dev.writer.com/api-reference/completion-api/chat-completion: OpenAI's shapes at a path of its own.
 WRITER = Surface("openai", (Path("/chat", "chat", "openai-chat", plain="/chat/completions"), *OPENAI.paths))
+# https://docs.perplexity.ai/api-reference: an asynchronous call is asked for until it is done, as a batch is.
+PERPLEXITY = Surface(
+    "openai",
+    (
+        Path("/async/chat/completions/**", "batches", methods=("GET", "POST")),
+        Path("/search", "other"),
+        *OPENAI.paths,
+    ),
+)
+# https://learn.microsoft.com/azure/ai-foundry/openai/references/on-your-data
+AZURE_EXTENSIONS = Surface("openai", (Path("/chat/completions", "chat", "openai-chat"),))
 # https://portkey.ai/docs/api-reference/inference-api/prompts/prompt-completion: a stored prompt, which stays there.
 PORTKEY_PROMPTS = Surface("openai", (Path("/prompts/*/completions", "other", "openai-chat"),))
 
@@ -295,7 +273,7 @@ ANYWHERE = (
                 stream=p.stream,
                 plain="/v1beta/models/{model}:" + p.pattern.removeprefix("{colon}"),
             )
-            for p in _GOOGLE_VERBS
+            for p in GOOGLE_VERBS
         ),
     ),
     Surface("bedrock", BEDROCK_GENERATION),

@@ -16,7 +16,12 @@ import zstandard
 from .error import WireError
 
 DEFAULT_LIMIT = 256 * 1024 * 1024
-PIECE = 256 * 1024
+PIECE = 64 * 1024
+# zlib copies what it has not taken yet for every piece: a large body is given to it in slices, lest that be quadratic.
+SLICE = 16 * 1024
+# No text compresses a thousandfold, nor does any stream of events that is flushed as it comes; a bomb does.
+ABSURD_RATIO = 1000
+ABSURD_FROM = 8 * 1024 * 1024
 # A zstd block holds at most 128 KiB and takes at least 4 bytes: that bounds what one slice of input can become.
 ZSTD_SLICE = 128
 # https://www.rfc-editor.org/rfc/rfc9659: a zstd content coding uses windows up to 8 MiB.
@@ -90,7 +95,10 @@ class _Brotli:
         while True:
             if piece:
                 yield piece
-            if self._decompressor.can_accept_more_data():
+            # It accepts data again once it has taken all of the last; output may wait inside even then.
+            if not piece and self._decompressor.can_accept_more_data():
+                return
+            if self._decompressor.is_finished():
                 return
             piece = self._decompressor.process(b"", output_buffer_limit=PIECE)
 
@@ -135,31 +143,45 @@ _STAGES: dict[str, Callable[[], _Stage]] = {
 
 
 class ContentDecoder:
-    """Undoes the codings in turn. Raises WireError on broken data, and beyond `limit` bytes of output of any stage."""
+    """Undoes the codings in turn.
 
-    __slots__ = ("_any", "_limit", "_produced", "_stages")
+    Raises WireError on broken data, beyond `limit` bytes of output of any stage, and where more than 8 MiB have come
+    out of a thousandth of their size.
+    """
+
+    __slots__ = ("_limit", "_produced", "_stages", "_taken")
 
     def __init__(self, stages: list[_Stage], limit: int) -> None:
         self._stages = stages
         self._limit = limit
         self._produced = [0] * max(len(stages), 1)
-        self._any = False
+        self._taken = 0
 
     def feed(self, data: bytes) -> bytes:
-        if not data:
-            return b""
-        self._any = True
+        """What `data` completes, in one: as much as `limit` allows. See `feed_pieces`."""
+        return b"".join(self.feed_pieces(data))
+
+    def feed_pieces(self, data: bytes) -> Iterator[bytes]:
+        """What `data` completes, in pieces of at most 64 KiB; the next one is decoded when it is asked for.
+
+        So a caller can look at each, and stop or let others run in between. What is not asked for is lost.
+        """
         if not self._stages:
+            self._taken += len(data)
             self._count(0, len(data))
-            return data
+            yield from _cut(data, PIECE)
+            return
         try:
-            return b"".join(self._run(0, data))
+            for part in _cut(data, SLICE):
+                self._taken += len(part)
+                for piece in self._run(0, part):
+                    yield from _cut(piece, PIECE)
         except (zlib.error, brotli.error, zstandard.ZstdError) as error:
             raise WireError(f"the content coding is broken: {error}") from None
 
     def finish(self) -> bytes:
         """Nothing is ever left. Raises WireError if a coding's own end was not seen; an empty body is whole."""
-        if self._any and not all(stage.whole() for stage in self._stages):
+        if self._taken and not all(stage.whole() for stage in self._stages):
             raise WireError("the body ends before its content coding does")
         return b""
 
@@ -174,8 +196,19 @@ class ContentDecoder:
 
     def _count(self, index: int, size: int) -> None:
         self._produced[index] += size
-        if self._produced[index] > self._limit:
+        produced = self._produced[index]
+        if produced > self._limit:
             raise WireError(f"the decoded body is larger than {self._limit} bytes")
+        if produced > ABSURD_FROM and produced > self._taken * ABSURD_RATIO:
+            raise WireError(f"the decoded body is more than {ABSURD_RATIO} times as large as the coded one")
+
+
+def _cut(data: bytes, size: int) -> Iterator[bytes]:
+    if 0 < len(data) <= size:
+        yield data
+        return
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
 
 
 def decoder(content_encoding: str | None, *, limit: int = DEFAULT_LIMIT) -> ContentDecoder | None:

@@ -16,13 +16,34 @@ import orjson
 from .error import WireError
 
 BOM = b"\xef\xbb\xbf"
+_TOO_COMPLEX = "the body has too many values to be read or edited"
 
 # Possessive throughout: no backtracking, hence linear, and no recursion however deep the nesting.
-_SPACE = re.compile(rb"[ \t\n\r]*+")
-_STRING = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL)
-_SCALAR = re.compile(rb"[^ \t\n\r,}\]]++")
-# From inside a container to its next bracket, strings skipped.
-_TO_BRACKET = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+([\[\]{}])', re.DOTALL)
+_KEY = rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
+_QUOTED = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_SPACE = rb"[ \t\n\r]*+"
+_OPENING = re.compile(rb"(?:\xef\xbb\xbf)?" + _SPACE + rb"\{")
+# A member up to its value's end, or to the bracket that opens its value.
+_MEMBER = re.compile(
+    rb"[ \t\n\r,]*+" + _KEY + _SPACE + rb":" + _SPACE + rb"(?:(" + _QUOTED + rb'|[^ \t\n\r,"\[\]{}]++)|[\[{])',
+    re.DOTALL,
+)
+# A container that holds at most two more levels is one step, as messages are; of deeper ones each bracket is. A try
+# that fails reads on for a level less each time, so that a byte is read no more than four times.
+_FLAT = rb"[\[{](?:[^\"\[\]{}]++|" + _QUOTED + rb")*+[\]}]"
+_SECOND = rb"[\[{](?:[^\"\[\]{}]++|" + _QUOTED + rb"|" + _FLAT + rb")*+[\]}]"
+_THIRD = rb"[\[{](?:[^\"\[\]{}]++|" + _QUOTED + rb"|" + _SECOND + rb")*+[\]}]"
+_TO_BRACKET = re.compile(rb"(?:[^\"\[\]{}]++|" + _QUOTED + rb"|" + _THIRD + rb")*+([\[\]{}])", re.DOTALL)
+# A request of 8 MiB that is all brackets and commas would hold up every other call for seconds. The longest honest
+# ones are arrays of token ids, of which providers take some hundred thousand in a call; the steps are the scanner's.
+MOST_VALUES = 500_000
+MOST_STEPS = 100_000
+MOST_MEMBERS = 150_000
+# A comma or a bracket outside of strings begins every value that is not its object's first.
+_TOO_MANY = re.compile(
+    rb'(?:[^",\[{]*+(?:' + _QUOTED + rb'[^",\[{]*+)*+[,\[{]){%d}+' % (MOST_VALUES + 1),
+    re.DOTALL,
+)
 
 
 class _Member(NamedTuple):
@@ -36,7 +57,8 @@ class _Member(NamedTuple):
 def spans(body: bytes, key: str) -> list[tuple[int, int]]:
     """(start, end) of the value of every top-level member of that name, in order; duplicates and escaped names too.
 
-    Raises WireError if `body` is not one JSON object in UTF-8, or is nested too deeply for the parser.
+    Raises WireError if `body` is not one JSON object in UTF-8, is nested too deeply for the parser, or has so many
+    values that it would hold up everything else.
     """
     _parse(body)
     return [(member.start, member.end) for member in _members(body) if _is(member.key, key)]
@@ -79,6 +101,9 @@ def peek(body: bytes, keys: Collection[str]) -> dict[str, object]:
 
 
 def _parse(body: bytes) -> dict[str, object]:
+    # Counted first with what stands in strings, which is faster.
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_VALUES and _TOO_MANY.match(body):
+        raise WireError(_TOO_COMPLEX)
     try:
         document = orjson.loads(body.removeprefix(BOM))
     except orjson.JSONDecodeError:
@@ -104,39 +129,32 @@ def _no_constant(name: str) -> NoReturn:
 
 def _members(body: bytes) -> Iterator[_Member]:
     """The members of a valid object."""
-    at = _skip(body, len(BOM) if body.startswith(BOM) else 0) + 1
-    while True:
-        at = _skip(body, at)
-        if body[at] == 0x7D:  # }
+    opening = _OPENING.match(body)
+    assert opening is not None
+    at = opening.end()
+    for _ in range(MOST_MEMBERS):
+        member = _MEMBER.match(body, at)
+        if member is None:  # nothing but the closing brace is left
             return
-        if body[at] == 0x2C:  # ,
-            at = _skip(body, at + 1)
-        name = _STRING.match(body, at)
-        assert name is not None
-        start = _skip(body, _skip(body, name.end()) + 1)
-        at = _value_end(body, start)
-        yield _Member(name[1], start, at)
+        start, at = member.span(2)
+        if start < 0:
+            start = member.end() - 1
+            at = _container_end(body, start)
+        yield _Member(member[1], start, at)
+    raise WireError(_TOO_COMPLEX)
 
 
-def _skip(body: bytes, at: int) -> int:
-    space = _SPACE.match(body, at)
-    assert space is not None
-    return space.end()
-
-
-def _value_end(body: bytes, at: int) -> int:
-    if body[at] not in b"[{":
-        found = (_STRING if body[at] == 0x22 else _SCALAR).match(body, at)
-        assert found is not None
-        return found.end()
-    depth = 0
-    while True:
+def _container_end(body: bytes, at: int) -> int:
+    """The end of the object or array that begins at `at`."""
+    depth, at = 1, at + 1
+    for _ in range(MOST_STEPS):
         bracket = _TO_BRACKET.match(body, at)
         assert bracket is not None
         depth += 1 if bracket[1] in b"[{" else -1
         at = bracket.end()
         if not depth:
             return at
+    raise WireError(_TOO_COMPLEX)
 
 
 def _is(raw: bytes, key: str) -> bool:

@@ -17,6 +17,7 @@ from .bedrock_invoke import InvokeReader
 from .cohere import CohereReader
 from .framing import Framing, Meter, NoMeter, SniffingMeter, Wire
 from .gemini import GeminiReader
+from .gemini_interactions import InteractionsReader
 from .ollama import OllamaReader
 from .openai_chat import ChatReader, EmbeddingsReader
 from .openai_other import OtherReader
@@ -34,6 +35,7 @@ WIRES: dict[str, Wire] = {
     "openai-other": Wire(OtherReader, opaque=True),
     "anthropic": Wire(AnthropicReader),
     "gemini": Wire(GeminiReader, array=True),
+    "gemini-interactions": Wire(InteractionsReader),
     "bedrock-converse": Wire(ConverseReader, framing="eventstream"),
     "bedrock-invoke": Wire(InvokeReader, framing="eventstream"),
     "cohere": Wire(CohereReader, framing="ndjson"),

@@ -13,6 +13,7 @@ from .reader import Json, Reader, child, error_message, objects, size, total
 COUNTERS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
 CREATION = ("cache_creation.ephemeral_5m_input_tokens", "cache_creation.ephemeral_1h_input_tokens")
 # What a delta generates, by the kind of block; a signature is not generated text.
+INPUTS = frozenset(COUNTERS[:3])
 DELTA_TEXTS = ("text", "thinking", "partial_json", "content")
 
 
@@ -52,15 +53,8 @@ class AnthropicReader(Reader):
         """Messages has no `[DONE]`; a gateway's does not stand for `message_stop`."""
 
     def settle(self) -> Usage:
-        counters = [self._counters]
-        if self._iterations:
-            # Compaction and the advisor are left out of the totals on top: all that was billed is the sum over the
-            # iterations (https://platform.claude.com/docs/en/build-with-claude/compaction#understanding-usage).
-            counters = [self._read(iteration) for iteration in self._iterations]
-        read, write, fresh, output = (
-            total(*(each.get(name) for each in counters))
-            for name in ("cache_read_input_tokens", "cache_creation_input_tokens", "input_tokens", "output_tokens")
-        )
+        iterations = [self._read(iteration) for iteration in self._iterations]
+        fresh, read, write, output = (self._sum(name, iterations) for name in COUNTERS)
         return Usage(
             input_tokens=total(fresh, read, write),
             cache_read_tokens=read,
@@ -78,14 +72,28 @@ class AnthropicReader(Reader):
     def _count(self, usage: Json) -> None:
         if not usage:
             return
-        self._counters |= self._read(usage)
-        iterations = objects(usage.get("iterations"))
-        # An entry that tells nothing would turn what the top tells into nothing.
-        if iterations and all(self._read(iteration) for iteration in iterations):
+        for name, value in self._read(usage).items():
+            # Gateways fill message_delta up with zeros; the input does not shrink while the output is written.
+            if value or name not in INPUTS or name not in self._counters:
+                self._counters[name] = value
+        if iterations := objects(usage.get("iterations")):
             self._iterations = iterations
         thinking = self.pick(usage, "output_tokens_details.thinking_tokens")
         if thinking is not None:
             self._thinking = thinking
+
+    def _sum(self, name: str, iterations: list[dict[str, int]]) -> int | None:
+        """A counter over all iterations.
+
+        Compaction and the advisor are left out of the totals on top: all that was billed is the sum over the iterations
+        (https://platform.claude.com/docs/en/build-with-claude/compaction#understanding-usage). Where one of them does
+        not tell, the sum may lack something, and is less than what was told only by mistake.
+        """
+        top = self._counters.get(name)
+        told = [counters[name] for counters in iterations if name in counters]
+        if not told:
+            return top
+        return sum(told) if len(told) == len(iterations) else max(sum(told), top or 0)
 
     def _read(self, usage: Json) -> dict[str, int]:
         counters = {name: value for name in COUNTERS if (value := self.count(usage.get(name), name)) is not None}

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import binascii
 
-import orjson
-
 from interpose.ir import Usage
 
 from .anthropic import AnthropicReader
 from .bedrock_converse import ConverseReader, usage_of
 from .cohere import CohereReader
 from .openai_chat import ChatReader
-from .reader import Json, Reader, child, error_message, objects, overlay, size
+from .reader import Json, Reader, child, error_message, objects, overlay, parse, size
 
 METRICS = "amazon-bedrock-invocationMetrics"
 NOVA_EVENTS = ("messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata")
@@ -121,7 +119,7 @@ class InvokeReader(Reader):
 
     def _decode(self, encoded: str) -> Json | None:
         try:
-            document = orjson.loads(binascii.a2b_base64(encoded))
+            document = parse(binascii.a2b_base64(encoded))
         except (ValueError, binascii.Error) as error:
             self.note(f"a chunk's bytes are not JSON in base64: {error}")
             return None

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from interpose.ir import Usage
 
-from .reader import Json, Reader, child, error_message, objects, overlay, size, total
+from .reader import Json, Reader, bare_message, child, error_message, objects, overlay, size, total
+
+# v1's ERROR, ERROR_TOXIC and ERROR_LIMIT, v2's ERROR and TIMEOUT.
+FAILED = ("ERROR", "TIMEOUT")
 
 
 class CohereReader(Reader):
@@ -20,12 +23,14 @@ class CohereReader(Reader):
         self.fail(error_message(document))
         self._usage(child(document, "usage"))
         self._usage(child(document, "meta"))
+        self._reason(document)
         self.text_bytes += size(document.get("text"))
         self._message(child(document, "message"))
         for call in objects(document.get("tool_calls")):
             self.text_bytes += size(call.get("parameters"))
         for generation in objects(document.get("generations")):
             self.text_bytes += size(generation.get("text"))
+            self._reason(generation)
 
     def event(self, event: Json, name: str) -> None:
         kind = event.get("type") or event.get("event_type")
@@ -34,11 +39,13 @@ class CohereReader(Reader):
             self.fail(error_message(event))
         if kind == "message-end":
             self._usage(child(delta, "usage"))
-            self.fail(error_message(delta))
+            self._reason(delta)
             self.complete = True
         elif kind == "stream-end" or event.get("is_finished") is True:
             response = child(event, "response")
             self._usage(child(response, "meta"))
+            self._reason(event)
+            self._reason(response)
             self.complete = True
         elif delta:
             self._message(child(delta, "message"))
@@ -48,6 +55,13 @@ class CohereReader(Reader):
 
     def terminator(self) -> None:
         """Without `message-end` it would hide a loss."""
+
+    def _reason(self, source: Json) -> None:
+        """An error where the finish reason is one: a generation that failed is none that ended."""
+        self.fail(error_message(source))
+        reason = source.get("finish_reason")
+        if isinstance(reason, str) and reason.startswith(FAILED):
+            self.fail(bare_message(source) or f"the finish reason is {reason}")
 
     def _usage(self, usage: Json) -> None:
         if not usage:

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-import orjson
-
 from interpose.ir import Reading
 from interpose.wire.error import WireError
 from interpose.wire.eventstream import EventStreamDecoder, Message
@@ -20,18 +18,26 @@ from interpose.wire.jsonarray import JsonArrayDecoder
 from interpose.wire.ndjson import NdjsonDecoder
 from interpose.wire.sse import SseDecoder, SseEvent
 
-from .reader import Json, Reader, bare_message, error_message, objects
+from .reader import Json, Reader, bare_message, error_message, objects, parse
 
 Framing = Literal["sse", "ndjson", "eventstream"]
 
 JSON_LIMIT = 32 * 1024 * 1024
 BOM = b"\xef\xbb\xbf"
+BLANKS = b" \t\r\n"
 SSE_FIELDS = (b"data", b"event", b"id:", b"retry", b":")
 LONGEST_FIELD = 5
 
 
 class Meter(Protocol):
-    """Reads along one reply body."""
+    """Reads along one reply body.
+
+    `streaming` says that the body is a stream of events, whatever its content type: known with its first bytes, and
+    False until then. A stream's end has to be seen; a document that parses is whole.
+    """
+
+    @property
+    def streaming(self) -> bool: ...
 
     def feed(self, data: bytes) -> None:
         """Takes decoded bytes, cut anywhere. Never raises."""
@@ -54,6 +60,7 @@ class NoMeter:
     """For bodies that tell no usage: what HTTP calls the end is the end."""
 
     __slots__ = ()
+    streaming = False
 
     def feed(self, data: bytes) -> None:
         pass
@@ -70,6 +77,10 @@ class _Framed:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._broken = False
+
+    @property
+    def streaming(self) -> bool:
+        return True
 
     def feed(self, data: bytes) -> None:
         if self._broken:
@@ -96,8 +107,8 @@ class _Framed:
 
     def _parse(self, data: bytes, what: str) -> Json | None:
         try:
-            document = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
+            document = parse(data)
+        except ValueError as error:
             self._reader.note(f"{what} is not JSON: {error}")
             return None
         if isinstance(document, dict):
@@ -131,8 +142,8 @@ class SseMeter(_Framed):
         if not data:
             return
         try:
-            document: Any = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
+            document: Any = parse(data)
+        except ValueError as error:
             if event.event == b"error":
                 self._reader.fail(data.decode("utf-8", "replace"))
             elif event.terminated:  # else the cut is all that is wrong with it
@@ -162,8 +173,8 @@ class NdjsonMeter(_Framed):
     def _end(self) -> None:
         for line in self._decoder.finish():
             try:
-                document = orjson.loads(line)
-            except orjson.JSONDecodeError:
+                document = parse(line)
+            except ValueError:
                 return  # a line that the end of the stream cut off
             if isinstance(document, dict):
                 self._reader.event(document, "")
@@ -221,15 +232,20 @@ class EventStreamMeter(_Framed):
 
 
 class JsonMeter(_Framed):
-    """One JSON document, buffered."""
+    """One JSON document, buffered. Lines in the place of a document show at the end that they are a stream."""
 
-    __slots__ = ("_buffer", "_lines", "_opaque")
+    __slots__ = ("_buffer", "_lines", "_opaque", "_streamed")
 
     def __init__(self, reader: Reader, wire: Wire) -> None:
         super().__init__(reader)
+        self._streamed = False
         self._buffer = bytearray()
         self._lines = wire.framing == "ndjson"
         self._opaque = wire.opaque
+
+    @property
+    def streaming(self) -> bool:
+        return self._streamed
 
     def _take(self, data: bytes) -> None:
         self._buffer += data
@@ -245,9 +261,10 @@ class JsonMeter(_Framed):
             reader.complete = self._opaque
             return
         try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            if not (self._lines and self._read_lines(body)):
+            document = parse(body)
+        except ValueError as error:
+            self._streamed = self._lines and self._read_lines(body)
+            if not self._streamed:
                 reader.note(f"the body is not JSON: {error}")
             return
         reader.complete = True
@@ -268,8 +285,8 @@ class JsonMeter(_Framed):
             if not line.strip():
                 continue
             try:
-                document = orjson.loads(line)
-            except orjson.JSONDecodeError:
+                document = parse(line)
+            except ValueError:
                 return index > 0
             if isinstance(document, dict):
                 self._reader.event(document, "")
@@ -277,7 +294,7 @@ class JsonMeter(_Framed):
 
 
 class SniffingMeter:
-    """Holds the first bytes until they tell the framing."""
+    """Holds the first bytes until they tell the framing; never more than a few, however many blanks come first."""
 
     __slots__ = ("_held", "_hint", "_meter", "_wire")
 
@@ -287,32 +304,43 @@ class SniffingMeter:
         self._held = b""
         self._meter: Meter | None = None
 
+    @property
+    def streaming(self) -> bool:
+        return self._meter is not None and self._meter.streaming
+
     def feed(self, data: bytes) -> None:
         if self._meter is not None:
             self._meter.feed(data)
-            return
-        self._held += data
-        self._meter = self._decide(final=False)
-        if self._meter is not None:
-            self._meter.feed(self._held)
-            self._held = b""
+        else:
+            self._sniff(self._held + data, final=False)
 
     def finish(self) -> Reading:
         if self._meter is None:
-            self._meter = self._decide(final=True)
-            assert self._meter is not None
-            self._meter.feed(self._held)
+            self._sniff(self._held, final=True)
+        assert self._meter is not None
         return self._meter.finish()
 
-    def _decide(self, *, final: bool) -> Meter | None:
-        """The meter for the bytes held; None while they might still be another framing's."""
-        wire, hint, held = self._wire, self._hint, self._held
+    def _sniff(self, held: bytes, *, final: bool) -> None:
         if not final and BOM.startswith(held):
-            return None
+            self._held = held
+            return
+        text = held.removeprefix(BOM)
+        start = text.lstrip(BLANKS)
+        self._meter = self._decide(held, start, final=final)
+        # Of the blanks, the last is kept: a field of an event is none with a blank before it.
+        first = max(len(text) - len(start) - 1, 0)
+        if self._meter is None:
+            self._held = held[: len(held) - len(text)] + text[first:]
+        else:
+            self._held = b""
+            self._meter.feed(held if isinstance(self._meter, EventStreamMeter) else text[first:])
+
+    def _decide(self, held: bytes, start: bytes, *, final: bool) -> Meter | None:
+        """The meter for the bytes held, whose text begins with `start`; None while they might be another framing's."""
+        wire, hint = self._wire, self._hint
         if wire.framing == "eventstream" and held[:1] == b"\0":
             # The first byte of a big-endian length.
             return EventStreamMeter(wire.reader())
-        start = held.removeprefix(BOM).lstrip(b" \t\r\n")
         if not start and not final:
             return None
         if start[:1] == b"[" and wire.array:
@@ -337,7 +365,7 @@ class SniffingMeter:
 
 def _object(data: bytes) -> Json:
     try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        document = parse(data)
+    except ValueError:
         return {}
     return document if isinstance(document, dict) else {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from interpose.ir import Usage
 
-from .reader import Json, Reader, child, error_message, objects, size, total
+from .reader import Choices, Json, Reader, child, error_message, objects, size, total
 
 COUNTERS = (
     "promptTokenCount",
@@ -24,13 +24,12 @@ UNSPECIFIED = frozenset(("", "FINISH_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIF
 class GeminiReader(Reader):
     """Complete with a finish reason of every candidate seen, or a blocked prompt; there is no terminator."""
 
-    __slots__ = ("_counters", "_finished", "_open")
+    __slots__ = ("_candidates", "_counters")
 
     def __init__(self) -> None:
         super().__init__()
         self._counters: dict[str, int] = {}
-        self._finished: set[int] = set()  # candidates by index
-        self._open: set[int] = set()
+        self._candidates = Choices()
 
     def document(self, document: Json) -> None:
         self._chunk(document)
@@ -65,16 +64,13 @@ class GeminiReader(Reader):
             for part in parts:
                 self._part(part)
             index = candidate.get("index", 0)
-            if not isinstance(index, int):
-                index = 0
             if _reason(candidate.get("finishReason")):
-                self._finished.add(index)
-                self._open.discard(index)
-            elif parts or index not in self._finished:
+                self._candidates.finish(index)
+            else:
                 # Code execution can go on behind a finish reason; chunks of nothing but metadata only follow it.
-                self._open.add(index)
+                self._candidates.go_on(index, again=bool(parts))
         if candidates:
-            self.complete = not self._open
+            self.complete = self._candidates.done
         elif _reason(child(chunk, "promptFeedback").get("blockReason")):
             self.complete = True
 

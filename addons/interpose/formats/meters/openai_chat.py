@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from interpose.ir import Usage
 
-from .reader import Json, Reader, child, error_message, first_size, objects, overlay, size
+from .reader import Choices, Json, Reader, child, error_message, first_size, objects, overlay, size
 
 # Synonyms by dialect, best first; never added up.
 PROMPT = ("prompt_tokens", "input_tokens")
@@ -33,6 +33,7 @@ REASONING = (
     "output_tokens_details.reasoning_tokens",
     "reasoning_tokens",  # Perplexity
 )
+AUDIO = "prompt_tokens_details.audio_tokens"
 # One text under several names: DeepSeek's, OpenRouter's.
 REASONING_TEXTS = ("reasoning_content", "reasoning")
 
@@ -42,14 +43,16 @@ def usage_of(reader: Reader, usage: Json) -> Usage:
     prompt = reader.pick(usage, *PROMPT)
     completion = reader.pick(usage, *COMPLETION)
     reasoning = reader.pick(usage, *REASONING)
-    if (
-        reasoning
-        and prompt is not None
-        and completion is not None
-        and reader.pick(usage, "total_tokens") == prompt + completion + reasoning
-    ):
-        # xAI counts reasoning beside the completion, and its total tells: https://docs.x.ai/docs/guides/reasoning
-        completion += reasoning
+    audio = reader.pick(usage, AUDIO)
+    if (reasoning or audio) and prompt is not None and completion is not None:
+        # The total tells what stands beside the counters instead of in them: reasoning at xAI
+        # (https://docs.x.ai/docs/guides/reasoning), audio at Mistral (https://docs.mistral.ai/capabilities/audio).
+        rest = (reader.pick(usage, "total_tokens") or 0) - prompt - completion
+        if reasoning and rest in (reasoning, reasoning + (audio or 0)):
+            completion += reasoning
+            rest -= reasoning
+        if audio and rest == audio:
+            prompt += audio
     return Usage(
         input_tokens=prompt,
         cache_read_tokens=reader.pick(usage, *CACHE_READ),
@@ -62,18 +65,19 @@ def usage_of(reader: Reader, usage: Json) -> Usage:
 class ChatReader(Reader):
     """Complete with `[DONE]`, or with a finish reason of every choice seen: twenty hosts never send `[DONE]`."""
 
-    __slots__ = ("_finished", "_open")
+    __slots__ = ("_choices",)
 
     def __init__(self) -> None:
         super().__init__()
-        self._finished: set[int] = set()  # choices by index
-        self._open: set[int] = set()
+        self._choices = Choices()
 
     def document(self, document: Json) -> None:
         self._envelope(document)
         for choice in objects(document.get("choices")):
             self._content(child(choice, "message"))
             self.text_bytes += size(choice.get("text"))
+            if choice.get("finish_reason") == "error":
+                self._failed(choice)
 
     def event(self, event: Json, name: str) -> None:
         self._envelope(event)
@@ -88,17 +92,14 @@ class ChatReader(Reader):
                 self._content(message)
             if isinstance(text := choice.get("text"), str):
                 self.text_bytes += size(text)
-            index = choice.get("index", 0)
-            if not isinstance(index, int):
-                index = 0
             # llama.cpp and others write an empty reason while they go on.
-            if choice.get("finish_reason"):
-                self._finished.add(index)
-                self._open.discard(index)
-                self.complete = not self._open
-            elif index not in self._finished:
-                self._open.add(index)
-                self.complete = False
+            if reason := choice.get("finish_reason"):
+                self._choices.finish(choice.get("index", 0))
+                if reason == "error":
+                    self._failed(choice)
+            else:
+                self._choices.go_on(choice.get("index", 0))
+            self.complete = self._choices.done
 
     def _envelope(self, document: Json) -> None:
         if self.model is None:
@@ -114,6 +115,10 @@ class ChatReader(Reader):
             self.fail(error_message(groq))
         if self.error is None and ("error" in document or document.get("object") == "error"):
             self.fail(error_message(document))
+
+    def _failed(self, choice: Json) -> None:
+        """OpenRouter's and Mistral's reason: https://openrouter.ai/docs/api-reference/errors"""
+        self.fail(error_message(choice) or "the finish reason is error")
 
     def _content(self, message: Json) -> None:
         content = message.get("content")

@@ -6,6 +6,7 @@ provider sends, nothing here raises: a value of the wrong type is not there, and
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -17,6 +18,11 @@ Json = dict[str, Any]
 # No honest reply counts more, and beyond it JSON numbers lose their units (https://www.rfc-editor.org/rfc/rfc8259#section-6).
 COUNTER_LIMIT = 2**53
 ERROR_LENGTH = 2000
+MODEL_LENGTH = 500
+# What orjson refuses is tried by a parser that is slower and blocks for longer, hence the bound on its input.
+LENIENT_LIMIT = 4 * 1024 * 1024
+# Far beyond any `n` that a provider takes.
+MOST_CHOICES = 1024
 _NOTHING: Json = {}
 
 
@@ -53,11 +59,11 @@ class Reader:
         usage = self.settle()  # first: it may find a flaw
         return Reading(
             usage=usage,
-            model=self.model,
+            model=_encodable(self.model),
             complete=self.complete,
-            error=self.error,
+            error=_encodable(self.error),
             text_bytes=self.text_bytes,
-            flaw=self.flaw,
+            flaw=_encodable(self.flaw),
         )
 
     def note(self, flaw: str) -> None:
@@ -68,7 +74,7 @@ class Reader:
     def name_model(self, value: object) -> None:
         """Keeps the first model named; Azure's first chunk names the empty one."""
         if self.model is None and isinstance(value, str) and value:
-            self.model = value
+            self.model = value[:MODEL_LENGTH]
 
     def fail(self, message: str | None) -> None:
         """Keeps the first error."""
@@ -118,9 +124,73 @@ def size(value: object) -> int:
     if isinstance(value, dict | list) and value:
         try:
             return len(orjson.dumps(value))
-        except TypeError:  # nested beyond what the serialiser takes
-            return 0
+        except TypeError:  # a lone surrogate, or nested beyond what the serialiser takes
+            return _size_leniently(value)
     return 0
+
+
+def _size_leniently(value: object) -> int:
+    try:
+        return size(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    except (ValueError, RecursionError):
+        return 0
+
+
+def _encodable(text: str | None) -> str | None:
+    """A text that UTF-8 can hold: a lone surrogate, which JSON's escapes can carry, becomes "?"."""
+    return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def parse(data: bytes) -> Any:
+    """A JSON document, read as leniently as providers write. Raises ValueError for what is none.
+
+    NaN, infinities, lone surrogates (a text cut between the halves of an emoji) and broken UTF-8 are all sent, though
+    RFC 8259 forbids or warns of them; none of these makes the counters beside them wrong.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        if len(data) > LENIENT_LIMIT:
+            raise
+        try:
+            return json.loads(data.decode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            raise error from None
+
+
+class Choices:
+    """Which of a reply's alternatives have finished, by index: `done` once none that was seen is open."""
+
+    __slots__ = ("_finished", "_lost", "_open", "done")
+
+    def __init__(self) -> None:
+        self.done = False
+        self._finished: set[int] = set()
+        self._open: set[int] = set()
+        self._lost = False
+
+    def finish(self, index: object) -> None:
+        """That alternative has given its reason; `index` as the provider wrote it."""
+        at = index if isinstance(index, int) else 0
+        if self._fits(at):
+            self._finished.add(at)
+            self._open.discard(at)
+            self.done = not self._open and not self._lost
+
+    def go_on(self, index: object, *, again: bool = False) -> None:
+        """That alternative goes on; one that has finished is open again only if `again`."""
+        at = index if isinstance(index, int) else 0
+        if (again or at not in self._finished) and at not in self._open and self._fits(at):
+            self._open.add(at)
+        self.done = not self._open and not self._lost
+
+    def _fits(self, index: int) -> bool:
+        """Whether there is room; an alternative that is not kept can never be known to have finished."""
+        known = index in self._finished or index in self._open
+        if not known and len(self._finished) + len(self._open) >= MOST_CHOICES:
+            self._lost, self.done = True, False
+            return False
+        return True
 
 
 def first_size(parent: Json, *keys: str) -> int:

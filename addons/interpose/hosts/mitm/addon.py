@@ -24,7 +24,7 @@ from mitmproxy.tls import TlsData
 from interpose.engine import Engine, Exchange, upgrades
 from interpose.errors import Outcome
 from interpose.formats.hosts import canonical_host
-from interpose.pool import metadata_address
+from interpose.pool import embedded, metadata_address
 
 from .carriage import Carriage, Stream, as_call
 from .native import EngineHttpLayer
@@ -221,7 +221,7 @@ class EngineAddon:
         if any(metadata_address(address) for address in addresses):
             return "a metadata address"
         ours = {listening[1]: listening[0] for listening in ctx.master.addons.get("proxyserver").listen_addrs()}
-        if port in ours and any(loopback(address) or address == ours[port] for address in addresses):
+        if port in ours and any(this_machine(address) or address == ours[port] for address in addresses):
             return "that is this proxy itself"
         return None
 
@@ -229,6 +229,14 @@ class EngineAddon:
 def maybe_tls(data: bytes) -> bool:
     """Whether a connection begins like a TLS record, as far as its first bytes tell."""
     return data[:1] == b"\x16" and (len(data) < 3 or starts_like_tls_record(data))
+
+
+def this_machine(address: str) -> bool:
+    """Whether dialling that address ends here: loopback, or the unspecified address, which systems take for it."""
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = embedded(ip) or ip
+    return ip.is_loopback or ip.is_unspecified
 
 
 def loopback(host: str) -> bool:
