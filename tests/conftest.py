@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+
+from hypothesis import settings
 
 ROOT = str(Path(__file__).parent.parent)
 if ROOT not in sys.path:
@@ -11,6 +14,11 @@ if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 
 from tests.corpus import CORPUS, available  # noqa: E402 - it needs the path above
+
+# The same examples in every run of CI, so that a failure there belongs to the change; at home they are ever new.
+settings.register_profile("ci", derandomize=True, print_blob=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 # Without the recordings these have nothing to state. CI always has them.
 collect_ignore_glob = [] if available() else ["*_corpus.py"]

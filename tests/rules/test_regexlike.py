@@ -105,6 +105,7 @@ def test_ordinary_globs_over_hosts_are_not_suspected(text: str) -> None:
 @example("(" * 200)
 @example("(a|b)" * 30)
 @example("[" * 100)
+@example("\\\\")
 def test_any_expression_gets_usable_globs_or_none(text: str) -> None:
     """Whatever is written, each glob that is proposed is one that rules take without complaint."""
     for glob in globs(text):

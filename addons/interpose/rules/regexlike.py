@@ -63,7 +63,7 @@ def globs(text: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for alternative in _alternatives(text):
         glob = _glob(alternative)
-        if not glob:
+        if not glob or certainly(glob):
             return ()
         found[glob] = None
     return tuple(found)

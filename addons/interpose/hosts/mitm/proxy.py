@@ -158,7 +158,7 @@ def trusted(folder: Path, extra: Path | None) -> Path:
     """A file of the CAs that upstreams are verified by: the system's (SSL_CERT_FILE included) and the rules'."""
     system = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or certifi.where()
     bundle = folder / "upstream-cas.pem"
-    bundle.write_bytes(b"\n".join(Path(path).read_bytes() for path in (system, extra) if path is not None))
+    authority.replace_file(bundle, b"\n".join(Path(path).read_bytes() for path in (system, extra) if path is not None))
     return bundle
 
 
