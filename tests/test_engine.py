@@ -12,7 +12,8 @@ import orjson
 import pytest
 
 from interpose.call import Call, Headers, Origin, Peer, Reply, Url, header
-from interpose.engine import Clock, Engine
+from interpose.engine import Engine
+from interpose.exchange import Clock
 from interpose.ledger.record import Record
 from interpose.rules.compiled import Provider, Rules
 from interpose.rules.secrets import CredentialSource, SecretError
@@ -344,7 +345,7 @@ async def test_a_record_that_cannot_be_made_whole_is_made_all_the_same(monkeypat
     def broken(*args: object, **named: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("interpose.engine.measure", broken)
+    monkeypatch.setattr("interpose.exchange.measure", broken)
     bench = Bench(lambda: ScriptedReply([COMPLETION]))
     assert await body(await bench.handle()) == COMPLETION
     assert (bench.record.outcome, bench.record.status, bench.record.input_tokens) == ("ok", 200, None)

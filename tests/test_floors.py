@@ -20,6 +20,7 @@ FLOORS = {
     "rules": 3,
     "stages": 4,
     "engine": 5,
+    "exchange": 5,
     "pool": 5,
     "upstream": 5,
     "ledger": 5,

@@ -21,8 +21,9 @@ from mitmproxy.proxy.layers.http import HTTPMode, HttpStream
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 
-from interpose.engine import Engine, Exchange, upgrades
+from interpose.engine import Engine, upgrades
 from interpose.errors import Outcome
+from interpose.exchange import Exchange
 from interpose.formats.hosts import canonical_host
 from interpose.pool import embedded, metadata_address
 

@@ -23,8 +23,9 @@ from mitmproxy.master import Master
 from mitmproxy.options import Options
 from mitmproxy.utils.asyncio_utils import set_eager_task_factory
 
-from interpose.engine import Clock, Engine
+from interpose.engine import Engine
 from interpose.errors import InterposeError
+from interpose.exchange import Clock
 from interpose.ledger import Ledger
 from interpose.rules.compiled import Rules
 from interpose.rules.problem import RulesError

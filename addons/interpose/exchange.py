@@ -1,0 +1,324 @@
+"""What has become of one call so far: its plan, its upstream, its reply, and in the end its one record.
+
+The engine moves a call along; an `Exchange` remembers, and settles exactly once, whoever comes first.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Protocol, Self
+
+from .call import Call, Headers, Reply
+from .errors import Outcome, Refusal
+from .formats import FORMATS
+from .ir import Reading, Usage, UsageSource
+from .ledger.record import Record, utc_text
+from .rules.compiled import Rules
+from .secret import MASK
+from .stages import STAGES
+from .stages.draft import Attempt, Head, Plan, Trip
+from .stages.gauge import Gauge
+from .stages.metering import measure
+from .upstream import UpstreamFailure, UpstreamReply
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """`now` is Unix time in seconds, for the ledger and for dates; `monotonic` measures durations."""
+
+    now: Callable[[], float]
+    monotonic: Callable[[], float]
+
+
+class Books(Protocol):
+    """What an exchange needs of the engine that it belongs to."""
+
+    rules: Rules
+    clock: Clock
+    record: Callable[[Record], None]
+    new_id: Callable[[], str]
+
+    def forget(self, exchange: Exchange) -> None: ...
+    def format_of(self, call: Call, plan: Plan | None) -> str: ...
+
+
+class Exchange:
+    """One call and what has become of it so far. Settled once, whoever comes first."""
+
+    def __init__(self, engine: Books, call: Call) -> None:
+        self.id = engine.new_id()
+        self.call = call
+        self.plan: Plan | None = None
+        self.trip: Trip | None = None
+        self._engine = engine
+        self._upstream: UpstreamReply | None = None
+        self._settled = False
+        self._status: int | None = None
+        self._reason: str | None = None
+        self._started = engine.clock.now()
+        self._began = engine.clock.monotonic()
+        self._first: float | None = None
+        self._uploaded = 0
+
+    def observe(self, status: int, outcome: Outcome) -> None:
+        """Settles a call that a host has carried itself, by what it saw of the reply."""
+        self._status = status
+        self.settle("error" if outcome == "ok" and status >= 400 else outcome)
+
+    def attach(self, upstream: UpstreamReply) -> None:
+        self._upstream = upstream
+        self._status = upstream.status
+
+    def body(self) -> bytes | AsyncIterator[bytes]:
+        """The request's body; one that streams through is counted on its way."""
+        return self.call.body if isinstance(self.call.body, bytes) else self._counted(self.call.body)
+
+    async def _counted(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for piece in body:
+            self._uploaded += len(piece)
+            yield piece
+
+    def begin(self, upstream: UpstreamReply) -> Reply:
+        """The upstream's head has come: its reply, with our headers where the rules had a hand in the call."""
+        assert self.plan is not None
+        assert self.trip is not None
+        head = Head(upstream.status, upstream.reason, upstream.headers)
+        for stage in reversed(STAGES):
+            head = stage.receive(head, self.trip)
+        headers = (*head.headers, *self._marks(self.plan, self.trip.attempt)) if self.plan.acts else head.headers
+        return Reply(head.status, head.reason, headers, Flowing(self, upstream))
+
+    def refuse(self, refusal: Refusal) -> Reply:
+        """Our own answer, in the client's format; an upstream that has answered already is hung up on."""
+        if self._upstream is not None:
+            self._upstream.cut()
+        self._status = refusal.status
+        self._reason = refusal.code
+        if self.trip is not None and self.trip.secret is not None:
+            # No text of ours quotes an upstream; this is the second lock on an echoed credential.
+            refusal.message = refusal.message.replace(self.trip.secret.reveal(), MASK)
+        error = FORMATS[self._engine.format_of(self.call, self.plan)].error(refusal)
+        headers: Headers = (
+            *error.headers,
+            (b"content-length", str(len(error.body)).encode()),
+            (b"x-interpose-id", self.id.encode()),
+        )
+        return Reply(
+            refusal.status, HTTPStatus(refusal.status).phrase, headers, Local(self, error.body, refusal.outcome)
+        )
+
+    def _marks(self, plan: Plan, attempt: Attempt) -> Headers:
+        """The headers that say what was done: contract, "Headers we add to replies"."""
+        said = {
+            b"x-interpose-id": self.id,
+            b"x-interpose-route": plan.route,
+            b"x-interpose-provider": attempt.provider.name if attempt.provider else None,
+            b"x-interpose-model": attempt.model,
+        }
+        return tuple((name, printable(value)) for name, value in said.items() if value)
+
+    def arrived(self, chunk: bytes) -> None:
+        """A piece of the body is about to go to the client."""
+        if self._first is None:
+            self._first = self._engine.clock.monotonic()
+        if self.trip is not None and self.trip.gauge is not None:
+            self.trip.gauge.feed(chunk)
+
+    def abort(self) -> None:
+        """The client has gone, or we are going: the upstream is closed at once.
+
+        Unless the client has had it all and did not wait for HTTP's own end, as SDKs do at [DONE]: the connection is
+        then a moment away from being of use to the next call.
+        """
+        settled = self.settle("aborted")
+        if self._upstream is None:
+            return
+        if settled == "ok":
+            self._upstream.linger()
+        else:
+            self._upstream.cut()
+
+    def settle(self, outcome: Outcome, reason: str | None = None) -> str | None:
+        """Writes the record, and returns its outcome. Only the first call counts; nothing that goes wrong in here
+        reaches the client.
+        """
+        if self._settled:
+            return None
+        self._settled = True
+        self._engine.forget(self)
+        try:
+            record = self._record(outcome, reason or self._reason)
+        except Exception:
+            # One record per call, come what may (law 7).
+            logger.exception("the record of the call %s is incomplete", self.id)
+            record = self._least(outcome)
+        self._engine.record(record)
+        return record.outcome
+
+    def _least(self, outcome: Outcome) -> Record:
+        """What can be said of any call."""
+        call = self.call
+        return Record(
+            id=self.id,
+            started_at=utc_text(self._started),
+            finished_at=utc_text(self._engine.clock.now()),
+            entrance=call.entrance,
+            ip=call.peer.ip,
+            method=call.method,
+            host=call.url.origin.host,
+            path=call.url.path,
+            endpoint="other",
+            status=self._status,
+            outcome=outcome,
+            rules_version=self._engine.rules.version,
+        )
+
+    def _record(self, outcome: Outcome, reason: str | None) -> Record:
+        clock = self._engine.clock
+        call, facts = self.call, self.plan.facts if self.plan else None
+        attempt = self.trip.attempt if self.trip else None
+        gauge = self.trip.gauge if self.trip else None
+        endpoint = facts.endpoint if facts is not None else "other"
+        usage, source = Usage(), UsageSource.NONE
+        if gauge is not None:
+            reading = gauge.finish()
+            outcome, reason = verdict(outcome, reason, self._status or 0, gauge, reading)
+            measured = measure(
+                reading,
+                endpoint=endpoint,
+                status=self._status or 0,
+                request=call.body if isinstance(call.body, bytes) else self._uploaded,
+                cut=outcome in ("aborted", "truncated"),
+            )
+            usage, source = measured.usage, measured.source
+        ended = clock.monotonic()
+        provider = attempt.provider if attempt is not None else None
+        tried = []
+        if attempt is not None:
+            tried.append(
+                {
+                    "provider": provider.name if provider else None,
+                    "origin": str(attempt.url.origin),
+                    "model": attempt.model,
+                    "status": self._status if self._upstream is not None else None,
+                    "reason": reason,
+                }
+            )
+        return Record(
+            id=self.id,
+            started_at=utc_text(self._started),
+            finished_at=utc_text(self._started + (ended - self._began)),
+            entrance=call.entrance,
+            client=self.plan.client if self.plan else None,
+            ip=call.peer.ip,
+            app=call.peer.app,
+            method=call.method,
+            host=call.url.origin.host,
+            path=call.url.path,
+            endpoint=endpoint,
+            client_format=facts.format if facts is not None else None,
+            asked_model=facts.model if facts is not None else None,
+            route=self.plan.route if self.plan else None,
+            provider=provider.name if provider else None,
+            provider_format=provider.format if provider else None,
+            sent_model=attempt.model if attempt is not None and provider is not None else None,
+            credential=attempt.injection.source.name if attempt is not None and attempt.injection else None,
+            attempts=json.dumps(tried),
+            status=self._status,
+            outcome=outcome,
+            stream=(gauge is not None and gauge.streaming) or (facts is not None and facts.stream is True),
+            input_tokens=usage.input_tokens,
+            cache_read_tokens=usage.cache_read_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            output_tokens=usage.output_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            usage_source=source,
+            ttft_ms=None if self._first is None else round((self._first - self._began) * 1000, 3),
+            duration_ms=round((ended - self._began) * 1000, 3),
+            rules_version=self._engine.rules.version,
+        )
+
+
+def verdict(
+    outcome: Outcome, reason: str | None, status: int, gauge: Gauge, reading: Reading
+) -> tuple[Outcome, str | None]:
+    """How a call really ended whose transport ended well: success is never invented (law 4)."""
+    if outcome == "aborted" and gauge.streaming and reading.complete and status < 400:
+        # The client has had it all: SDKs hang up on the format's end and do not wait for HTTP's.
+        outcome, reason = "ok", None
+    if outcome != "ok":
+        return outcome, reason
+    if status >= 400:
+        return "error", reason
+    if reading.error is not None:
+        return "error", reason or "an error in the reply's body"
+    if gauge.streaming and not reading.complete:
+        return "truncated", reason or reading.flaw or "the stream ended without the end of its format"
+    return outcome, reason
+
+
+class Flowing:
+    """An upstream's body on its way to the client."""
+
+    __slots__ = ("_exchange", "_upstream")
+
+    def __init__(self, exchange: Exchange, upstream: UpstreamReply) -> None:
+        self._exchange = exchange
+        self._upstream = upstream
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await self._upstream.__anext__()
+            self._exchange.arrived(chunk)
+        except StopAsyncIteration:
+            self._exchange.settle("ok")
+            raise
+        except UpstreamFailure as failure:
+            self._exchange.settle("truncated", str(failure))
+            raise
+        except Exception as error:
+            # Ours, not the upstream's: the client gets a broken reply, the record the truth.
+            self._exchange.settle("error", f"interpose failed: {type(error).__name__}")
+            raise
+        return chunk
+
+    async def aclose(self) -> None:
+        self._exchange.abort()
+
+
+class Local:
+    """A body of our own: one chunk."""
+
+    __slots__ = ("_data", "_exchange", "_outcome")
+
+    def __init__(self, exchange: Exchange, data: bytes, outcome: Outcome) -> None:
+        self._exchange = exchange
+        self._data: bytes | None = data
+        self._outcome: Outcome = outcome
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._data is None:
+            self._exchange.settle(self._outcome)
+            raise StopAsyncIteration
+        data, self._data = self._data, None
+        return data
+
+    async def aclose(self) -> None:
+        self._exchange.settle(self._outcome)
+
+
+def printable(text: str) -> bytes:
+    """A header value of visible ASCII: a model name comes from the client and must not be able to end the line."""
+    return "".join(character if " " <= character <= "~" else "?" for character in text).encode("ascii")[:256]
