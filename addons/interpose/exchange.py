@@ -318,6 +318,12 @@ class Local:
     async def aclose(self) -> None:
         self._exchange.settle(self._outcome)
 
+    def whole(self) -> bytes:
+        """All of it at once, which settles the call: for a host that cannot wait."""
+        data, self._data = self._data or b"", None
+        self._exchange.settle(self._outcome)
+        return data
+
 
 def printable(text: str) -> bytes:
     """A header value of visible ASCII: a model name comes from the client and must not be able to end the line."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest_asyncio
 from mitmproxy import ctx, http
 from tests.e2e.certificates import Authority
 from tests.e2e.clients import Client, Response, client_tls
+from tests.e2e.proxy import Ledger
 from tests.e2e.upstream import Exchange, Upstream
 
 from interpose.hosts.mitm import Interceptor
@@ -114,11 +116,15 @@ def broken(*args: object) -> None:
 async def test_a_failure_in_carrying_a_call_lets_nothing_through(
     interceptor: Interceptor, upstream: Upstream, hook: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """mitmproxy goes on after an exception; the call must not."""
+    """mitmproxy goes on after an exception; the call must not: a 500 in the client's format, and one record."""
     monkeypatch.setattr(ctx.master.addons.get("engineaddon"), hook, broken)
     with upstream.answering(ok):
-        assert (await ask(interceptor)).status == 502
+        response = await ask(interceptor)
+    assert response.status == 500
+    assert json.loads(bytes(response.body))["error"]["code"] == "internal_error"
     assert upstream.requests == []
+    (row,) = await Ledger(interceptor.ledger_path).rows("", 1)
+    assert (row["outcome"], row["status"], row["path"]) == ("error", 500, "/v1/chat/completions")
 
 
 @pytest.mark.parametrize("hook", ["choose", "claims"])

@@ -23,11 +23,11 @@ from mitmproxy.tls import TlsData
 
 from interpose.engine import Engine, upgrades
 from interpose.errors import Outcome
-from interpose.exchange import Exchange
+from interpose.exchange import Exchange, Local
 from interpose.formats.hosts import canonical_host
 from interpose.pool import embedded, metadata_address
 
-from .carriage import Carriage, Stream, as_call
+from .carriage import Carriage, Stream, as_call, bare_call
 from .native import EngineHttpLayer
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,11 @@ class EngineAddon:
     def carriage(self, flow: http.HTTPFlow, stream: Stream) -> Carriage:
         proxyserver = ctx.master.addons.get("proxyserver")
         return Carriage(flow, stream, proxyserver.connections[flow.client_conn.id], self.engine)
+
+    def apology(self, flow: http.HTTPFlow) -> http.Response:
+        reply = self.engine.apologise(bare_call(flow))
+        assert isinstance(reply.body, Local)
+        return http.Response.make(reply.status, reply.body.whole(), http.Headers(reply.headers))
 
     async def interpose_engine(self, carriage: Carriage) -> None:
         await carriage.ask()

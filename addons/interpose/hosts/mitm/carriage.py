@@ -79,7 +79,7 @@ class Carriage:
         except Exception:
             # The engine answers its own failures; what comes here is one of the adapter's. Nothing was sent.
             logger.exception("carrying a call to %s failed", self._flow.request.host)
-            self.reply = self._apology()
+            self.reply = self._engine.apologise(bare_call(self._flow))
         finally:
             self._task = None
             if self.gone():
@@ -195,13 +195,6 @@ class Carriage:
         if self.reply is not None:
             await self.reply.body.aclose()
 
-    def _apology(self) -> Reply:
-        """The engine's own 500, for a call that this adapter could not even put together."""
-        request = self._flow.request
-        origin = Origin(request.scheme or "https", request.host, request.port)
-        target = request.path.partition("?")[0] if request.path.startswith("/") else "/"
-        return self._engine.apologise(Call(request.method, Url(origin, target), (), b"", Peer("")))
-
     # Holding an upload back
 
     def _waiting(self, size: int) -> None:
@@ -259,6 +252,14 @@ def as_call(flow: http.HTTPFlow, upload: AsyncIterator[bytes] | None = None) -> 
         entrance=Entrance.INTERCEPT,
         sni=flow.client_conn.sni,
     )
+
+
+def bare_call(flow: http.HTTPFlow) -> Call:
+    """As much of a call as can be said of any flow: for the apology when the whole could not be put together."""
+    request = flow.request
+    target = request.path.partition("?")[0] if request.path.startswith("/") else "/"
+    origin = Origin(request.scheme or "https", request.host, request.port)
+    return Call(request.method, Url(origin, target), (), b"", Peer(""))
 
 
 def canonical(host: str) -> str:

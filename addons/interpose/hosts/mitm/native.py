@@ -28,6 +28,7 @@ from mitmproxy.proxy.layers.http._events import (
     RequestProtocolError,
     RequestTrailers,
     ResponseData,
+    ResponseEndOfMessage,
     ResponseHeaders,
     ResponseProtocolError,
 )
@@ -48,6 +49,7 @@ class Claims(Protocol):
 
     def claims(self, host: str, port: int) -> bool: ...
     def passes(self, flow: http.HTTPFlow) -> bool: ...
+    def apology(self, flow: http.HTTPFlow) -> http.Response: ...
     def carriage(self, flow: http.HTTPFlow, stream: Stream) -> Carriage: ...
 
 
@@ -95,7 +97,21 @@ class EngineStream(HttpStream):
         except Exception:
             # mitmproxy would log it and leave the client waiting. Nothing is forwarded, and the client is told.
             logger.exception("a stream failed inside interpose")
-            yield from self.break_off("interpose failed", ErrorCode.GENERIC_SERVER_ERROR)
+            if self.carriage is None and isinstance(event, RequestEndOfMessage) and self.flow.response is None:
+                yield from self.apologise()
+            else:
+                yield from self.break_off("interpose failed", ErrorCode.GENERIC_SERVER_ERROR)
+
+    def apologise(self) -> layer.CommandGenerator[None]:
+        """The engine's own 500, in the client's format and with its record, for a call that it was never given."""
+        self.client_state = self.server_state = self.state_errored
+        self.flow.response = response = self.parent.owner.apology(self.flow)
+        client = self.context.client
+        yield SendHttp(ResponseHeaders(self.stream_id, response, end_stream=False), client)
+        yield SendHttp(ResponseData(self.stream_id, response.raw_content or b""), client)
+        self.flow.live = False
+        yield DropStream(self.stream_id)
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), client)
 
     def claimed(self) -> bool:
         request = self.flow.request
