@@ -64,7 +64,10 @@ class Farm:
             calls = [row["id"] for row in proxy.ledger.after()]
             if len(set(calls)) != len(calls):
                 problems.append(f"{proxy.folder.name} has recorded calls twice: {len(calls) - len(set(calls))}")
-            if "Traceback (most recent call last)" in proxy.errors:
+            # asyncio itself now and then tells a closed socket twice that it is lost (seen on Python 3.13.0): it costs
+            # no call, and is told apart by the callback that it names.
+            known = proxy.errors.count("Exception in callback _SelectorSocketTransport._call_connection_lost()") * 2
+            if proxy.errors.count("Traceback (most recent call last)") > known:
                 problems.append(f"{proxy.folder.name} has printed a traceback:\n{proxy.errors}")
             for name, content in proxy.left_behind().items():
                 problems += [f"{proxy.folder.name}: {name} holds {key}" for key in CANARIES if key.encode() in content]
