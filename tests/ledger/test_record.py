@@ -13,16 +13,12 @@ from hypothesis import strategies as st
 
 from interpose.ledger import Record, utc_text
 from interpose.ledger.record import (
-    COLUMNS,
+    CALLS,
     MAX_INTEGER,
-    canonical,
-    digest,
     from_row,
     genesis,
     number,
-    seal,
     storable,
-    values,
 )
 
 # fmt: off
@@ -66,12 +62,12 @@ class Colour(StrEnum):
 
 
 def row_of(record: Record) -> dict[str, object]:
-    return dict(zip(COLUMNS, storable(record), strict=True))
+    return dict(zip(CALLS.columns, storable(record), strict=True))
 
 
 def test_the_columns_are_the_contract() -> None:
     """The record's fields are the contract's columns, in its order."""
-    assert list(COLUMNS) == CONTRACT
+    assert list(CALLS.columns) == CONTRACT
 
 
 @pytest.mark.parametrize(("bits", "text"), JCS_NUMBERS)
@@ -104,20 +100,20 @@ def test_an_integral_float_and_its_integer_have_one_form() -> None:
 def test_canonical_json_is_sorted_dense_and_utf8(record, text: str, tokens: int, model: str | None) -> None:
     """The standard library, told to sort and to leave spaces out, writes the same bytes."""
     row = storable(record(app=text.replace("?", ""), input_tokens=tokens, asked_model=model))
-    named = dict(zip(COLUMNS, row, strict=True))
+    named = dict(zip(CALLS.columns, row, strict=True))
     del named["hash"]
     expected = json.dumps(named, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    assert canonical(row) == expected
+    assert CALLS.canonical(row) == expected
 
 
 def test_the_hash_is_sha256_over_previous_hash_and_canonical_json(record) -> None:
     """The law of the chain, computed by hand."""
-    row = seal(storable(record(7, ttft_ms=12.5)), writer="w", seq=3, prev_hash="a" * 64)
-    named = dict(zip(COLUMNS, row, strict=True))
+    row = CALLS.seal(storable(record(7, ttft_ms=12.5)), writer="w", seq=3, prev_hash="a" * 64)
+    named = dict(zip(CALLS.columns, row, strict=True))
     assert (named["writer"], named["seq"], named["prev_hash"]) == ("w", 3, "a" * 64)
     stored = named.pop("hash")
     text = json.dumps(named, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    assert stored == hashlib.sha256(("a" * 64 + text).encode()).hexdigest() == digest(row)
+    assert stored == hashlib.sha256(("a" * 64 + text).encode()).hexdigest() == CALLS.digest(row)
 
 
 def test_the_first_writer_of_all_begins_from_no_heads() -> None:
@@ -128,13 +124,13 @@ def test_the_first_writer_of_all_begins_from_no_heads() -> None:
 @given(st.data())
 def test_any_other_value_in_any_column_gives_another_hash(record, data: st.DataObject) -> None:
     """No column is outside the hash."""
-    row = seal(storable(record(1)), writer="w", seq=1, prev_hash="0" * 64)
-    place = data.draw(st.integers(0, len(COLUMNS) - 2))
+    row = CALLS.seal(storable(record(1)), writer="w", seq=1, prev_hash="0" * 64)
+    place = data.draw(st.integers(0, len(CALLS.columns) - 2))
     other = data.draw(st.one_of(st.none(), st.text(max_size=5), st.integers(-5, 5), st.floats(-5, 5)))
     if other == row[place]:
         return
     changed = (*row[:place], other, *row[place + 1 :])
-    assert digest(changed) != row[-1]
+    assert CALLS.digest(changed) != row[-1]
 
 
 def test_times_are_utc_with_microseconds_and_sort() -> None:
@@ -235,7 +231,7 @@ def test_enums_become_plain_text(record) -> None:
 def test_secrets_are_scrubbed_from_every_text(record) -> None:
     """`scrub` sees all text columns before they are clipped."""
     fake = "sk-fake-not-a-key"
-    known = record(**{name: f"a {fake} b" for name in COLUMNS if isinstance(getattr(record(), name), str)})
+    known = record(**{name: f"a {fake} b" for name in CALLS.columns if isinstance(getattr(record(), name), str)})
     known.asked_model = "m" * 2040 + fake
     row = storable(known, lambda text: text.replace(fake, "***"))
     assert fake[:8] not in repr(row)
@@ -243,7 +239,7 @@ def test_secrets_are_scrubbed_from_every_text(record) -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from([name for name in COLUMNS if name not in ("writer", "seq", "prev_hash", "hash")]),
+        st.sampled_from([name for name in CALLS.columns if name not in ("writer", "seq", "prev_hash", "hash")]),
         st.one_of(
             st.none(), st.text(), st.integers(), st.floats(), st.binary(), st.booleans(), st.lists(st.integers())
         ),
@@ -251,11 +247,11 @@ def test_secrets_are_scrubbed_from_every_text(record) -> None:
 )
 def test_whatever_comes_can_be_sealed(record, fields: dict[str, object]) -> None:
     """No value of any column keeps a record from being stored and hashed."""
-    row = seal(storable(record(**fields)), writer="w", seq=1, prev_hash="0" * 64)
-    assert digest(row) == row[-1]
+    row = CALLS.seal(storable(record(**fields)), writer="w", seq=1, prev_hash="0" * 64)
+    assert CALLS.digest(row) == row[-1]
     assert all(value is None or type(value) in (str, int, float) for value in row)
 
 
 def test_values_are_in_column_order(record) -> None:
-    """values() is what rows are made of."""
-    assert values(record(5))[2:5] == ("call-5", utc_text(1_793_491_205), utc_text(1_793_491_206.5))
+    """`values` is what rows are made of."""
+    assert CALLS.values(record(5))[2:5] == ("call-5", utc_text(1_793_491_205), utc_text(1_793_491_206.5))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from interpose.ledger import LedgerError, Record
-from interpose.ledger.record import seal, storable
+from interpose.ledger.record import CALLS, storable
 from interpose.ledger.report import (
     DIMENSIONS,
     OUTCOMES,
@@ -41,8 +41,10 @@ DAY = datetime(2026, 11, 1, tzinfo=UTC)
 
 def write(path: Path, records: list[Record], writer: str = "w") -> Path:
     with closing(open_for_writing(path)) as connection:
-        rows = [seal(storable(known), writer=writer, seq=seq, prev_hash="") for seq, known in enumerate(records, 1)]
-        connection.executemany(INSERT, rows)
+        rows = [
+            CALLS.seal(storable(known), writer=writer, seq=seq, prev_hash="") for seq, known in enumerate(records, 1)
+        ]
+        connection.executemany(INSERT["calls"], rows)
     return path
 
 

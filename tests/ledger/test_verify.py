@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from interpose.ledger import LedgerError
-from interpose.ledger.record import COLUMNS, canonical_heads, genesis, seal, storable
+from interpose.ledger.record import CALLS, canonical_heads, genesis, storable
 from interpose.ledger.schema import INSERT, open_for_writing, register, tips
 from interpose.ledger.verify import Flaw, heads, verify
 
@@ -24,8 +24,8 @@ def grow(path: Path, record, writer: str, length: int = LENGTH) -> None:
     with closing(open_for_writing(path)) as connection:
         head = genesis(register(connection, writer, opened_at="2026", version="0").encode())
         for seq in range(1, length + 1):
-            row = seal(storable(record(seq, ttft_ms=seq / 3)), writer=writer, seq=seq, prev_hash=head)
-            connection.execute(INSERT, row)
+            row = CALLS.seal(storable(record(seq, ttft_ms=seq / 3)), writer=writer, seq=seq, prev_hash=head)
+            connection.execute(INSERT["calls"], row)
             head = str(row[-1])
 
 
@@ -61,7 +61,7 @@ def test_an_untouched_ledger_has_no_problems(chain) -> None:
 
 @shared_folder
 @given(
-    column=st.sampled_from(COLUMNS),
+    column=st.sampled_from(CALLS.columns),
     seq=st.integers(1, LENGTH),
     writer=st.sampled_from("ab"),
     value=st.one_of(
@@ -120,9 +120,9 @@ def test_any_insertion_is_found(chain, record, seq: int, writer: str) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         rows = connection.execute("SELECT * FROM calls WHERE writer = ? ORDER BY seq", (writer,)).fetchall()
         connection.execute("DELETE FROM calls WHERE writer = ?", (writer,))
-        forged = seal(storable(record(77)), writer=writer, seq=seq, prev_hash=rows[seq - 1][-2])
-        behind = [seal(row, writer=writer, seq=row[1] + 1, prev_hash=row[-2]) for row in rows[seq - 1 :]]
-        connection.executemany(INSERT, [*rows[: seq - 1], forged, *behind])
+        forged = CALLS.seal(storable(record(77)), writer=writer, seq=seq, prev_hash=rows[seq - 1][-2])
+        behind = [CALLS.seal(row, writer=writer, seq=row[1] + 1, prev_hash=row[-2]) for row in rows[seq - 1 :]]
+        connection.executemany(INSERT["calls"], [*rows[: seq - 1], forged, *behind])
     assert ("unlinked", writer, seq + 1, seq + 1) in flaws(path)
 
 
@@ -135,12 +135,12 @@ def test_a_rewritten_past_is_found_by_the_next_writer(chain, seq: int) -> None:
         rows = connection.execute("SELECT * FROM calls WHERE writer = 'a' ORDER BY seq").fetchall()
         connection.execute("DELETE FROM calls WHERE writer = 'a'")
         head = rows[seq - 1][-2]
-        host = COLUMNS.index("host")
-        connection.executemany(INSERT, rows[: seq - 1])
+        host = CALLS.columns.index("host")
+        connection.executemany(INSERT["calls"], rows[: seq - 1])
         for row in rows[seq - 1 :]:
-            forged = seal((*row[:host], "forged", *row[host + 1 :]), writer="a", seq=row[1], prev_hash=head)
+            forged = CALLS.seal((*row[:host], "forged", *row[host + 1 :]), writer="a", seq=row[1], prev_hash=head)
             head = forged[-1]
-            connection.execute(INSERT, forged)
+            connection.execute(INSERT["calls"], forged)
     (problem,) = verify(path)
     assert (problem.flaw, problem.writer) == (Flaw.CUT, "a")
     assert "writer b knows" in problem.detail
@@ -151,9 +151,9 @@ def test_a_changed_record_with_a_new_hash_breaks_the_link(chain) -> None:
     path = chain()
     with closing(sqlite3.connect(path)) as connection, connection:
         (row,) = connection.execute("SELECT * FROM calls WHERE writer = 'a' AND seq = 3").fetchall()
-        forged = seal((*row[:2], "forged", *row[3:]), writer="a", seq=3, prev_hash=row[-2])
+        forged = CALLS.seal((*row[:2], "forged", *row[3:]), writer="a", seq=3, prev_hash=row[-2])
         connection.execute("DELETE FROM calls WHERE writer = 'a' AND seq = 3")
-        connection.execute(INSERT, forged)
+        connection.execute(INSERT["calls"], forged)
     assert flaws(path) == [("unlinked", "a", 4, 4)]
 
 

@@ -1,6 +1,6 @@
 """Usage records: what a call was, who made it, what it used. One hash-chained record per call (law 7)."""
 
-from .record import LedgerError, Record, utc_text
+from .record import Connection, LedgerError, Record, utc_text
 from .writer import Ledger
 
-__all__ = ["Ledger", "LedgerError", "Record", "utc_text"]
+__all__ = ["Connection", "Ledger", "LedgerError", "Record", "utc_text"]

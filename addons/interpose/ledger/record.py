@@ -1,7 +1,8 @@
-"""The ledger's record: its columns, its canonical JSON and its place in a hash chain.
+"""The ledger's records: their columns, their canonical JSON and their place in a hash chain.
 
-One `Record` stands for one call (law 7). Nothing here knows where records are kept; `schema.py` knows SQLite,
-`writer.py` the batching. What enters a record is made storable here, whatever a hostile provider put into it.
+One `Record` stands for one call (law 7), one `Connection` for one connection of a client. Nothing here knows where
+they are kept; `schema.py` knows SQLite, `writer.py` the batching. What enters a record is made storable here, whatever
+a hostile provider put into it.
 """
 
 from __future__ import annotations
@@ -85,13 +86,84 @@ class Record:
     hash: str = ""
 
 
-COLUMNS = tuple(field.name for field in fields(Record))
-TYPES: dict[str, str] = {field.name: str(field.type) for field in fields(Record)}
-"""The annotation of each column, as written above: what SQL types and coercions follow from."""
+@dataclass(slots=True, kw_only=True)
+class Connection:
+    """One connection of a client, decrypted or not; with the calls it is all that has left through us.
 
-_SORTED = sorted((name, place) for place, name in enumerate(COLUMNS) if name != "hash")
-_LOSSES = COLUMNS.index("losses")
-values: Callable[[Record], Row] = attrgetter(*COLUMNS)
+    The ids of its calls begin with its `id`. `kind` is ai (a host of ours), tunnel (passed undecrypted) or http (plain
+    HTTP of a host that is not ours). `app`, `pid`, `user` and `command` tell the process, where it is one of this
+    machine; `command` is without secrets. Bytes are the client's: sent by it, and sent to it; inside TLS for what we
+    decrypt. `outcome` is ok, error, refused, or tls_refused: the client did not take our certificate.
+    """
+
+    writer: str = ""
+    seq: int = 0
+    id: str
+    opened_at: str
+    closed_at: str
+    ip: str | None = None
+    app: str | None = None
+    pid: int | None = None
+    user: str | None = None
+    command: str | None = None
+    kind: str
+    host: str
+    port: int
+    bytes_up: int = 0
+    bytes_down: int = 0
+    outcome: str = "ok"
+    reason: str | None = None
+    prev_hash: str = ""
+    hash: str = ""
+
+
+class Table:
+    """A kind of record: its name in the ledger, its columns in their order, and each column's annotation, which SQL
+    types and coercions follow from. Every kind begins with `writer, seq` and ends with `prev_hash, hash`.
+    """
+
+    def __init__(self, name: str, kind: type[Record] | type[Connection]) -> None:
+        self.name = name
+        self.kind = kind
+        self.columns = tuple(field.name for field in fields(kind))
+        self.types = {field.name: str(field.type) for field in fields(kind)}
+        self._sorted = sorted((name, place) for place, name in enumerate(self.columns) if name != "hash")
+        self.values: Callable[[object], Row] = attrgetter(*self.columns)
+        self.losses = self.columns.index("losses") if "losses" in self.columns else None
+        self.plan = tuple(
+            (
+                name,
+                JSON_LIMIT if name in JSON_COLUMNS else TEXT_LIMIT,
+                *((_path, "") if name == "path" else _COERCIONS[self.types[name]]),
+            )
+            for name in self.columns
+        )
+
+    def chain(self, writer: str) -> str:
+        """The name of a writer's chain of such records, among the heads: calls have the writer's own."""
+        return writer if self.name == "calls" else f"{writer}:{self.name}"
+
+    def canonical(self, row: Sequence[Value]) -> bytes:
+        """The canonical JSON of a row, all columns but `hash`: RFC 8785 (JCS).
+
+        Keys sorted, no whitespace, UTF-8, only `"`, `\\` and control characters escaped, numbers as ECMAScript writes
+        them, booleans as the 0 or 1 that is stored. Raises TypeError or ValueError if a value is none of `Value` or no
+        JSON number, which only a tampered file holds. Source: https://www.rfc-editor.org/rfc/rfc8785
+        """
+        members: dict[str, object] = {}
+        for name, place in self._sorted:
+            value = row[place]
+            members[name] = orjson.Fragment(number(value)) if type(value) is float else value
+        return orjson.dumps(members)
+
+    def digest(self, row: Sequence[Value]) -> str:
+        """The `hash` of a row: hex SHA-256 over the 64 hex digits of its `prev_hash`, then its canonical JSON."""
+        return hashlib.sha256(str(row[-2]).encode() + self.canonical(row)).hexdigest()
+
+    def seal(self, row: Row, *, writer: str, seq: int, prev_hash: str) -> Row:
+        """The row in its place in the chain of `writer`."""
+        placed = (writer, seq, *row[2:-2], prev_hash, "")
+        return (*placed[:-1], self.digest(placed))
 
 
 def utc_text(seconds: float) -> str:
@@ -101,7 +173,7 @@ def utc_text(seconds: float) -> str:
 
 def from_row(row: Sequence[Value]) -> Record:
     """The record that a row of `COLUMNS` holds."""
-    named = dict(zip(COLUMNS, row, strict=True))
+    named = dict(zip(CALLS.columns, row, strict=True))
     named["stream"] = bool(named["stream"])
     return Record(**named)  # type: ignore[arg-type]  # the columns have the types of the fields, by construction
 
@@ -133,39 +205,16 @@ def number(value: float) -> str:
     return f"{sign}{digits[0]}{fraction}e{point - 1:+d}"
 
 
-def canonical(row: Sequence[Value]) -> bytes:
-    """The canonical JSON of a row, all columns but `hash`: RFC 8785 (JCS).
-
-    Keys sorted, no whitespace, UTF-8, only `"`, `\\` and control characters escaped, numbers as ECMAScript writes
-    them, `stream` as the 0 or 1 that is stored. Raises TypeError or ValueError if a value is none of `Value` or no
-    JSON number, which only a tampered file holds. Source: https://www.rfc-editor.org/rfc/rfc8785
-    """
-    members: dict[str, object] = {}
-    for name, place in _SORTED:
-        value = row[place]
-        members[name] = orjson.Fragment(number(value)) if type(value) is float else value
-    return orjson.dumps(members)
-
-
 def canonical_heads(heads: dict[str, str]) -> bytes:
-    """The canonical JSON of {writer: hash of its last record}; `{}` for a ledger's very first writer."""
+    """The canonical JSON of {chain: hash of its last record}; `{}` for a ledger's very first writer."""
     return orjson.dumps(heads, option=orjson.OPT_SORT_KEYS)
 
 
 def genesis(heads: bytes) -> str:
-    """What a writer's first record has as its `prev_hash`: the hex SHA-256 of the heads' JSON as it is stored."""
+    """What the first record of each chain of a writer has as its `prev_hash`: the hex SHA-256 of the heads' JSON as it
+    is stored.
+    """
     return hashlib.sha256(heads).hexdigest()
-
-
-def digest(row: Sequence[Value]) -> str:
-    """The `hash` of a row: hex SHA-256 over the 64 hex digits of its `prev_hash`, then its canonical JSON."""
-    return hashlib.sha256(str(row[-2]).encode() + canonical(row)).hexdigest()
-
-
-def seal(row: Row, *, writer: str, seq: int, prev_hash: str) -> Row:
-    """The row in its place in the chain of `writer`."""
-    placed = (writer, seq, *row[2:-2], prev_hash, "")
-    return (*placed[:-1], digest(placed))
 
 
 # --- what may enter -------------------------------------------------------------------------------------------------
@@ -211,25 +260,21 @@ _COERCIONS: dict[str, tuple[Callable[[object], Value], Value]] = {
     "bool": (lambda value: int(bool(value)), 0),
     "float | None": (_real, None),
 }
-_PLAN = tuple(
-    (
-        name,
-        JSON_LIMIT if name in JSON_COLUMNS else TEXT_LIMIT,
-        *((_path, "") if name == "path" else _COERCIONS[TYPES[name]]),
-    )
-    for name in COLUMNS
-)
+CALLS = Table("calls", Record)
+CONNECTIONS = Table("connections", Connection)
+TABLES = (CALLS, CONNECTIONS)
 
 
-def storable(record: Record, scrub: Callable[[str], str] | None = None) -> Row:
+def storable(record: Record | Connection, scrub: Callable[[str], str] | None = None) -> Row:
     """The record's values, each of a kind that SQLite and canonical JSON both carry unchanged.
 
     A value that cannot be kept (a token count of 10^30, NaN, a model name of a megabyte) is left out or clipped, and
-    `losses` says so. `scrub` is applied to every text: no credential enters the ledger (law 6).
+    a call's `losses` says so. `scrub` is applied to every text: no credential enters the ledger (law 6).
     """
+    table = CALLS if isinstance(record, Record) else CONNECTIONS
     row: list[Value] = []
     lost: list[dict[str, str]] = []
-    for (name, limit, coerce, absent), value in zip(_PLAN, values(record), strict=True):
+    for (name, limit, coerce, absent), value in zip(table.plan, table.values(record), strict=True):
         if value is None:
             row.append(absent)
             continue
@@ -247,8 +292,8 @@ def storable(record: Record, scrub: Callable[[str], str] | None = None) -> Row:
                 # Half a JSON list is none.
                 kept = "[]" if name in JSON_COLUMNS else kept[: limit - 1] + "…"
         row.append(kept)
-    if lost:
-        row[_LOSSES] = _with_losses(str(row[_LOSSES]), lost)
+    if lost and table.losses is not None:
+        row[table.losses] = _with_losses(str(row[table.losses]), lost)
     return tuple(row)
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "printable",
     "render",
     "since_moment",
+    "spreadsheet_safe",
     "to_csv",
     "to_json",
     "usage",
@@ -290,7 +291,7 @@ def to_csv(rows: Sequence[Row]) -> str:
         assert isinstance(counts, dict)
         if place == 0:
             lines.writerow([*row.key, *facts, *counts])
-        names = ("'" + value if value.startswith(_FORMULA) else value for value in row.key.values())
+        names = map(spreadsheet_safe, row.key.values())
         lines.writerow([*names, *facts.values(), *counts.values()])
     return out.getvalue()
 
@@ -299,3 +300,8 @@ def _facts(row: Row) -> dict[str, object]:
     facts = asdict(row)
     del facts["key"]
     return facts
+
+
+def spreadsheet_safe(text: str) -> str:
+    """The text as a CSV cell that no spreadsheet takes for a formula."""
+    return "'" + text if text.startswith(_FORMULA) else text

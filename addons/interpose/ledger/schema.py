@@ -1,7 +1,7 @@
 """The ledger as an SQLite file: its tables, its version, who may read it, and the heads of its chains.
 
-One table `calls` with the columns of `Record`, one table `writers` with a row per process that ever wrote. Nothing
-here batches or retries; that is `writer.py`.
+Tables `calls` and `connections` with the columns of `Record` and `Connection`, and `writers` with a row per process
+that ever wrote. Nothing here batches or retries; that is `writer.py`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pathlib import Path
 
 import orjson
 
-from .record import COLUMNS, TYPES, LedgerError, canonical_heads
+from .record import TABLES, LedgerError, Table, canonical_heads
 
-VERSION = 1
+# 2: with `connections`.
+VERSION = 2
 # "intp": lets file(1) and us tell a ledger from somebody else's database.
 APPLICATION_ID = 0x696E7470
 
@@ -33,19 +34,29 @@ _SQL_TYPES = {
     "float | None": "REAL",
 }
 
-_DDL = (
-    f"CREATE TABLE calls ({', '.join(f'{name} {_SQL_TYPES[TYPES[name]]}' for name in COLUMNS)},"
-    " PRIMARY KEY (writer, seq))",
-    "CREATE INDEX calls_by_start ON calls (started_at)",
-    "CREATE TABLE writers (writer TEXT PRIMARY KEY, opened_at TEXT NOT NULL, version TEXT NOT NULL,"
-    " heads TEXT NOT NULL)",
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {VERSION}",
-)
 
-INSERT = f"INSERT INTO calls VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - question marks only
+def _table_ddl(table: Table) -> str:
+    columns = ", ".join(f"{name} {_SQL_TYPES[table.types[name]]}" for name in table.columns)
+    return f"CREATE TABLE {table.name} ({columns}, PRIMARY KEY (writer, seq))"
 
-_LAST_HASH = "(SELECT hash FROM calls WHERE calls.writer = writers.writer ORDER BY seq DESC LIMIT 1)"
+
+_CALLS, _CONNECTIONS = TABLES
+# What brings a file to each version from the one before it; 0 is an empty file.
+_STEPS: dict[int, tuple[str, ...]] = {
+    1: (
+        _table_ddl(_CALLS),
+        "CREATE INDEX calls_by_start ON calls (started_at)",
+        "CREATE TABLE writers (writer TEXT PRIMARY KEY, opened_at TEXT NOT NULL, version TEXT NOT NULL,"
+        " heads TEXT NOT NULL)",
+        f"PRAGMA application_id = {APPLICATION_ID}",
+    ),
+    2: (_table_ddl(_CONNECTIONS), "CREATE INDEX connections_by_opening ON connections (opened_at)"),
+}
+
+INSERT = {
+    table.name: f"INSERT INTO {table.name} VALUES ({', '.join('?' * len(table.columns))})"  # noqa: S608 - question marks only
+    for table in TABLES
+}
 
 
 def open_for_writing(path: Path, *, connect: Connect = sqlite3.connect, busy_ms: int = 1000) -> sqlite3.Connection:
@@ -89,8 +100,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, attempts: int) -> No
             time.sleep(0.05)
     connection.execute("PRAGMA synchronous = FULL")
     with transaction(connection):
-        if check_version(connection, path) == 0:
-            for statement in _DDL:
+        for version in range(check_version(connection, path) + 1, VERSION + 1):
+            for statement in (*_STEPS[version], f"PRAGMA user_version = {version}"):
                 connection.execute(statement)
 
 
@@ -174,6 +185,12 @@ def check_version(connection: sqlite3.Connection, path: Path) -> int:
     return int(version)
 
 
+def tables_in(connection: sqlite3.Connection) -> list[Table]:
+    """The tables of records that the file has: one of an older version lacks the later ones."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return [table for table, since in zip(TABLES, (1, 2), strict=True) if version >= since]
+
+
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether another connection held the lock: nothing is wrong with this one."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -185,18 +202,23 @@ def readable_by_others(path: Path) -> bool:
 
 
 def tips(connection: sqlite3.Connection) -> dict[str, str]:
-    """{writer: hash of its last record}, without the heads that a later writer with records has named already.
+    """{chain: hash of its last record}, without the heads that a later writer with records has named already.
 
     As the tips of a git history do, they fix all that lies behind them: a head that is left out is fixed by a chain
     that is not. Naming every head again would grow with the square of the restarts.
     """
     heads: dict[str, str] = {}
     named: set[tuple[str, str]] = set()
-    for writer, seen, last in connection.execute(f"SELECT writer, heads, {_LAST_HASH} FROM writers"):  # noqa: S608 - a constant
-        if last is not None:
-            heads[writer] = last
-            named.update(parse_heads(seen).items())
-    return {writer: last for writer, last in heads.items() if (writer, last) not in named}
+    for writer, seen in connection.execute("SELECT writer, heads FROM writers").fetchall():
+        for table in TABLES:
+            last = connection.execute(
+                f"SELECT hash FROM {table.name} WHERE writer = ? ORDER BY seq DESC LIMIT 1",  # noqa: S608 - our tables
+                (writer,),
+            ).fetchone()
+            if last is not None:
+                heads[table.chain(writer)] = last[0]
+                named.update(parse_heads(seen).items())
+    return {chain: last for chain, last in heads.items() if (chain, last) not in named}
 
 
 def parse_heads(text: str) -> dict[str, str]:

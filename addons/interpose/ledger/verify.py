@@ -14,8 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from .record import COLUMNS, LedgerError, Row, digest, genesis
-from .schema import open_for_reading, parse_heads
+from .record import LedgerError, Row, Table, genesis
+from .schema import open_for_reading, parse_heads, tables_in
 
 # How many changed records of one writer are tried at each other's places, which takes the square of it.
 _MOVES_TRIED = 200
@@ -34,23 +34,27 @@ class Flaw(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a chain. `seq` is the first record concerned, `last` the last of a run of them."""
+    """One thing that is wrong with a chain. `seq` is the first record concerned, `last` the last of a run of them;
+    `table` is where they are.
+    """
 
     flaw: Flaw
     writer: str
     seq: int
     last: int
     detail: str
+    table: str = "calls"
 
     def __str__(self) -> str:
         which = f"record {self.seq}" if self.seq == self.last else f"records {self.seq} to {self.last}"
-        return f"writer {self.writer}, {which}: {self.flaw.value}: {self.detail}"
+        of = "" if self.table == "calls" else f" of {self.table}"
+        return f"writer {self.writer}, {which}{of}: {self.flaw.value}: {self.detail}"
 
 
 def verify(path: Path, *, expected: Mapping[str, str] | None = None) -> list[Problem]:
     """Every problem of every chain of the ledger at `path`, by writer and number; empty if all is well.
 
-    `expected` is {writer: hash}, heads that were exported earlier. Raises LedgerError if the file cannot be read.
+    `expected` is {chain: hash}, heads that were exported earlier. Raises LedgerError if the file cannot be read.
     """
     connection = open_for_reading(path)
     try:
@@ -63,21 +67,25 @@ def verify(path: Path, *, expected: Mapping[str, str] | None = None) -> list[Pro
 
 
 def heads(path: Path) -> dict[str, str]:
-    """{writer: hash of its last record}: keep it elsewhere, and give it to `verify` later. Raises LedgerError."""
+    """{chain: hash of its last record}: keep it elsewhere, and give it to `verify` later. Raises LedgerError."""
     connection = open_for_reading(path)
+    found: dict[str, str] = {}
     try:
-        rows = connection.execute("SELECT writer, hash, max(seq) FROM calls GROUP BY writer").fetchall()
+        for table in tables_in(connection):
+            rows = connection.execute(f"SELECT writer, hash, max(seq) FROM {table.name} GROUP BY writer")  # noqa: S608 - our tables
+            found.update({table.chain(writer): last for writer, last, _ in rows})
     except sqlite3.Error as error:
         raise LedgerError(f"the ledger {path} cannot be read: {error}") from error
     finally:
         connection.close()
-    return {writer: last for writer, last, _ in rows}
+    return found
 
 
 @dataclass(slots=True)
 class _Chain:
     """What is known of one writer's chain while it is walked."""
 
+    table: Table
     writer: str
     start: str | None  # the `prev_hash` that its first record must have
     due: int = 1  # the number that comes next
@@ -96,7 +104,7 @@ class _Chain:
             self.unlinked.append(seq)
             return
         link = self.start if seq == 1 else self.previous
-        sound = _sound(row)
+        sound = _sound(self.table, row)
         if not sound:
             self.changed.append(row)
         elif link is not None and row[-2] != link:
@@ -131,47 +139,50 @@ class _Chain:
         moved = {}
         for row in suspects:
             for place in places[: 2 * _MOVES_TRIED]:
-                if place != row[1] and _sound((row[0], place, *row[2:])):
+                if place != row[1] and _sound(self.table, (row[0], place, *row[2:])):
                     moved[_whole(row[1])] = place
                     break
         return moved
 
     def _problem(self, flaw: Flaw, first: int, last: int, detail: str) -> Problem:
-        return Problem(flaw, self.writer, first, last, detail)
+        return Problem(flaw, self.writer, first, last, detail, self.table.name)
 
 
 def _problems(connection: sqlite3.Connection, expected: dict[str, str]) -> Iterator[Problem]:
     known: dict[str, str] = {
         str(writer): str(seen) for writer, seen in connection.execute("SELECT writer, heads FROM writers")
     }
-    # (writer, hash) that must be there, and who says so.
+    # (chain, hash) that must be there, and who says so.
     due = dict.fromkeys(expected.items(), "the caller")
     for writer, seen in known.items():
         due.update(dict.fromkeys(parse_heads(seen).items(), f"writer {writer}"))
-    lengths: dict[str, int] = {}
-    chain: _Chain | None = None
-    for raw in connection.execute(f"SELECT {', '.join(COLUMNS)} FROM calls ORDER BY writer, seq"):  # noqa: S608 - our column names
-        writer = str(raw[0])
-        if chain is None or writer != chain.writer:
-            if chain is not None:
-                yield from chain.problems()
-            start = genesis(known[writer].encode("utf-8", "surrogateescape")) if writer in known else None
-            chain = _Chain(writer, start)
-            if start is None:
-                yield Problem(Flaw.UNKNOWN_WRITER, writer, 1, 1, "no row of `writers` says what it began from")
-        chain.take(raw)
-        lengths[writer] = chain.due - 1
-        due.pop((writer, str(raw[-1])), None)
-    if chain is not None:
-        yield from chain.problems()
-    for (writer, last), witness in due.items():
-        end = lengths.get(writer, 0)
-        yield Problem(Flaw.CUT, writer, end + 1, end + 1, f"{witness} knows a record {last[:12]}… that is not there")
+    ends: dict[str, _Chain] = {}
+    for table in tables_in(connection):
+        chain: _Chain | None = None
+        for raw in connection.execute(f"SELECT {', '.join(table.columns)} FROM {table.name} ORDER BY writer, seq"):  # noqa: S608 - our column names
+            writer = str(raw[0])
+            if chain is None or writer != chain.writer:
+                if chain is not None:
+                    yield from chain.problems()
+                start = genesis(known[writer].encode("utf-8", "surrogateescape")) if writer in known else None
+                chain = ends[table.chain(writer)] = _Chain(table, writer, start)
+                if start is None:
+                    detail = "no row of `writers` says what it began from"
+                    yield Problem(Flaw.UNKNOWN_WRITER, writer, 1, 1, detail, table.name)
+            chain.take(raw)
+            due.pop((table.chain(writer), str(raw[-1])), None)
+        if chain is not None:
+            yield from chain.problems()
+    for (name, last), witness in due.items():
+        end = ends[name].due - 1 if name in ends else 0
+        writer, _, of = name.partition(":")
+        detail = f"{witness} knows a record {last[:12]}… that is not there"
+        yield Problem(Flaw.CUT, writer, end + 1, end + 1, detail, of or "calls")
 
 
-def _sound(row: Row) -> bool:
+def _sound(table: Table, row: Row) -> bool:
     try:
-        return digest(row) == row[-1]
+        return table.digest(row) == row[-1]
     except (TypeError, ValueError):  # a BLOB, an infinity or broken UTF-8: nothing that we ever wrote
         return False
 

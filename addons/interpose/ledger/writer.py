@@ -25,7 +25,20 @@ import orjson
 
 from interpose import __version__
 
-from .record import GAP_ENTRANCE, LedgerError, Record, Row, genesis, seal, storable, utc_text
+from .record import (
+    CALLS,
+    CONNECTIONS,
+    GAP_ENTRANCE,
+    TABLES,
+    Connection,
+    LedgerError,
+    Record,
+    Row,
+    Table,
+    genesis,
+    storable,
+    utc_text,
+)
 from .schema import INSERT, Connect, is_busy, open_for_writing, readable_by_others, register, transaction
 
 log = logging.getLogger(__name__)
@@ -33,6 +46,9 @@ log = logging.getLogger(__name__)
 FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 5.0
 COMPLAIN_EVERY = 60.0
+
+
+Placed = tuple[Table, Row]
 
 
 @dataclass(slots=True)
@@ -76,7 +92,7 @@ class Ledger:
         self._connect = connect
         # Under the condition's lock. Counts are of records: a gap weighs as many as it stands for.
         self._changed = threading.Condition()
-        self._queue: deque[Row | _Gap] = deque()
+        self._queue: deque[Placed | _Gap] = deque()
         self._accepted = 0
         self._settled = 0
         self._lost = 0
@@ -86,8 +102,8 @@ class Ledger:
         # The thread's own.
         self._connection: sqlite3.Connection | None = connection
         self._file = _identity(path)
-        self._seq = 0
-        self._head = prev_hash
+        self._seq = dict.fromkeys(TABLES, 0)
+        self._head = dict.fromkeys(TABLES, prev_hash)
         self._unsure = False
         self._announced = False
         self._complained = float("-inf")
@@ -150,6 +166,13 @@ class Ledger:
 
     def record(self, record: Record) -> None:
         """Take one record, as it is now. Returns at once and never raises; later changes to it are not seen."""
+        self._take(CALLS, record)
+
+    def connection(self, connection: Connection) -> None:
+        """The same for a connection of a client."""
+        self._take(CONNECTIONS, connection)
+
+    def _take(self, table: Table, record: Record | Connection) -> None:
         try:
             row: Row | None = storable(record, self._scrub)
         except Exception:  # a fault of ours costs this record (it is counted), not the call
@@ -162,7 +185,7 @@ class Ledger:
                 return
             self._accepted += 1
             if row is not None and len(self._queue) < self._capacity:
-                self._queue.append(row)
+                self._queue.append((table, row))
             else:
                 self._lose(1)
             if len(self._queue) in (1, self._batch):
@@ -198,8 +221,8 @@ class Ledger:
 
     @property
     def acknowledged(self) -> int:
-        """The `seq` of the last record whose commit returned; 0 before the first."""
-        return self._seq
+        """The `seq` of the last call whose commit returned; 0 before the first."""
+        return self._seq[CALLS]
 
     @property
     def pending(self) -> int:
@@ -255,9 +278,9 @@ class Ledger:
         if left:
             log.error("the ledger %s was closed with %d records that could not be written", self.path, left)
 
-    def _write(self, items: list[Row | _Gap]) -> bool:
+    def _write(self, items: list[Placed | _Gap]) -> bool:
         """Commit the batch, however long that takes; False if the ledger was closed and its deadline is over."""
-        rows: list[Row] = []
+        rows: list[Placed] = []
         pause = FIRST_BACKOFF
         while True:
             try:
@@ -279,17 +302,18 @@ class Ledger:
         self._settle(items, rows)
         return True
 
-    def _sealed(self, items: list[Row | _Gap]) -> list[Row]:
-        """The batch in its place in the chain. The same batch gives the same rows, hence a retry knows its own."""
-        rows: list[Row] = []
-        seq, head = self._seq, self._head
+    def _sealed(self, items: list[Placed | _Gap]) -> list[Placed]:
+        """The batch in its place in the chains. The same batch gives the same rows, hence a retry knows its own."""
+        placed: list[Placed] = []
+        seqs, heads = dict(self._seq), dict(self._head)
         for item in items:
-            seq += 1
-            row = self._gap_row(item, seq) if isinstance(item, _Gap) else item
-            row = seal(row, writer=self.writer, seq=seq, prev_hash=head)
-            head = str(row[-1])
-            rows.append(row)
-        return rows
+            table = CALLS if isinstance(item, _Gap) else item[0]
+            seq = seqs[table] = seqs[table] + 1
+            row = self._gap_row(item, seq) if isinstance(item, _Gap) else item[1]
+            row = table.seal(row, writer=self.writer, seq=seq, prev_hash=heads[table])
+            heads[table] = str(row[-1])
+            placed.append((table, row))
+        return placed
 
     def _gap_row(self, gap: _Gap, seq: int) -> Row:
         since, until = utc_text(gap.since), utc_text(gap.until)
@@ -309,7 +333,7 @@ class Ledger:
             )
         )
 
-    def _attempt(self, rows: list[Row]) -> None:
+    def _attempt(self, placed: list[Placed]) -> None:
         """Commit the rows once. Raises sqlite3.Error, OSError or LedgerError."""
         if self._connection is not None and self._file != _identity(self.path):
             # Somebody removed or replaced the file: what we still write to has no name any more.
@@ -317,13 +341,17 @@ class Ledger:
         connection = self._connection or self._reconnect()
         if self._unsure:
             # An earlier commit failed aloud; it may have succeeded all the same.
+            table, row = placed[-1]
             last = connection.execute(
-                "SELECT hash FROM calls WHERE writer = ? AND seq = ?", (self.writer, rows[-1][1])
+                f"SELECT hash FROM {table.name} WHERE writer = ? AND seq = ?",  # noqa: S608 - our table
+                (self.writer, row[1]),
             ).fetchone()
-            if last == (rows[-1][-1],):
+            if last == (row[-1],):
                 return
         with transaction(connection):
-            connection.executemany(INSERT, rows)
+            for table in TABLES:
+                if rows := [row for of, row in placed if of is table]:
+                    connection.executemany(INSERT[table.name], rows)
 
     def _reconnect(self) -> sqlite3.Connection:
         """Open the file again, which may be a new one: the chain goes on, and `verify` names what is missing in it."""
@@ -346,11 +374,12 @@ class Ledger:
             except sqlite3.Error as error:
                 log.warning("the ledger %s did not close well: %s", self.path, error)
 
-    def _settle(self, items: list[Row | _Gap], rows: list[Row]) -> None:
+    def _settle(self, items: list[Placed | _Gap], placed: list[Placed]) -> None:
         """The commit returned: the rows are acknowledged, and whoever waited for them is told."""
         self._unsure = False
         with self._changed:
-            self._seq, self._head = int(rows[-1][1] or 0), str(rows[-1][-1])
+            for table, row in placed:
+                self._seq[table], self._head[table] = int(row[1] or 0), str(row[-1])
             self._settled += sum(item.count if isinstance(item, _Gap) else 1 for item in items)
             settled = self._settled
             done = [waiter for waiter in self._waiting if waiter[0] <= settled]
@@ -360,7 +389,7 @@ class Ledger:
             log.warning("the ledger %s is written again", self.path)
         if self._on_commit is not None:
             try:
-                self._on_commit(self._seq)
+                self._on_commit(self._seq[CALLS])
             except Exception:  # somebody else's fault must not end the ledger's thread
                 log.exception("the ledger's on_commit failed")
         _tell(done, answer=True)

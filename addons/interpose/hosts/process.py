@@ -1,0 +1,250 @@
+"""Which process of this machine has opened a connection to us, by the addresses of its two ends.
+
+On Linux the kernel is asked for that one socket (reading /proc/net/tcp costs 5 ms), and its owner is found among
+/proc/*/fd, the likeliest processes first; elsewhere psutil looks. What was found out about a process is kept while it
+lives. Nothing here ever fails: a process that cannot be told (another user's, in another container, gone already) is
+None.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import re
+import socket
+import struct
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import psutil
+from cachetools import LRUCache
+
+Address = tuple[str, int]
+
+COMMAND_LIMIT = 512
+MASK = "***"
+LINUX = sys.platform == "linux"
+
+# One socket by its two ends, from the kernel: https://man7.org/linux/man-pages/man7/sock_diag.7.html
+NETLINK_SOCK_DIAG = 4
+SOCK_DIAG_BY_FAMILY = 20
+NLM_F_REQUEST = 1
+_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
+_REQUEST = struct.Struct("=BBBBI")  # inet_diag_req_v2: family, protocol, extensions, padding, states
+_ENDS = struct.Struct("!HH16s16s")  # inet_diag_sockid: its own port, the peer's, its own address, the peer's …
+_ANY = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # … any interface, any cookie
+_INODE = struct.Struct("=I")
+# Where inet_diag_msg has it: behind 4 bytes, the ends (48) and expires, rqueue, wqueue, uid.
+_INODE_AT = _HEADER.size + 4 + 48 + 16
+
+# Programs that run another one, which people mean: by the name of the executable without its version.
+INTERPRETERS = frozenset(("python", "pypy", "node", "ruby", "perl", "php", "bun", "deno", "bash", "sh", "uv"))
+
+# Prefixes of keys that providers and services hand out, and what looks like a secret by the name that it goes by.
+_KEY = re.compile(
+    r"\b(?:sk|pk|rk|vk|xai|gsk|hf|r8|pplx|ghp|gho|ghs|github_pat|glpat|xox[abprs])[-_][\w.\-]{6,}"
+    r"|\bAIza[\w\-]{10,}|\b(?:AKIA|ASIA)[A-Z0-9]{12,}|\beyJ[\w\-]+\.[\w\-]+(?:\.[\w\-]*)?"
+)
+_NAMED = re.compile(
+    r"(?P<name>[\w.\-]*(?:key|token|secret|password|passwd|pwd|credential|auth|bearer)[\w.\-]*)"
+    r"(?P<between>\s*[=:]\s*[\"']?)(?P<value>[^\s\"'&]+)",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r"\b(?P<scheme>bearer|basic)\s+[^\s\"']+", re.IGNORECASE)
+_USERINFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.\-]*://)[^/\s@]*@", re.IGNORECASE)
+_OPTION = re.compile(r"-{1,2}[\w\-]*(?:key|token|secret|password|passwd|pwd|credential|auth)[\w\-]*", re.IGNORECASE)
+# Options whose next word is a secret by convention: curl's and wget's user:password.
+_SECRET_OPTIONS = frozenset(("-u", "--user", "--proxy-user", "-U", "-p"))
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process: the name that a person has for it, its owner, and its command line without secrets."""
+
+    pid: int
+    name: str
+    user: str
+    command: str
+
+
+class Processes:
+    """Finds processes by their connections to us, in threads of its own: the event loop never waits for /proc."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(2, "interpose-process")
+        # A process by its pid and its start, since pids come again.
+        self._known: LRUCache[tuple[int, float], Process] = LRUCache(512)
+        # Who has connected lately is likely to do so again.
+        self._lately: LRUCache[int, None] = LRUCache(64)
+
+    async def find(self, client: Address, server: Address) -> Process | None:
+        """The process at the client's end of a connection, `client` and `server` as our end of it sees them.
+
+        None for a client elsewhere, and for a process that cannot be told.
+        """
+        if not _loopback(client[0]) and client[0] != server[0]:
+            return None
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool, self.look, client, server)
+        except RuntimeError:
+            return None  # the pool is closed: we are ending
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def look(self, client: Address, server: Address) -> Process | None:
+        """As `find`, now and here."""
+        try:
+            pid = self._owner_on_linux(client, server) if LINUX else _owner(client, server)
+            return None if pid is None else self._describe(pid)
+        except (OSError, ValueError, psutil.Error):
+            return None
+
+    def _describe(self, pid: int) -> Process:
+        process = psutil.Process(pid)
+        key = (pid, process.create_time())
+        known = self._known.get(key)
+        if known is None:
+            with process.oneshot():
+                arguments = process.cmdline() or [process.name()]
+                known = Process(pid, app_name(process.name(), arguments), process.username(), scrub_command(arguments))
+            self._known[key] = known
+        return known
+
+    def _owner_on_linux(self, client: Address, server: Address) -> int | None:
+        inode = _inode(client, server)
+        if inode is None:
+            return None
+        link = f"socket:[{inode}]"
+        lately = list(self._lately)
+        for pid in (*reversed(lately), *_newest_first(frozenset(lately))):
+            if _has_open(pid, link):
+                self._lately[pid] = None
+                return pid
+            self._lately.pop(pid, None)
+        return None
+
+
+def _inode(client: Address, server: Address) -> int | None:
+    """The inode of the socket whose own address is `client` and whose peer is `server`."""
+    (ours, port), (theirs, peer_port) = _plain(client), _plain(server)
+    family = socket.AF_INET6 if ":" in ours else socket.AF_INET
+    ends = _ENDS.pack(port, peer_port, socket.inet_pton(family, ours), socket.inet_pton(family, theirs)) + _ANY
+    request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF) + ends
+    header = _HEADER.pack(_HEADER.size + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG) as kernel:
+        kernel.settimeout(1)
+        kernel.send(header + request)
+        answer = kernel.recv(8192)
+    if _HEADER.unpack_from(answer)[1] != SOCK_DIAG_BY_FAMILY or len(answer) < _INODE_AT + _INODE.size:
+        return None  # NLMSG_ERROR: there is no such socket in this network namespace
+    inode: int = _INODE.unpack_from(answer, _INODE_AT)[0]
+    return inode or None
+
+
+def _newest_first(known: frozenset[int]) -> Iterator[int]:
+    pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
+    return (pid for pid in sorted(pids, reverse=True) if pid not in known)
+
+
+def _has_open(pid: int, link: str) -> bool:
+    folder = f"/proc/{pid}/fd"
+    try:
+        descriptors = os.listdir(folder)
+    except OSError:
+        return False
+    for descriptor in descriptors:
+        try:
+            if os.readlink(f"{folder}/{descriptor}") == link:
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _owner(client: Address, server: Address) -> int | None:
+    """By psutil, which asks for every connection of the machine, or where that is not allowed, of each process."""
+    wanted = (_plain(client), _plain(server))
+    try:
+        everything: Iterable[tuple[int | None, object, object]] = [
+            (each.pid, each.laddr, each.raddr) for each in psutil.net_connections("tcp")
+        ]
+    except psutil.AccessDenied:
+        everything = _of_each_process()
+    for pid, laddr, raddr in everything:
+        if laddr and raddr and (_plain(tuple(laddr)), _plain(tuple(raddr))) == wanted:  # type: ignore[arg-type]  # psutil's named tuples
+            return pid
+    return None
+
+
+def _of_each_process() -> Iterator[tuple[int | None, object, object]]:
+    for process in psutil.process_iter():
+        try:
+            for each in process.net_connections("tcp"):
+                yield process.pid, each.laddr, each.raddr
+        except (psutil.Error, OSError):
+            continue
+
+
+def _plain(address: Address) -> Address:
+    ip = ipaddress.ip_address(address[0].partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return str(ip), address[1]
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(_plain((host, 0))[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def app_name(executable: str, arguments: Sequence[str]) -> str:
+    """What a person calls a process: `curl`, `python`, or the tool that an interpreter runs by its installed name.
+
+    `python3.13 app.py` is python, for scripts are many and their names say little; `python /usr/bin/llm` is llm.
+    """
+    name = os.path.basename(executable).lower().removesuffix(".exe")
+    plain = re.sub(r"[\d.]+$", "", name).rstrip("-_.") or name
+    if plain in INTERPRETERS and len(arguments) > 1:
+        if arguments[1] == "-m" and len(arguments) > 2:
+            return arguments[2].partition(".")[0][:64]
+        script = arguments[1]
+        base = os.path.basename(script)
+        if "/" in script and "." not in base and base and not script.startswith("-"):
+            return base[:64]
+    return plain[:64]
+
+
+def scrub_command(arguments: Sequence[str]) -> str:
+    """A command line as one line of text, of at most COMMAND_LIMIT characters, with what looks like a secret masked.
+
+    A net with a fine mesh, and still a net: a secret that is named like none, and looks like none, passes.
+    """
+    words = []
+    secret_follows = False
+    for argument in arguments:
+        if secret_follows:
+            words.append(MASK)
+            secret_follows = False
+            continue
+        secret_follows = argument in _SECRET_OPTIONS or (
+            _OPTION.fullmatch(argument) is not None and "=" not in argument
+        )
+        words.append(scrub_text(argument))
+    text = " ".join(words)
+    text = "".join(character if character.isprintable() else " " for character in text)
+    return text if len(text) <= COMMAND_LIMIT else text[: COMMAND_LIMIT - 1] + "…"
+
+
+def scrub_text(text: str) -> str:
+    """One word of a command line, which may itself be a header, a URL or a script."""
+    text = _USERINFO.sub(rf"\g<scheme>{MASK}@", text)
+    text = _BEARER.sub(rf"\g<scheme> {MASK}", text)
+    text = _NAMED.sub(lambda found: f"{found['name']}{found['between']}{MASK}", text)
+    return _KEY.sub(MASK, text)

@@ -1,0 +1,150 @@
+"""Where connections led, and what became of them: everything that left, decrypted or not."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+import orjson
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from .record import CONNECTIONS, LedgerError, utc_text
+from .report import human_count, printable, spreadsheet_safe
+from .schema import open_for_reading, tables_in
+
+_QUERY = """
+SELECT kind, host, port, coalesce(app, ''), count(*) AS times, sum(bytes_up), sum(bytes_down),
+       sum(outcome = 'error'), sum(outcome = 'refused'), sum(outcome = 'tls_refused'), max(reason)
+FROM connections WHERE opened_at >= ? AND (? = '' OR writer = ?)
+GROUP BY 1, 2, 3, 4 ORDER BY sum(bytes_up + bytes_down) DESC, times DESC, host, app
+"""
+SHOWN = 10
+
+# What makes a program trust our CA, by how its process is called; the first prefix that fits.
+REMEDIES = (
+    ("node", "set NODE_EXTRA_CA_CERTS"),
+    ("bun", "set NODE_EXTRA_CA_CERTS"),
+    ("deno", "set DENO_CERT"),
+    ("python", "set SSL_CERT_FILE and REQUESTS_CA_BUNDLE"),
+    ("java", "give it a truststore: JDK_JAVA_OPTIONS"),
+    ("curl", "set CURL_CA_BUNDLE"),
+    ("ruby", "set SSL_CERT_FILE"),
+    ("go", "set SSL_CERT_FILE"),
+)
+REMEDY = "it must trust the CA (`interpose ca show`), unless it pins its certificates"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The connections of one program with one host and port. Bytes are as the client sent and got them."""
+
+    kind: str
+    host: str
+    port: int
+    app: str
+    connections: int
+    bytes_up: int
+    bytes_down: int
+    errors: int
+    refused: int
+    tls_refused: int
+    reason: str | None
+
+    @property
+    def place(self) -> str:
+        return self.host if self.port == 443 else f"{self.host}:{self.port}"
+
+
+def destinations(path: Path, *, since: datetime | None = None, writer: str | None = None) -> list[Destination]:
+    """What went where, the most bytes first; of one writer, if one is named, and opened since a moment.
+
+    Raises LedgerError if the file cannot be read. A ledger of an older version knows of no connections.
+    """
+    connection = open_for_reading(path)
+    try:
+        if CONNECTIONS not in tables_in(connection):
+            return []
+        rows = connection.execute(
+            _QUERY, (utc_text(since.timestamp()) if since else "", writer or "", writer or "")
+        ).fetchall()
+    except sqlite3.Error as error:
+        raise LedgerError(f"the ledger {path} cannot be read: {error}") from error
+    finally:
+        connection.close()
+    return [Destination(*row) for row in rows]
+
+
+def render(found: Sequence[Destination], *, limit: int | None = None) -> RenderableType:
+    """A table for people: where it went, how often, how much, from which program."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("host", overflow="fold")
+    table.add_column("seen as")
+    table.add_column("from", overflow="ellipsis", no_wrap=True)
+    for title in ("connections", "sent", "received", "failed"):
+        table.add_column(title, justify="right")
+    shown = found[:limit] if limit is not None else found
+    for each in shown:
+        failed = each.errors + each.refused + each.tls_refused
+        table.add_row(
+            Text(printable(each.place)),
+            SEEN_AS.get(each.kind, each.kind),
+            Text(printable(each.app) or "–"),
+            human_count(each.connections),
+            human_bytes(each.bytes_up),
+            human_bytes(each.bytes_down),
+            human_count(failed) if failed else "–",
+        )
+    if len(shown) < len(found):
+        return Group(table, Text(f"and {len(found) - len(shown)} more: interpose usage --connections", style="dim"))
+    return table
+
+
+SEEN_AS = {"ai": "AI calls", "tunnel": "undecrypted", "http": "plain HTTP"}
+
+
+def untrusting(found: Sequence[Destination]) -> list[str]:
+    """A line for each program that did not take our certificate, with what to do about it."""
+    lines = []
+    for each in found:
+        if each.tls_refused:
+            count = each.tls_refused
+            remedy = next((text for name, text in REMEDIES if each.app.startswith(name)), REMEDY)
+            lines.append(
+                f"{count} TLS handshake{'s' * (count != 1)} refused our certificate: {printable(each.place)}"
+                f"{' from ' + printable(each.app) if each.app else ''}: {remedy}; `interpose doctor` tries it"
+            )
+    return lines
+
+
+def to_json(found: Sequence[Destination]) -> str:
+    return orjson.dumps([asdict(each) for each in found], option=orjson.OPT_INDENT_2).decode()
+
+
+def to_csv(found: Sequence[Destination]) -> str:
+    """With a header line; what a spreadsheet would take for a formula is text."""
+    out = io.StringIO()
+    lines = csv.writer(out, lineterminator="\n")
+    lines.writerow(Destination.__dataclass_fields__)
+    for each in found:
+        lines.writerow(
+            [spreadsheet_safe(value) if isinstance(value, str) else value for value in asdict(each).values()]
+        )
+    return out.getvalue()
+
+
+def human_bytes(count: int) -> str:
+    """In powers of 1000, three digits at most: 999 B, 1.2 kB, 45 MB."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
