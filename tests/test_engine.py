@@ -35,6 +35,8 @@ SECRET = "sk-real-canary-0123456789"  # a fake
 
 
 class ScriptedReply:
+    session = None  # no WebSocket
+
     """An upstream reply whose chunks and end are given; an exception among them is raised in its place."""
 
     def __init__(self, chunks: list[bytes | Exception], headers: Headers = JSON, status: int = 200) -> None:

@@ -75,7 +75,7 @@ class Call:
     """One request.
 
     `body` is bytes up to the entrance's limit (8 MiB), beyond it an async stream, which can be forwarded but neither
-    read, edited nor sent twice.
+    read, edited nor sent twice. For a call that upgrades to WebSocket it is what the client sends after the upgrade.
     """
 
     method: str
@@ -86,6 +86,8 @@ class Call:
     entrance: Entrance = Entrance.INTERCEPT
     # The name that the client's TLS handshake asked for; None on plain HTTP and for clients that send none.
     sni: str | None = None
+    # Given by a host that tells calls of one connection apart; otherwise the engine chooses one.
+    id: str = ""
 
 
 class Body(Protocol):
@@ -98,12 +100,16 @@ class Body(Protocol):
 
 @dataclass(slots=True)
 class Reply:
-    """One response. Whoever got it must either exhaust `body` or close it: that is what settles the call."""
+    """One response. Whoever got it must either exhaust `body` or close it: that is what settles the call.
+
+    `stream` says that its format is one of events, each to be passed on as it comes.
+    """
 
     status: int
     reason: str
     headers: Headers
     body: Body
+    stream: bool = False
 
 
 def header(headers: Iterable[Header], name: bytes) -> bytes | None:
@@ -122,3 +128,9 @@ def header_values(headers: Iterable[Header], name: bytes) -> list[bytes]:
 def without(headers: Iterable[Header], names: frozenset[bytes]) -> Headers:
     """The headers whose lower-case name is not among `names`."""
     return tuple(pair for pair in headers if pair[0].lower() not in names)
+
+
+def upgrades(call: Call) -> bool:
+    """Whether the call asks for a WebSocket: RFC 6455, 4.1."""
+    value = header(call.headers, b"upgrade")
+    return value is not None and any(token.strip() == b"websocket" for token in value.lower().split(b","))

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from .call import Call, Reply, header
+from .call import Call, Reply, upgrades
 from .errors import Refusal
 from .exchange import Clock, Exchange
 from .formats.endpoints import classify
@@ -20,7 +20,7 @@ from .rules.secrets import SecretError
 from .stages import STAGES, plan
 from .stages.claim import Territory
 from .stages.draft import Plan, Request, Resolve, Trip, View
-from .upstream import Outgoing, Upstream, UpstreamFailure, end_to_end
+from .upstream import UPGRADE, Outgoing, Upstream, UpstreamFailure, end_to_end
 
 logger = logging.getLogger(__name__)
 
@@ -117,21 +117,6 @@ class Engine:
                 )
             )
 
-    def witness(self, call: Call) -> Exchange | None:
-        """For a connection that a host carries itself, since the rules leave it alone: what it settles at its end.
-
-        None if the rules refuse the call or have a hand in it; it is then `handle`'s.
-        """
-        chosen = self.plan(call)
-        if chosen.refusal is not None or chosen.facts is None or chosen.acts or chosen.attempts[0].injection:
-            return None
-        exchange = Exchange(self, call)
-        exchange.plan = chosen
-        exchange.trip = Trip(call, chosen.facts, chosen.attempts[0], self._resolve)
-        self._live.add(exchange)
-        self._idle.clear()
-        return exchange
-
     def apologise(self, call: Call) -> Reply:
         """A local 500 and its record, for a host that failed before it could hand the call over."""
         exchange = Exchange(self, call)
@@ -151,15 +136,11 @@ class Engine:
         if chosen.refusal is not None:
             raise chosen.refusal
         assert chosen.facts is not None
-        if upgrades(call):
-            raise Refusal(
-                501,
-                "websocket_not_supported",
-                "WebSocket connections on which rules act are not supported in this version of interpose.",
-            )
         exchange.trip = trip = Trip(call, chosen.facts, chosen.attempts[0], self._resolve)
         provider = trip.attempt.provider
-        request = Request(call.method, trip.attempt.url, end_to_end(call.headers), exchange.body())
+        upgrade = upgrades(call)
+        headers = (*UPGRADE, *end_to_end(call.headers)) if upgrade else end_to_end(call.headers)
+        request = Request(call.method, trip.attempt.url, headers, b"" if upgrade else exchange.body())
         for stage in STAGES:
             request = await stage.send(request, trip)
         reply = await self._upstream.send(
@@ -174,7 +155,7 @@ class Engine:
         )
         # From here on the reply is the exchange's: whatever fails, its connection is closed.
         exchange.attach(reply)
-        if reply.status == 101:
+        if reply.status == 101 and not upgrade:
             raise UpstreamFailure(
                 "protocol", f"{trip.attempt.url.origin} switched to another protocol unasked", reached=True
             )
@@ -198,9 +179,3 @@ class Engine:
         for exchange in list(self._live):
             exchange.abort()
         await self._upstream.close()
-
-
-def upgrades(call: Call) -> bool:
-    """Whether the call asks for a WebSocket: RFC 6455, 4.1."""
-    tokens = (header(call.headers, b"upgrade") or b"").lower().split(b",")
-    return any(token.strip() == b"websocket" for token in tokens)

@@ -23,6 +23,7 @@ from .stages import STAGES
 from .stages.draft import Attempt, Head, Plan, Trip
 from .stages.gauge import Gauge
 from .stages.metering import measure
+from .stages.session import SessionGauge
 from .upstream import UpstreamFailure, UpstreamReply
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class Exchange:
     """One call and what has become of it so far. Settled once, whoever comes first."""
 
     def __init__(self, engine: Books, call: Call) -> None:
-        self.id = engine.new_id()
+        self.id = call.id or engine.new_id()
         self.call = call
         self.plan: Plan | None = None
         self.trip: Trip | None = None
@@ -65,11 +66,6 @@ class Exchange:
         self._began = engine.clock.monotonic()
         self._first: float | None = None
         self._uploaded = 0
-
-    def observe(self, status: int, outcome: Outcome) -> None:
-        """Settles a call that a host has carried itself, by what it saw of the reply."""
-        self._status = status
-        self.settle("error" if outcome == "ok" and status >= 400 else outcome)
 
     def attach(self, upstream: UpstreamReply) -> None:
         self._upstream = upstream
@@ -84,6 +80,17 @@ class Exchange:
             self._uploaded += len(piece)
             yield piece
 
+    async def _spoken(self, gauge: Gauge | SessionGauge | None) -> AsyncIterator[bytes]:
+        """What the client of a WebSocket sends, read along."""
+        assert not isinstance(self.call.body, bytes)
+        assert isinstance(gauge, SessionGauge)
+        async for piece in self.call.body:
+            gauge.sent(piece)
+            yield piece
+        if gauge.closed is None:
+            # It has hung up without a word.
+            self.abort()
+
     def begin(self, upstream: UpstreamReply) -> Reply:
         """The upstream's head has come: its reply, with our headers where the rules had a hand in the call."""
         assert self.plan is not None
@@ -91,8 +98,12 @@ class Exchange:
         head = Head(upstream.status, upstream.reason, upstream.headers)
         for stage in reversed(STAGES):
             head = stage.receive(head, self.trip)
+        gauge = self.trip.gauge
+        if upstream.session is not None:
+            upstream.session.carry(self._spoken(gauge))
         headers = (*head.headers, *self._marks(self.plan, self.trip.attempt)) if self.plan.acts else head.headers
-        return Reply(head.status, head.reason, headers, Flowing(self, upstream))
+        streams = gauge is not None and gauge.streaming
+        return Reply(head.status, head.reason, headers, Flowing(self, upstream), streams)
 
     def refuse(self, refusal: Refusal) -> Reply:
         """Our own answer, in the client's format; an upstream that has answered already is hung up on."""
@@ -208,6 +219,7 @@ class Exchange:
                     "model": attempt.model,
                     "status": self._status if self._upstream is not None else None,
                     "reason": reason,
+                    **(gauge.told() if isinstance(gauge, SessionGauge) else {}),
                 }
             )
         return Record(
@@ -246,7 +258,7 @@ class Exchange:
 
 
 def verdict(
-    outcome: Outcome, reason: str | None, status: int, gauge: Gauge, reading: Reading
+    outcome: Outcome, reason: str | None, status: int, gauge: Gauge | SessionGauge, reading: Reading
 ) -> tuple[Outcome, str | None]:
     """How a call really ended whose transport ended well: success is never invented (law 4)."""
     if outcome == "aborted" and gauge.streaming and reading.complete and status < 400:

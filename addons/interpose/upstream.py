@@ -25,6 +25,7 @@ from .errors import InterposeError
 from .pool import ForbiddenAddress, client_context, metadata_address, session
 from .rules.compiled import Timeouts
 from .rules.compiled import Upstream as UpstreamRules
+from .upgraded import Session
 
 # RFC 9110, 7.6.1: these end at each hop. Expect is answered by the host; Proxy-* is ours alone.
 HOP_BY_HOP = frozenset(
@@ -53,6 +54,9 @@ REASONS: dict[type[BaseException], str] = {
     aiohttp.ClientConnectionResetError: "the connection was reset",
     HttpProcessingError: "what came next was no valid HTTP",
 }
+
+
+UPGRADE: Headers = ((b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"))
 
 
 class UpstreamFailure(InterposeError):
@@ -90,7 +94,7 @@ class UpstreamReply:
     that a provider stops generating for a client that has gone.
     """
 
-    __slots__ = ("_idle", "_lingering", "_origin", "_response", "headers", "reason", "status")
+    __slots__ = ("_idle", "_lingering", "_origin", "_response", "headers", "reason", "session", "status")
 
     def __init__(self, response: aiohttp.ClientResponse, origin: Origin, idle: float) -> None:
         self._response = response
@@ -100,11 +104,21 @@ class UpstreamReply:
         self.status = response.status
         self.reason = response.reason or ""
         self.headers: Headers = end_to_end(response.raw_headers)
+        self.session: Session | None = None
+        if self.status == 101:
+            # Two hop-by-hop headers that the client, one hop away, is to have all the same.
+            self.headers = (*UPGRADE, *self.headers)
+            self.session = Session(response)
 
     def __aiter__(self) -> UpstreamReply:
         return self
 
     async def __anext__(self) -> bytes:
+        if self.session is not None:
+            # A session may be silent for as long as it likes.
+            if data := await self.session.read():
+                return data
+            raise StopAsyncIteration
         try:
             async with asyncio.timeout(self._idle):
                 chunk = await self._response.content.readany()
@@ -124,6 +138,9 @@ class UpstreamReply:
 
     def linger(self) -> None:
         """Reads to the end in the background, if that comes at once, so that the connection can be used again."""
+        if self.session is not None:
+            self.session.cut()
+            return
         if self._response.connection is not None and self._lingering is None:
             self._lingering = asyncio.get_running_loop().create_task(self._linger())
 
@@ -137,6 +154,9 @@ class UpstreamReply:
 
     def cut(self) -> None:
         """Closes the connection if the reply has not ended. Aborted: a TLS farewell would wait for a busy peer."""
+        if self.session is not None:
+            self.session.cut()
+            return
         connection = self._response.connection
         if connection is not None and connection.transport is not None:
             connection.transport.abort()
@@ -196,7 +216,10 @@ class Upstream:
                 )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, ForbiddenAddress) as error:
             raise failure(error, origin, timeouts) from error
-        return UpstreamReply(response, origin, timeouts.idle)
+        try:
+            return UpstreamReply(response, origin, timeouts.idle)
+        except aiohttp.ClientError as error:
+            raise failure(error, origin, timeouts) from error
 
     async def close(self) -> None:
         if self._session is not None:

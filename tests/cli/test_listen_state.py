@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interpose.cli.listen import Listen, check_exposure
-from interpose.cli.state import make_state_folder, state_path
 from interpose.errors import InterposeError
+from interpose.state import make_state_folder, state_path
 
 
 @pytest.mark.parametrize(

@@ -38,22 +38,22 @@ class Farm:
         self._running: dict[str, Proxy] = {}
         self._started: list[Proxy] = []
 
-    async def get(self, name: str, rules: str | None, environ: Mapping[str, str] | None = None) -> Proxy:
-        """The proxy of that name, started with `rules` when it is first asked for."""
+    async def get(self, name: str, rules: str | None, environ: Mapping[str, str] | None = None, *more: str) -> Proxy:
+        """The proxy of that name, started with `rules` and `more` when it is first asked for."""
         proxy = self._running.get(name)
         if proxy is not None and not proxy.alive:
             del self._running[name]
             raise AssertionError(f"the proxy {name} has died:\n{proxy.errors}")
         if proxy is None:
-            proxy = await self.launch(name, rules, environ)
+            proxy = await self.launch(name, rules, environ, *more)
             self._running[name] = proxy
         return proxy
 
-    async def launch(self, name: str, rules: str | None, environ: Mapping[str, str] | None = None) -> Proxy:
-        """A proxy of the caller's own."""
+    async def launch(self, name: str, rules: str | None, environ: Mapping[str, str] | None = None, *more: str) -> Proxy:
+        """A proxy of the caller's own, with `more` on its command line."""
         proxy = Proxy(self._folder / f"{len(self._started)}-{name}")
         self._started.append(proxy)
-        return await proxy.start(rules, environ)
+        return await proxy.start(rules, environ, *more)
 
     async def close(self) -> list[str]:
         """Stops all and says what is wrong with what they leave behind."""

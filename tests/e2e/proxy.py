@@ -63,6 +63,16 @@ class Ledger:
         assert len(found) == count, f"{len(found)} ledger records, not {count}: {json.dumps(told, indent=1)}"
         return found
 
+    async def connections(self, mark: str, count: int) -> list[Row]:
+        """The `count` connections opened after `mark`, waiting for their end and commit."""
+        found: list[Row] = []
+        async with asyncio.timeout(COMMIT):
+            while len(found) < count:
+                await asyncio.sleep(0.02)
+                found = self._query("SELECT * FROM connections WHERE opened_at >= ? ORDER BY opened_at, rowid", mark)
+        assert len(found) == count, found
+        return found
+
     async def row(self, mark: str) -> Row:
         """The one row after `mark`."""
         return (await self.rows(mark, 1))[0]
@@ -75,6 +85,7 @@ class Proxy:
         self.folder = folder
         self.state = folder / "state"
         self.port = 0
+        self.ports: list[int] = []
         self.stderr: list[str] = []
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -109,9 +120,9 @@ class Proxy:
     def alive(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
-    async def start(self, rules: str | None, environ: Mapping[str, str] | None = None) -> Proxy:
-        """Starts with `rules` (YAML text; None: no rules file) and waits until it listens."""
-        await self.launch(rules, environ)
+    async def start(self, rules: str | None, environ: Mapping[str, str] | None = None, *more: str) -> Proxy:
+        """Starts with `rules` (YAML text; None: no rules file) and `more` arguments; waits until it listens."""
+        await self.launch(rules, environ, *more)
         assert self._process is not None
         listening = asyncio.create_task(self._listening.wait())
         ended = asyncio.create_task(self._process.wait())
@@ -125,7 +136,7 @@ class Proxy:
             raise AssertionError(f"the proxy did not start:\n{self.errors}")
         return self
 
-    async def launch(self, rules: str | None, environ: Mapping[str, str] | None = None) -> None:
+    async def launch(self, rules: str | None, environ: Mapping[str, str] | None = None, *more: str) -> None:
         """Starts without waiting for anything."""
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "interpose", "run", "--listen", "127.0.0.1:0", "--state", str(self.state)]
@@ -133,6 +144,7 @@ class Proxy:
             file = self.folder / "rules.yaml"
             file.write_text(rules)
             command += ["--rules", str(file)]
+        command += more
         self._process = await asyncio.create_subprocess_exec(
             *command,
             env=self.environ(environ),
@@ -156,7 +168,8 @@ class Proxy:
             text = line.decode("utf-8", "replace")
             self.stderr.append(text)
             if LISTENING in text:
-                self.port = int(text.partition(LISTENING)[2].split()[0].rstrip("/").rpartition(":")[2])
+                self.ports.append(int(text.partition(LISTENING)[2].split()[0].rstrip("/").rpartition(":")[2]))
+                self.port = self.ports[0]
                 self._listening.set()
 
     async def ended(self) -> int:

@@ -39,7 +39,7 @@ TABLE = {
         POST /v1/files -> openai none files /files
         GET /v1/files/f/content -> openai none files /files/f/content
         POST /v1/batches -> openai none batches /batches
-        GET /v1/realtime?model=gpt-x -> openai none realtime /realtime
+        GET /v1/realtime?model=gpt-x -> openai none realtime /realtime model=gpt-x
         POST /v1/threads/t/runs -> openai openai-other other /threads/t/runs
         POST /v1/threads/t/messages -> openai none other /threads/t/messages
         POST /v1/decisions -> openai openai-other other /decisions

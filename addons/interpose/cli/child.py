@@ -82,6 +82,10 @@ class Child:
             reason = "it is no program" if error.errno == errno.ENOEXEC else error.strerror or str(error)
             raise _not_executable(command[0], reason) from error
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     async def wait(self) -> int:
         status = await self._process.wait()
         return 128 - status if status < 0 else status

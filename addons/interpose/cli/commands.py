@@ -14,6 +14,8 @@ from interpose import __version__
 
 from .terminal import colour_wanted, refuse, told
 
+DEFAULT_WEB = "127.0.0.1:8081"
+
 app = typer.Typer(
     name="interpose",
     help="Catches every AI call of an unmodified application: audits it, injects keys, records what it used.",
@@ -54,10 +56,24 @@ def _root(
     pass
 
 
+def with_web_address(args: list[str]) -> list[str]:
+    """The arguments with the address that `--web` stands for by itself: its value may be left out."""
+    done: list[str] = []
+    for place, word in enumerate(args):
+        done.append(word)
+        if word == "--":
+            return done + args[place + 1 :]
+        following = args[place + 1] if place + 1 < len(args) else ""
+        if word == "--web" and not following.rpartition(":")[2].isdecimal():
+            done.append(DEFAULT_WEB)
+    return done
+
+
 class _Run(TyperCommand):
     """Tells `run --`, whose command has got lost (an empty variable, say), from `run`, which listens."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        args = with_web_address(args)
         ends_in_dashes = args[-1:] == ["--"]
         rest = super().parse_args(ctx, args)
         command = ctx.params.get("command")
@@ -75,23 +91,32 @@ def run(
     ] = None,
     rules: RulesOption = None,
     listen: Annotated[
-        str | None,
-        typer.Option("--listen", metavar="H:P", help="Where to listen. Default: 127.0.0.1:8080; with CMD a free port."),
+        list[str] | None,
+        typer.Option(
+            "--listen",
+            metavar="H:P",
+            help="Where to listen; may be given several times. Default: 127.0.0.1:8080; with CMD a free port.",
+        ),
     ] = None,
     mode: Annotated[
-        str, typer.Option("--mode", metavar="M", help="Proxy mode; only `regular` in this version.")
+        str,
+        typer.Option(
+            "--mode",
+            metavar="M",
+            help="How clients come: regular, upstream:URL (through another proxy), reverse:URL, socks5, transparent, "
+            "local[:APP].",
+        ),
     ] = "regular",
-    web: Annotated[bool, typer.Option("--web", hidden=True)] = False,
+    web: Annotated[
+        str | None,
+        typer.Option("--web", metavar="[H:P]", help="Show what passes in mitmweb. Default: 127.0.0.1:8081."),
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", hidden=True)] = 1,
     state: StateOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     hint: Annotated[bool, typer.Option("--hint/--no-hint", hidden=True)] = True,
 ) -> None:
     """Catch AI calls: of CMD, which runs with proxy and CA set, or of whoever uses the proxy."""
-    if mode != "regular":
-        refuse(f"--mode {mode} is not supported in this version; only regular is")
-    if web:
-        refuse("--web is not supported in this version; `interpose usage` shows what was caught")
     if workers != 1:
         refuse("--workers other than 1 is not supported in this version")
     from . import run as running
@@ -99,7 +124,14 @@ def run(
     with told():
         status = running.run(
             running.Options(
-                command=tuple(command or ()), rules=rules, listen=listen, state=state, quiet=quiet, hint=hint
+                command=tuple(command or ()),
+                rules=rules,
+                listen=tuple(listen or ()),
+                state=state,
+                quiet=quiet,
+                mode=mode,
+                web=web,
+                hint=hint,
             )
         )
     raise typer.Exit(status)
@@ -125,6 +157,9 @@ def usage(
         str | None, typer.Option("--since", metavar="7d", help="Only calls since then: 30m, 24h, 7d or a date.")
     ] = None,
     format_: Annotated[str, typer.Option("--format", metavar="F", help="table, json or csv.")] = "table",
+    connections: Annotated[
+        bool, typer.Option("--connections", help="Where connections led instead: what passed undecrypted, too.")
+    ] = False,
     rules: Annotated[
         Path | None, typer.Option("--rules", metavar="F", help="The rules file, if it names another ledger.")
     ] = None,
@@ -134,7 +169,7 @@ def usage(
     from .usage import report
 
     with told():
-        report(by=by, since=since, format_=format_, rules=rules, state=state)
+        report(by=by, since=since, format_=format_, connections=connections, rules=rules, state=state)
 
 
 # Commands that a later version will have: known by name, so that whoever tries one is told.

@@ -21,16 +21,21 @@ from interpose.rules.compiled import Rules
 from interpose.rules.load import load
 from interpose.rules.problem import printable
 from interpose.secret import Scrubber
+from interpose.state import make_state_folder, state_path
 
-from . import summary, trust
+from . import bypass, summary, trust
+from .bypass import Lookout
 from .child import Child, CommandError, SignalDesk, find_command
 from .environment import PLACEHOLDER, Claim, child_environment, own_proxy
 from .listen import DEFAULT_HOST, DEFAULT_PORT, Listen, check_exposure
-from .state import make_state_folder, state_path
 from .terminal import own_command, refuse, say, say_plain
 
 if TYPE_CHECKING:
     from interpose.hosts.mitm import Interceptor
+    from interpose.hosts.mitm.mode import Mode
+
+# Ways by which the environment of a command leads its calls to us.
+FOR_COMMANDS = ("regular", "upstream")
 
 # A person's end of an interceptor on its own: nothing has failed.
 ENDS_SERVICE = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
@@ -46,9 +51,11 @@ class Options:
 
     command: tuple[str, ...]
     rules: Path | None
-    listen: str | None
+    listen: tuple[str, ...]
     state: Path | None
     quiet: bool
+    mode: str = "regular"
+    web: str | None = None
     hint: bool = True
     """Whether to say where the ledger is: no use where it is about to be deleted."""
 
@@ -62,49 +69,82 @@ def run(options: Options) -> int:
     rules = load(options.rules) if options.rules is not None else Rules.default()
     for warning in rules.warnings:
         say_plain(str(warning))
-    listen = _listen(options)
+    listen, web, mode = _listen(options), _web(options), _mode(options)
     try:
-        check_exposure(listen, clients_required=rules.clients.required)
+        rules = mode.applied_to(rules)
+    except ValueError as error:
+        refuse(str(error))
+    try:
+        for each in listen:
+            check_exposure(each, clients_required=rules.clients.required)
         if options.command:
             find_command(options.command[0], environ)
     except CommandError as error:
         say(str(error))
         return error.status
     state = make_state_folder(state_path(options.state, environ))
-    if variable := own_proxy(environ):
-        say(_of_own_proxy(variable, named=rules.upstream.proxy is not None))
-    return asyncio.run(_Run(options, rules, listen, state, environ).run())
+    if (variable := own_proxy(environ)) and rules.upstream.proxy is None:
+        say(
+            f"your {variable} is not used; to go through that proxy, name it: --mode upstream:http://…, or in the "
+            "rules upstream: {proxy: http://…}"
+        )
+    return asyncio.run(_Run(options, rules, Ways(listen, mode, web), state, environ).run())
 
 
-def _of_own_proxy(variable: str, *, named: bool) -> str:
-    """What becomes of the user's own proxy, which a program under us does not see; `named`: the rules have one."""
-    if named:
-        return f"your {variable} is replaced: AI calls go through upstream.proxy, other traffic is dialled directly"
-    return (
-        f"your {variable} is not used; for AI calls to go through a proxy, name it in the rules: "
-        "upstream: {proxy: http://…}; other traffic is dialled directly in this version"
-    )
-
-
-def _listen(options: Options) -> Listen:
-    if options.listen is None:
-        return Listen(DEFAULT_HOST, 0 if options.command else DEFAULT_PORT)
+def _listen(options: Options) -> list[Listen]:
+    if not options.listen:
+        return [Listen(DEFAULT_HOST, 0 if options.command else DEFAULT_PORT)]
     try:
-        return Listen.parse(options.listen)
+        return [Listen.parse(text) for text in options.listen]
     except ValueError as error:
         refuse(f"--listen {error}")
+
+
+def _web(options: Options) -> tuple[str, int] | None:
+    """Where mitmweb is to answer. Only to this machine: its page shows what was said, and can say it again."""
+    if options.web is None:
+        return None
+    try:
+        web = Listen.parse(options.web)
+    except ValueError as error:
+        refuse(f"--web {error}")
+    if not web.is_loopback():
+        refuse(f"--web {web}: mitmweb is shown on this machine only; reach it from elsewhere by a tunnel of yours")
+    return web.host, web.port
+
+
+def _mode(options: Options) -> Mode:
+    from interpose.hosts.mitm.mode import Mode
+
+    try:
+        mode = Mode.parse(options.mode)
+    except ValueError as error:
+        refuse(f"--mode {error}")
+    if options.command and mode.name not in FOR_COMMANDS:
+        refuse(f"--mode {mode} does not lead a command's calls here; with CMD it is {' or '.join(FOR_COMMANDS)}")
+    return mode
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How clients come to us, and where people look on."""
+
+    listen: list[Listen]
+    mode: Mode
+    web: tuple[str, int] | None
 
 
 class _Run:
     """One run of the interceptor."""
 
-    def __init__(self, options: Options, rules: Rules, listen: Listen, state: Path, environ: dict[str, str]) -> None:
+    def __init__(self, options: Options, rules: Rules, ways: Ways, state: Path, environ: dict[str, str]) -> None:
         self.options = options
         self.rules = rules
-        self.listen = listen
+        self.ways = ways
         self.state = state
         self.environ = environ
         self.scrubber = Scrubber()
+        self.lookout: Lookout | None = None
 
     async def run(self) -> int:
         with SignalDesk(asyncio.get_running_loop()) as desk:
@@ -126,8 +166,9 @@ class _Run:
                 interceptor = Interceptor(
                     self.rules,
                     state=self.state,
-                    host=self.listen.host,
-                    port=self.listen.port,
+                    listen=[(each.host, each.port) for each in self.ways.listen],
+                    mode=self.ways.mode,
+                    web=self.ways.web,
                     environ=self.environ,
                     scrubber=self.scrubber,
                 )
@@ -147,6 +188,8 @@ class _Run:
                 command=bool(self.options.command),
                 again=self._usage_command(),
             )
+            for line in bypass.told(self.lookout.found) if self.lookout is not None else ():
+                say_plain(line)
         return status
 
     async def _hold(self, interceptor: Interceptor, desk: SignalDesk, task: asyncio.Task[int]) -> int:
@@ -186,14 +229,16 @@ class _Run:
             say(f"waiting up to {DRAIN:g} s for calls in flight; interrupt to stop now")
 
     async def _use(self, interceptor: Interceptor, desk: SignalDesk) -> int:
-        listening = Listen(*interceptor.address)
+        listening = [Listen(*address) for address in interceptor.addresses]
+        if interceptor.web_url is not None:
+            say(f"mitmweb: {interceptor.web_url}")
         bundles = trust.write_bundles(self.state / "ca", interceptor.ca_certificate, self.environ)
         if not self.options.command:
             return await self._serve(interceptor, desk, listening, bundles)
         keys = sorted(set(withheld(self.rules)))
         child_environ = child_environment(
             self.environ,
-            proxy=listening.reachable().url,
+            proxy=listening[0].reachable().url,
             bundles=bundles,
             claims=tuple(claims(self.rules)),
             withheld=keys,
@@ -213,14 +258,18 @@ class _Run:
             child.forward(number)
         desk.receiver = child.forward
         stopped = asyncio.create_task(_say_when_stopped(interceptor))
+        # Where the rules themselves lead elsewhere, an AI host may be spoken to on a port of its own.
+        self.lookout = Lookout(child.pid, {443, *(port for _, port in claims(self.rules))})
+        watching = asyncio.create_task(self.lookout.watch())
         try:
             return await child.wait()
         finally:
             stopped.cancel()
+            watching.cancel()
             desk.receiver = lambda _: None
 
     async def _serve(
-        self, interceptor: Interceptor, desk: SignalDesk, listening: Listen, bundles: dict[str, Path]
+        self, interceptor: Interceptor, desk: SignalDesk, listening: list[Listen], bundles: dict[str, Path]
     ) -> int:
         asked_to_end = asyncio.Event()
 
@@ -229,12 +278,11 @@ class _Run:
                 asked_to_end.set()
 
         desk.receiver = end
-        say(f"listening on {listening.url}")
+        if self.ways.mode.listens:
+            for each in listening:
+                say(f"listening on {each.url}")
         if not self.options.quiet:
-            url, bundle = listening.reachable().url, shlex.quote(str(bundles["SSL_CERT_FILE"]))
-            say_plain(f"  {self._rules_in_short()}. In the shell of your application:")
-            say_plain(f"  export HTTPS_PROXY={url} HTTP_PROXY={url} NO_PROXY=")
-            say_plain(f"  export SSL_CERT_FILE={bundle} REQUESTS_CA_BUNDLE={bundle} NODE_EXTRA_CA_CERTS={bundle}")
+            self._say_how_to_use(listening[0].reachable().url, bundles)
         waits = [asyncio.create_task(asked_to_end.wait()), asyncio.create_task(interceptor.wait())]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
@@ -242,6 +290,25 @@ class _Run:
         if not asked_to_end.is_set():
             raise InterposeError("the interceptor has stopped by itself")
         return 0
+
+    def _say_how_to_use(self, url: str, bundles: dict[str, Path]) -> None:
+        mode, name = self.ways.mode, self._rules_in_short()
+        bundle = shlex.quote(str(bundles["SSL_CERT_FILE"]))
+        trust = f"  export SSL_CERT_FILE={bundle} REQUESTS_CA_BUNDLE={bundle} NODE_EXTRA_CA_CERTS={bundle}"
+        match mode.name:
+            case "regular" | "upstream":
+                say_plain(f"  {name}. In the shell of your application:")
+                say_plain(f"  export HTTPS_PROXY={url} HTTP_PROXY={url} NO_PROXY=")
+                say_plain(trust)
+            case "socks5":
+                say_plain(f"  {name}. In the shell of your application:")
+                say_plain(f"  export ALL_PROXY={url.replace('http://', 'socks5h://')}")
+                say_plain(trust)
+            case "reverse":
+                say_plain(f"  {name}. {url} stands for {mode.data}: use it as the base URL")
+            case _:
+                say_plain(f"  {name}. Applications whose connections are led here must trust the CA:")
+                say_plain(trust)
 
     def _usage_command(self) -> str | None:
         """What shows the same ledger later."""

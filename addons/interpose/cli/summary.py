@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO
 
-from interpose.ledger import LedgerError, report
+from interpose.ledger import LedgerError, report, traffic
 
 from .terminal import console, say
 
@@ -24,12 +24,30 @@ def show(ledger: Path, writer: str, stream: IO[str], *, command: bool, again: st
     """
     try:
         rows = report.usage(ledger, writer=writer)
+        passed = traffic.destinations(ledger, writer=writer)
     except LedgerError as error:
         say(f"no summary: {error}")
         return
-    if not rows and not rows.lost:
+    if rows or rows.lost:
+        _show_calls(rows, ledger, stream, again)
+    else:
         say(NOTHING_CAUGHT if command else "no AI call was caught")
-        return
+    for line in traffic.untrusting(passed):
+        say(line)
+    if others := [each for each in passed if each.kind != "ai"]:
+        _show_others(others, stream)
+
+
+def _show_others(others: list[traffic.Destination], stream: IO[str]) -> None:
+    """What else went through us, of which we know no more than this."""
+    say("also passed, undecrypted:")
+    try:
+        console(stream).print(traffic.render(others, limit=traffic.SHOWN))
+    except (OSError, ValueError):
+        pass  # as below
+
+
+def _show_calls(rows: report.Usage, ledger: Path, stream: IO[str], again: str | None) -> None:
     calls = sum(row.calls for row in rows)
     failed = sum(row.errors for row in rows)
     tokens = sum(row.tokens for row in rows)

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from interpose.errors import InterposeError
-from interpose.ledger import LedgerError
+from interpose.ledger import LedgerError, traffic
 from interpose.ledger import report as ledger_report
 from interpose.rules.load import load
+from interpose.state import state_path
 
-from .state import state_path
 from .terminal import console, refuse
 
 LEDGER = "usage.db"
@@ -34,9 +34,22 @@ def _csv(rows: ledger_report.Usage) -> None:
 FORMATS: Mapping[str, Callable[[ledger_report.Usage], None]] = {"table": _table, "json": _json, "csv": _csv}
 
 
-def report(*, by: str, since: str | None, format_: str, rules: Path | None, state: Path | None) -> None:
-    """Prints the report. Raises LedgerError if there is no ledger that can be read, RulesError as `load` does, and
-    InterposeError if there is no stdout.
+CONNECTIONS: Mapping[str, Callable[[list[traffic.Destination]], None]] = {
+    "table": lambda found: console(sys.stdout).print(
+        traffic.render(found) if found else "No connections recorded yet in this span."
+    ),
+    "json": lambda found: print(traffic.to_json(found)),
+    "csv": lambda found: print(traffic.to_csv(found), end=""),
+}
+
+
+def report(
+    *, by: str, since: str | None, format_: str, connections: bool, rules: Path | None, state: Path | None
+) -> None:
+    """Prints the report, of calls or of `connections`.
+
+    Raises LedgerError if there is no ledger that can be read, RulesError as `load` does, and InterposeError if there
+    is no stdout.
     """
     if sys.stdout is None:
         raise InterposeError("cannot write the report: stdout is closed")
@@ -50,5 +63,8 @@ def report(*, by: str, since: str | None, format_: str, rules: Path | None, stat
         refuse(str(error))
     named = load(rules).ledger.sqlite if rules is not None else None
     ledger = named or state_path(state, os.environ) / LEDGER
-    write(ledger_report.usage(ledger, by=names, since=moment))
+    if connections:
+        CONNECTIONS[format_](traffic.destinations(ledger, since=moment))
+    else:
+        write(ledger_report.usage(ledger, by=names, since=moment))
     sys.stdout.flush()

@@ -86,6 +86,8 @@ def classify(host: HostRow, method: str, target: str) -> Match:
                 continue
             row, match = found
             span = _model_span(match) or _model_span(prefix)
+            if span is None and row.endpoint == "realtime":
+                span = _model_in_query(target)
             if row.plain is None:
                 api_path = path[prefix.end() :]
             elif match is None:
@@ -106,6 +108,16 @@ def classify(host: HostRow, method: str, target: str) -> Match:
 
 def _model_span(match: re.Match[str] | None) -> tuple[int, int] | None:
     return match.span("model") if match is not None and "model" in match.re.groupindex else None
+
+
+# https://platform.openai.com/docs/guides/realtime-websocket; Azure names a deployment of the user's instead.
+_MODEL_IN_QUERY = re.compile(r"[?&](?:model|deployment)=([^&#]*)")
+
+
+def _model_in_query(target: str) -> tuple[int, int] | None:
+    """Where the query names a model; None if it names none, or two, of which a provider takes who knows which."""
+    found = [match.span(1) for match in _MODEL_IN_QUERY.finditer(target)]
+    return found[0] if len(found) == 1 else None
 
 
 def replace_model(target: str, match: Match, model: str) -> str:

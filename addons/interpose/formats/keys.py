@@ -20,7 +20,9 @@ from interpose.call import Header, Headers, Url
 from .hostnames import HostRow
 
 Placement = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "query-key"]
-Where = Literal["bearer", "basic", "authorization", "x-api-key", "x-goog-api-key", "api-key", "query-key", "sigv4"]
+Where = Literal[
+    "bearer", "basic", "authorization", "x-api-key", "x-goog-api-key", "api-key", "query-key", "subprotocol", "sigv4"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,9 @@ _STRIPPED = KEY_HEADERS | {b"x-amz-security-token", b"proxy-authorization"}
 # Gemini's ?key=, Google's ?access_token= (https://cloud.google.com/apis/docs/system-parameters) and Azure's ?api-key=
 # of WebSockets. Names are compared decoded and without case: what is left in would reach another origin.
 _QUERY_NAMES = frozenset({"key", "access_token", "api-key"})
+# How a browser, which can set no header, sends OpenAI's key: https://platform.openai.com/docs/guides/realtime-websocket
+_SUBPROTOCOLS = b"sec-websocket-protocol"
+_KEY_PROTOCOL = re.compile(rb"openai-insecure-api-key\.(.+)", re.IGNORECASE)
 _ACCESS_KEY = re.compile(r"Credential=([^/,\s]+)")
 
 
@@ -60,6 +65,9 @@ def client_keys(headers: Headers, url: Url) -> list[ClientKey]:
             key = _authorization(pair)
         elif name in _HEADERS:
             key = ClientKey(pair[1].decode("latin-1").strip(), _HEADERS[name], pair)
+        elif name == _SUBPROTOCOLS:
+            found += [ClientKey(value, "subprotocol", pair) for value in _keys_among_protocols(pair[1])]
+            continue
         else:
             continue
         if key.value:
@@ -70,6 +78,25 @@ def client_keys(headers: Headers, url: Url) -> list[ClientKey]:
             if value:
                 found.append(ClientKey(value, "query-key"))
     return found
+
+
+def _keys_among_protocols(value: bytes) -> list[str]:
+    offered = (_KEY_PROTOCOL.fullmatch(token.strip()) for token in value.split(b","))
+    return [found[1].decode("latin-1") for found in offered if found is not None]
+
+
+def _without_key_protocols(headers: Headers) -> Headers:
+    """The headers without the subprotocols that carry a key; the others are offered as they were."""
+    kept: list[Header] = []
+    for name, value in headers:
+        if name.lower() == _SUBPROTOCOLS and _keys_among_protocols(value):
+            tokens = [token for token in value.split(b",") if _KEY_PROTOCOL.fullmatch(token.strip()) is None]
+            if not tokens:
+                continue
+            kept.append((name, b",".join(tokens).strip()))
+        else:
+            kept.append((name, value))
+    return tuple(kept)
 
 
 def _authorization(pair: Header) -> ClientKey:
@@ -115,7 +142,8 @@ def _is_query_key(part: str) -> bool:
 
 def strip(headers: Headers, url: Url) -> tuple[Headers, Url]:
     """The request without any of the client's keys and without Proxy-Authorization; the rest is byte-identical."""
-    return tuple(pair for pair in headers if pair[0].lower() not in _STRIPPED), _strip_query(url, "")
+    kept = tuple(pair for pair in headers if pair[0].lower() not in _STRIPPED)
+    return _without_key_protocols(kept), _strip_query(url, "")
 
 
 def _strip_query(url: Url, first: str) -> Url:
@@ -154,7 +182,7 @@ def place(headers: Headers, url: Url, secret_value: str, placement: Placement) -
     value = prefix + secret_value.encode()
     out: list[Header] = []
     slot: int | None = None
-    for pair in headers:
+    for pair in _without_key_protocols(headers):
         lower = pair[0].lower()
         if lower not in _STRIPPED:
             out.append(pair)

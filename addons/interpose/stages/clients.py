@@ -79,10 +79,12 @@ def permitted(key: ClientKey, facts: Facts) -> bool:
     """Whether a key that may be limited to some models is good for a call.
 
     A named model decides. Without one, a limited key may read and list, but not post to what may run any model: an
-    unknown endpoint, a batch, a body that hides its model.
+    unknown endpoint, a batch, a body that hides its model, a session whose messages name it.
     """
     if key.models is None:
         return True
     if facts.model is not None:
         return key.may_use(facts.model)
+    if facts.endpoint == "realtime":
+        return False
     return facts.method in ("GET", "HEAD", "DELETE") or facts.endpoint in ("models", "files")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from interpose.call import Call, Url, header, without
+from interpose.call import Call, Url, header, upgrades, without
 from interpose.errors import Refusal
 from interpose.formats import same_family
 from interpose.formats.endpoints import Match, replace_model, suspicious
@@ -54,11 +54,19 @@ class Conversion(Stage):
         asked, wanted = draft.facts.model, draft.route.model if draft.route else None
         edits: dict[str, object] = {}
         body: bytes | None = None
-        if wanted is None or wanted == asked or not runs_a_model(draft.facts):
+        if wanted is None or wanted == asked or not (runs_a_model(draft.facts) or upgrades(call)):
             draft.attempts.append(Attempt(url, provider, asked))
             return
         if draft.match.model_span is not None:
             url = model_in_path(url, call.url, draft.match, wanted)
+        elif upgrades(call):
+            raise Refusal(
+                400,
+                "model_in_messages",
+                "The rules replace the model of this call, but a WebSocket names its model in its messages, which are "
+                "not changed. Match it by a route that leaves the model alone.",
+                param="model",
+            )
         elif isinstance(call.body, bytes):
             edits["model"] = wanted
             body = edited(call, edits)

@@ -21,6 +21,7 @@ from interpose.rules.secrets import CredentialSource
 from interpose.secret import Secret
 
 from .gauge import Gauge
+from .session import SessionGauge
 
 
 class KeyKind(StrEnum):
@@ -76,7 +77,7 @@ class Plan:
     @property
     def acts(self) -> bool:
         """Whether the rules have a hand in this call; if not, its reply gets no header of ours either."""
-        return bool(self.attempts) and self.attempts[0].provider is not None
+        return bool(self.attempts) and (self.route is not None or self.attempts[0].injection is not None)
 
 
 @dataclass(slots=True)
@@ -140,7 +141,7 @@ class Trip:
     # credentials: what was sent, so that an echo of it can be taken out
     secret: Secret | None = None
     # metering: what watches the reply's body
-    gauge: Gauge | None = None
+    gauge: Gauge | SessionGauge | None = None
 
 
 class Stage:

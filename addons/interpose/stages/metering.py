@@ -13,6 +13,7 @@ from interpose.ir import Reading, Usage, UsageSource
 
 from .draft import Head, Stage, Trip
 from .gauge import Gauge
+from .session import SessionGauge
 
 # Offline there is no tokenizer: one token is taken for four bytes.
 BYTES_PER_TOKEN = 4
@@ -35,6 +36,9 @@ class Metering(Stage):
     name = "metering"
 
     def receive(self, head: Head, trip: Trip) -> Head:
+        if head.status == 101:
+            trip.gauge = SessionGauge(trip.facts.format, head.headers)
+            return head
         trip.gauge = Gauge(trip.facts.wire, head.headers)
         return head
 

@@ -16,6 +16,7 @@ COMPLETION = ("completion_tokens", "output_tokens")
 CACHE_READ = (
     "prompt_tokens_details.cached_tokens",
     "input_tokens_details.cached_tokens",
+    "input_token_details.cached_tokens",
     "prompt_token_details.cached_tokens",
     "prompt_cache_hit_tokens",  # DeepSeek: https://api-docs.deepseek.com/guides/kv_cache
     "num_cached_tokens",  # Mistral

@@ -10,57 +10,84 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from weakref import WeakKeyDictionary
+from collections.abc import Callable
 
 from mitmproxy import ctx, http
+from mitmproxy.connection import Client
 from mitmproxy.exceptions import AddonHalt
-from mitmproxy.net.tls import starts_like_tls_record
-from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.layers import ClientTLSLayer, TCPLayer, modes
-from mitmproxy.proxy.layers.http import HTTPMode, HttpStream
+from mitmproxy.net.http.url import hostport
+from mitmproxy.proxy import layer
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.mode_specs import ReverseMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 
-from interpose.engine import Engine, upgrades
-from interpose.errors import Outcome
-from interpose.exchange import Exchange, Local
+from interpose.call import Origin
+from interpose.engine import Engine
+from interpose.exchange import Local
 from interpose.formats.hosts import canonical_host
+from interpose.hosts.process import Processes
+from interpose.ledger import Connection
 from interpose.pool import embedded, metadata_address
+from interpose.stages.claim import is_address, split_authority
 
-from .carriage import Carriage, Stream, as_call, bare_call
-from .native import EngineHttpLayer
+from .carriage import Carriage, Onlookers, Stream, bare_call
+from .layers import Closed, choose
+from .visits import Kind, Visit
 
 logger = logging.getLogger(__name__)
 
 # mitmproxy's own connection errors name it; these messages are what a client is shown.
 DIALLED_DIRECTLY = "a host of the rules is only reached through the engine"
-
-
-class Closed(layer.Layer):
-    """Closes the client's connection: where a decision has failed, nothing is forwarded."""
-
-    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if isinstance(event, events.Start):
-            yield commands.CloseConnection(self.context.client)
+# Messages of a WebSocket that are kept for those who look on.
+MESSAGES = 1000
 
 
 class EngineAddon:
-    """Connects one `Engine` with the master that this addon is in."""
+    """Connects one `Engine` with the master that this addon is in.
 
-    def __init__(self, engine: Engine) -> None:
+    `record` takes what became of a client's connection, `processes` finds whose it was, `onlookers` are there if
+    anybody looks at the flows beside us, `web` is where they are shown.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        record: Callable[[Connection], None],
+        new_id: Callable[[], str],
+        onlookers: Onlookers | None = None,
+        web: tuple[str, int] | None = None,
+    ) -> None:
         self.engine = engine
-        # WebSockets that the rules leave alone are carried by mitmproxy itself; live objects have no place in a flow.
-        self._watched: WeakKeyDictionary[http.HTTPFlow, Exchange] = WeakKeyDictionary()
-        self._may_dial: set[tuple[str, str, int]] = set()
+        self.onlookers = onlookers
+        self._record = record
+        self._new_id = new_id
+        self._web = web
+        self._processes = Processes()
+        self._visits: dict[str, Visit] = {}
 
     # For the layers
 
     def claims(self, host: str, port: int) -> bool:
         return self.engine.claims(host, port)
 
+    def goes_direct(self, host: str) -> bool:
+        """Whether that host is dialled from here even where a proxy stands behind us: it is on this machine."""
+        return self.proxy is None or host == "localhost" or loopback(host)
+
+    @property
+    def proxy(self) -> Origin | None:
+        """The proxy behind us, which all that leaves goes through."""
+        return self.engine.rules.upstream.proxy
+
+    def visit(self, context: Context) -> Visit:
+        return self._visits[context.client.id]
+
     def carriage(self, flow: http.HTTPFlow, stream: Stream) -> Carriage:
         proxyserver = ctx.master.addons.get("proxyserver")
-        return Carriage(flow, stream, proxyserver.connections[flow.client_conn.id], self.engine)
+        handler = proxyserver.connections[flow.client_conn.id]
+        return Carriage(flow, stream, handler, self.engine, self._visits[flow.client_conn.id], self.onlookers)
 
     def apology(self, flow: http.HTTPFlow) -> http.Response:
         reply = self.engine.apologise(bare_call(flow))
@@ -70,86 +97,55 @@ class EngineAddon:
     async def interpose_engine(self, carriage: Carriage) -> None:
         await carriage.ask()
 
+    async def interpose_hold(self, carriage: Carriage) -> None:
+        await carriage.hold()
+
     async def interpose_pump(self, carriage: Carriage) -> None:
         await carriage.pump()
 
-    def passes(self, flow: http.HTTPFlow) -> bool:
-        """Whether a flow is a WebSocket that the rules leave alone: it passes as it is, carried by mitmproxy itself."""
-        call = as_call(flow)
-        if not upgrades(call):
-            return False
-        exchange = self.engine.witness(call)
-        if exchange is None:
-            return False
-        self._watched[flow] = exchange
-        self._may_dial.add((flow.client_conn.id, flow.request.host, flow.request.port))
-        return True
-
     # mitmproxy's hooks
 
+    def client_connected(self, client: Client) -> None:
+        peer = client.peername[:2]
+        process = None
+        if loopback(peer[0]):
+            process = asyncio.ensure_future(self._processes.find(peer, client.sockname[:2]))
+        clock = self.engine.clock
+        visit = Visit(peer, process=process, clock=clock, new_id=self._new_id, record=self._record)
+        self._visits[client.id] = visit
+
+    def client_disconnected(self, client: Client) -> None:
+        if (visit := self._visits.pop(client.id, None)) is not None:
+            visit.end()
+
+    def close(self) -> None:
+        """Records the connections that are still open."""
+        for visit in self._visits.values():
+            visit.end()
+        self._visits.clear()
+        self._processes.close()
+
     def websocket_message(self, flow: http.HTTPFlow) -> None:
-        if flow in self._watched and flow.websocket is not None:
-            # Nobody looks at them here, and a session can last for hours.
-            del flow.websocket.messages[:-1]
-
-    def websocket_end(self, flow: http.HTTPFlow) -> None:
-        self.observed(flow, "ok")
-
-    def response(self, flow: http.HTTPFlow) -> None:
-        if flow.websocket is None:
-            self.observed(flow, "ok")
-
-    def error(self, flow: http.HTTPFlow) -> None:
-        self.observed(flow, "error")
-
-    def observed(self, flow: http.HTTPFlow, outcome: Outcome) -> None:
-        exchange = self._watched.pop(flow, None)
-        if exchange is not None:
-            self._may_dial.discard((flow.client_conn.id, flow.request.host, flow.request.port))
-            exchange.observe(flow.response.status_code if flow.response is not None else 502, outcome)
+        if flow.websocket is not None and self.claims(flow.request.host, flow.request.port):
+            # A session can last for hours.
+            del flow.websocket.messages[:-MESSAGES]
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         try:
-            nextlayer.layer = self.choose(nextlayer)
+            chosen = choose(nextlayer.context, nextlayer.data_client(), self)
+            if chosen is not None:
+                nextlayer.layer = chosen
         except AddonHalt:
             raise
         except Exception:
             logger.exception("choosing the protocol of a connection failed; it is closed")
             nextlayer.layer = Closed(nextlayer.context)
 
-    def choose(self, nextlayer: layer.NextLayer) -> layer.Layer | None:
-        """Our layer where HTTP is spoken, a blind tunnel to hosts that are not ours; None leaves it to mitmproxy."""
-        context = nextlayer.context
-        below = context.layers[-1]
-        data = nextlayer.data_client()
-        if maybe_tls(data) and not starts_like_tls_record(data):
-            raise AddonHalt  # too little to tell: mitmproxy asks again when more has come
-        if len(context.layers) == 1 and isinstance(below, modes.HttpProxy):
-            if maybe_tls(data):
-                # By itself: mitmproxy then agrees on HTTP/1 for TLS to the proxy, as CONNECT needs.
-                return ClientTLSLayer(context)
-            return EngineHttpLayer(context, HTTPMode.regular, self, claims_all=False)
-        if (
-            len(context.layers) == 2
-            and isinstance(context.layers[0], modes.HttpProxy)
-            and isinstance(below, ClientTLSLayer)
-        ):
-            return EngineHttpLayer(context, HTTPMode.regular, self, claims_all=False)
-        if isinstance(below, HttpStream):
-            # Behind a CONNECT.
-            assert context.server.address is not None
-            if not self.claims(*context.server.address[:2]):
-                return TCPLayer(context, ignore=True)
-            if not maybe_tls(data):
-                return EngineHttpLayer(context, HTTPMode.transparent, self, claims_all=True)
-            return None
-        if isinstance(below, ClientTLSLayer) and context.server.address is not None:
-            return EngineHttpLayer(context, HTTPMode.transparent, self, claims_all=True)
-        return None
-
     def tls_failed_client(self, data: TlsData) -> None:
         # Claimed hosts alone are decrypted: an AI call has just failed, and its client may not say why.
         name = data.conn.sni or (data.context.server.address or ("a host",))[0]
+        if (visit := self._visits.get(data.conn.id)) is not None:
+            visit.fails("tls_refused", str(data.conn.error))
         logger.warning(
             "a client refused our certificate for %s (%s): it must trust the CA of interpose, or it pins its own",
             name,
@@ -157,21 +153,44 @@ class EngineAddon:
         )
 
     def http_connect(self, flow: http.HTTPFlow) -> None:
+        kind: Kind = "ai" if self.claims(flow.request.host, flow.request.port) else "tunnel"
+        self.leads_to(flow, kind)
         self.vet(flow)
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        if not self.carried(flow):
-            self.vet(flow)
-            # Plain HTTP to a host that is not ours stays mitmproxy's, which would hold bodies until they are whole.
-            flow.request.stream = flow.response is None
+        if self.carried(flow):
+            self.leads_to(flow, "ai")
+            if isinstance(flow.client_conn.proxy_mode, ReverseMode):
+                self.check_addressed(flow)
+            return
+        self.leads_to(flow, "http")
+        self.vet(flow)
+        # Plain HTTP to a host that is not ours stays mitmproxy's, which would hold bodies until they are whole.
+        flow.request.stream = flow.response is None
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if flow.response is not None and not self.carried(flow):
             flow.response.stream = True
 
+    def leads_to(self, flow: http.HTTPFlow, kind: Kind) -> None:
+        # A flow that is replayed has no client.
+        if (visit := self._visits.get(flow.client_conn.id)) is not None:
+            visit.leads_to(kind, flow.request.host, flow.request.port)
+
     def carried(self, flow: http.HTTPFlow) -> bool:
         """Whether the engine carries that flow; inside of TLS it carries all, for nothing else is decrypted."""
         return flow.server_conn.tls or self.claims(flow.request.host, flow.request.port)
+
+    def check_addressed(self, flow: http.HTTPFlow) -> None:
+        """A reverse proxy is asked by an address of its own, or as what it stands for. A web page that has had its
+        own name point here (DNS rebinding) would spend our keys.
+        """
+        name, _ = split_authority(flow.request.host_header or "")
+        target, port = flow.request.host, flow.request.port
+        if name.lower() not in ("localhost", target) and not is_address(name):
+            self.answer(flow, 403, f"This proxy stands for {target}; it does not answer as {name}.")
+            return
+        flow.request.host_header = hostport(flow.request.scheme, target, port)
 
     def vet(self, flow: http.HTTPFlow) -> None:
         """Answers in the place of a destination that nobody may reach through us."""
@@ -181,8 +200,12 @@ class EngineAddon:
             logger.exception("vetting a destination failed; it is refused")
             refusal = 500, "interpose failed while checking this destination."
         if refusal is not None:
-            status, message = refusal
-            flow.response = http.Response.make(status, f"{message}\n", {"Content-Type": "text/plain; charset=utf-8"})
+            self.answer(flow, *refusal)
+
+    def answer(self, flow: http.HTTPFlow, status: int, message: str) -> None:
+        if (visit := self._visits.get(flow.client_conn.id)) is not None:
+            visit.fails("refused", message)
+        flow.response = http.Response.make(status, f"{message}\n", {"Content-Type": "text/plain; charset=utf-8"})
 
     def refusal(self, flow: http.HTTPFlow) -> tuple[int, str] | None:
         host, port = flow.request.host, flow.request.port
@@ -194,26 +217,34 @@ class EngineAddon:
             return 400, f"The destination is invalid: {error}."
         if metadata_address(host):
             return 403, f"{host} is a metadata address; it is not reached through interpose."
-        if (
-            self.engine.rules.clients.required
-            and not self.claims(host, port)
-            and not loopback(flow.client_conn.peername[0])
-        ):
+        if self.reserved(host, port, flow.client_conn):
             return 403, f"{host} is not a host of the rules, and this proxy serves no other to clients elsewhere."
         return None
+
+    def reserved(self, host: str, port: int, client: Client) -> bool:
+        """Whether that client may reach nothing but the hosts of the rules, and this is none."""
+        required = self.engine.rules.clients.required
+        return required and not loopback(client.peername[0]) and not self.claims(host, port)
 
     async def server_connect(self, data: ServerConnectionHookData) -> None:
         """The last lock: what mitmproxy itself dials is never a claimed host, a metadata service or ourselves."""
         address = data.server.address
         try:
-            if address is not None and (data.client.id, *address[:2]) in self._may_dial:
-                # mitmproxy has noted the name that TLS is to verify; only where it is dialled may differ.
-                data.server.address = self.engine.rules.upstream.connect_to.get(address[:2], address)
+            if address is None:
+                data.server.error = "no destination"
+            elif self.proxy is not None and (self.proxy.host, self.proxy.port) == address[:2]:
                 return
-            data.server.error = "no destination" if address is None else await self.forbidden(*address[:2])
+            elif self.reserved(*address[:2], data.client):
+                data.server.error = "not a host of the rules"
+            else:
+                data.server.error = await self.forbidden(*address[:2])
         except Exception:
             logger.exception("vetting a connection failed; it is not made")
             data.server.error = "vetting failed"
+
+    def server_connect_error(self, data: ServerConnectionHookData) -> None:
+        if (visit := self._visits.get(data.client.id)) is not None:
+            visit.fails("error", data.server.error or "not reached")
 
     async def forbidden(self, host: str, port: int) -> str | None:
         """Why that destination is not dialled. Judged by the addresses that it stands for, in whatever spelling."""
@@ -226,15 +257,11 @@ class EngineAddon:
         addresses = {str(entry[4][0]) for entry in found}
         if any(metadata_address(address) for address in addresses):
             return "a metadata address"
-        ours = {listening[1]: listening[0] for listening in ctx.master.addons.get("proxyserver").listen_addrs()}
-        if port in ours and any(this_machine(address) or address == ours[port] for address in addresses):
+        listening = [address[:2] for address in ctx.master.addons.get("proxyserver").listen_addrs()]
+        ours = {host for host, taken in (*listening, *([self._web] if self._web else [])) if taken == port}
+        if ours and any(this_machine(address) or address in ours for address in addresses):
             return "that is this proxy itself"
         return None
-
-
-def maybe_tls(data: bytes) -> bool:
-    """Whether a connection begins like a TLS record, as far as its first bytes tell."""
-    return data[:1] == b"\x16" and (len(data) < 3 or starts_like_tls_record(data))
 
 
 def this_machine(address: str) -> bool:

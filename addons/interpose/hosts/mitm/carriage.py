@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from mitmproxy import http
 from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.events import MessageInjected
+from mitmproxy.proxy.mode_specs import ReverseMode
 from mitmproxy.proxy.server import ConnectionHandler
 
 from interpose.call import Call, Entrance, Headers, Origin, Peer, Reply, Url, header
@@ -22,12 +25,30 @@ from interpose.formats.hosts import canonical_host
 
 from .brake import Brake
 from .connections import ClientHttp2
+from .tee import Tee
 from .upload import Upload
+from .visits import Visit
 
 logger = logging.getLogger(__name__)
 
 # An upload may run this far ahead of the upstream before the client is made to wait.
 UPLOAD_AHEAD = 1024 * 1024
+# Where others look on, a reply that is no stream of events is held up to here, so that they may see and edit it.
+HELD_REPLY = 8 * 1024 * 1024
+
+
+class UpstreamSent(MessageInjected[bytes]):
+    """What the upstream of a WebSocket has sent, on its way to the layer that reads it; b"" is the end.
+
+    mitmproxy leads injected messages past its connections straight to their stream, which is where these must go.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Onlookers:
+    """Whoever looks at flows beside us: mitmweb, a script, a file that is written. `shown` bounds a body's copy."""
+
+    shown: int = 4 * 1024 * 1024
 
 
 class Stream(Protocol):
@@ -46,19 +67,33 @@ class Stream(Protocol):
 class Carriage:
     """One call on its way. Made for a stream; `ask` and `pump` run as hooks of its connection."""
 
-    def __init__(self, flow: http.HTTPFlow, stream: Stream, handler: ConnectionHandler, engine: Engine) -> None:
+    def __init__(
+        self,
+        flow: http.HTTPFlow,
+        stream: Stream,
+        handler: ConnectionHandler,
+        engine: Engine,
+        visit: Visit,
+        onlookers: Onlookers | None,
+    ) -> None:
         self._flow = flow
         self._stream = stream
         self._handler = handler
         self._engine = engine
+        self._visit = visit
+        self._sent = Tee(onlookers.shown) if onlookers is not None else None
+        self._shown = Tee(onlookers.shown) if onlookers is not None else None
+        self._held: list[bytes] = []
         self._task: asyncio.Task[object] | None = None
         self._gone = False
         self._window = asyncio.Event()
         self._brake: Brake | None = None
         self.upload = Upload(self._waiting)
         self.reply: Reply | None = None
+        self.whole = False
         self.finished = False
         self.failure = "the reply broke off"
+        self._broken: Exception | None = None
 
     def gone(self) -> bool:
         """Whether the client has left."""
@@ -72,7 +107,7 @@ class Carriage:
             return
         self._task = asyncio.current_task()
         try:
-            self.reply = await self._engine.handle(self.call())
+            self.reply = await self._engine.handle(self.call(await self._visit.app()))
         except asyncio.CancelledError:
             if not self._ours():
                 raise
@@ -85,14 +120,55 @@ class Carriage:
             if self.gone():
                 await self._close()
 
+    def holds(self) -> bool:
+        """Whether the reply is to be whole before any of it is sent: others look on, and it is no stream."""
+        assert self.reply is not None
+        response = self._flow.response
+        return self._shown is not None and not self.reply.stream and response is not None and not response.stream
+
+    async def hold(self) -> None:
+        """Collects the body; sets `whole` if it came to its end within HELD_REPLY. What has come is pumped else."""
+        assert self.reply is not None
+        self._task = asyncio.current_task()
+        size = 0
+        try:
+            async for chunk in self.reply.body:
+                self._held.append(chunk)
+                size += len(chunk)
+                if size > HELD_REPLY:
+                    return
+            self.whole = True
+        except asyncio.CancelledError:
+            if not self._ours():
+                raise
+        except Exception as error:  # noqa: BLE001 - as in `pump`
+            self._broken = error
+        finally:
+            self._task = None
+            if self.whole or self.gone():
+                await self._close()
+
+    def held(self) -> bytes:
+        """The body that `hold` has collected."""
+        held, self._held = b"".join(self._held), []
+        return held
+
     async def pump(self) -> None:
         """Sends the body as it arrives; sets `finished` if it came to its end."""
         assert self.reply is not None
         self._task = asyncio.current_task()
+        edit = self._edit()
         try:
             if not self.gone():
+                for chunk in self._held:
+                    await self._pass_on(chunk, edit)
+                self._held.clear()
+                if self._broken is not None:
+                    raise self._broken
                 async for chunk in self.reply.body:
-                    await self._send(chunk)
+                    await self._pass_on(chunk, edit)
+                if edit is not None:
+                    await self._send_all(edit(b""))
                 self.finished = True
         except asyncio.CancelledError:
             if not self._ours():
@@ -104,6 +180,45 @@ class Carriage:
         finally:
             self._task = None
             await self._close()
+
+    async def relay(self) -> None:
+        """Leads what the upstream of a WebSocket sends to the stream, which reads it; ends when either side has."""
+        assert self.reply is not None
+        self._task = asyncio.current_task()
+        try:
+            async for chunk in self.reply.body:
+                await self._handler.server_event(UpstreamSent(self._flow, chunk))
+                transport = self._handler.transports.get(self._stream.context.client)
+                if transport is not None and transport.writer is not None:
+                    await transport.writer.drain()
+        except asyncio.CancelledError:
+            if not self._ours():
+                raise
+        except Exception as error:  # noqa: BLE001 - the end that is told next says that it broke off
+            self.failure = str(error) or type(error).__name__
+        finally:
+            self._task = None
+            await self._close()
+            if not self.gone():
+                await self._handler.server_event(UpstreamSent(self._flow, b""))
+
+    def start_relay(self) -> None:
+        """`relay` runs beside the layers: they go on reading the client."""
+        self._relaying = asyncio.ensure_future(self.relay())
+
+    def show(self) -> None:
+        """Puts the copies of what has streamed past into the flow, for those who look on."""
+        if self._sent is not None and self.upload.used:
+            self._flow.request.data.content = self._sent.content()
+        if self._shown is not None and self._flow.response is not None:
+            self._flow.response.data.content = self._shown.content()
+        notes = [
+            f"{name} of {tee.size:,} bytes, shown up to {tee.limit:,}"
+            for name, tee in (("request", self._sent), ("reply", self._shown))
+            if tee is not None and tee.cut
+        ]
+        if notes and not self._flow.comment:
+            self._flow.comment = "; ".join(notes)
 
     def _ours(self) -> bool:
         """Whether a cancellation came from `abandon`; it then ends here, so that the hook completes."""
@@ -134,21 +249,34 @@ class Carriage:
             http2.uploads.add(self._stream.stream_id)
         else:
             self._brake = Brake(self._client_transport())
-        self.upload.feed(held)
+        self.receive(held)
+
+    def begin_relay(self) -> None:
+        """The call asks for an upgrade: its body is whatever the client sends after that."""
+        self._brake = Brake(self._client_transport())
+        self.upload.open()
+
+    def receive(self, data: bytes) -> None:
+        """A piece of the upload has come."""
+        if self._sent is not None:
+            self._sent.add(data)
+        self.upload.feed(data)
 
     def window_changed(self) -> None:
         self._window.set()
 
-    def call(self) -> Call:
+    def call(self, app: str | None) -> Call:
         """The flow as a `Call`; a body that streams through comes as the upload."""
-        return as_call(self._flow, aiter(self.upload) if self.upload.used else None)
+        call = as_call(self._flow, aiter(self.upload) if self.upload.used else None, app=app)
+        call.id = self._visit.call_id()
+        return call
 
     def response(self) -> http.Response:
         """The reply's head for mitmproxy: without its framing, which depends on the client's HTTP version."""
         assert self.reply is not None
         fields = list(self.reply.headers)
         request = self._flow.request
-        bodyless = request.method == "HEAD" or self.reply.status in (204, 304)
+        bodyless = request.method == "HEAD" or self.reply.status in (101, 204, 304)
         if (
             request.http_version == "HTTP/1.1"
             and not bodyless
@@ -168,9 +296,26 @@ class Carriage:
 
     # Out to the client
 
+    def _edit(self) -> Callable[[bytes], bytes | Iterable[bytes]] | None:
+        """What another addon has put into `flow.response.stream` to edit the body as it passes."""
+        stream = self._flow.response.stream if self._flow.response is not None else None
+        return stream if callable(stream) else None
+
+    async def _pass_on(self, chunk: bytes, edit: Callable[[bytes], bytes | Iterable[bytes]] | None) -> None:
+        if edit is None:
+            await self._send(chunk)
+        else:
+            await self._send_all(edit(chunk))
+
+    async def _send_all(self, chunks: bytes | Iterable[bytes]) -> None:
+        for chunk in (chunks,) if isinstance(chunks, bytes) else chunks:
+            await self._send(chunk)
+
     async def _send(self, chunk: bytes) -> None:
         if not chunk:
             return  # an empty chunk would end a chunked body
+        if self._shown is not None:
+            self._shown.add(chunk)
         transport = self._handler.transports.get(self._stream.context.client)
         if transport is None or transport.writer is None:
             raise ConnectionResetError("the client has gone")
@@ -233,7 +378,7 @@ class Carriage:
         return transport if isinstance(transport, asyncio.Transport) and not transport.is_closing() else None
 
 
-def as_call(flow: http.HTTPFlow, upload: AsyncIterator[bytes] | None = None) -> Call:
+def as_call(flow: http.HTTPFlow, upload: AsyncIterator[bytes] | None = None, *, app: str | None = None) -> Call:
     """A flow as a `Call`, its headers and target as they came."""
     request = flow.request
     headers: Headers = request.headers.fields
@@ -248,9 +393,10 @@ def as_call(flow: http.HTTPFlow, upload: AsyncIterator[bytes] | None = None) -> 
         url=Url(Origin(request.scheme, canonical(request.host), request.port), request.path),
         headers=headers,
         body=upload if upload is not None else request.raw_content or b"",
-        peer=Peer(host, port),
+        peer=Peer(host, port, app),
         entrance=Entrance.INTERCEPT,
-        sni=flow.client_conn.sni,
+        # Who asks a reverse proxy means the proxy, by whatever name; its operator has named the destination.
+        sni=None if isinstance(flow.client_conn.proxy_mode, ReverseMode) else flow.client_conn.sni,
     )
 
 

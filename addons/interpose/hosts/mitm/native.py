@@ -32,11 +32,21 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseHeaders,
     ResponseProtocolError,
 )
-from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHook, HttpResponseHeadersHook
+from mitmproxy.proxy.layers.http._hooks import (
+    HttpErrorHook,
+    HttpRequestHook,
+    HttpResponseHeadersHook,
+    HttpResponseHook,
+)
 from mitmproxy.proxy.layers.tls import ClientTLSLayer
+from mitmproxy.proxy.layers.websocket import WebsocketLayer
+from wsproto.connection import ConnectionState
 
-from .carriage import Carriage, Stream
+from interpose.wire.websocket import extensions
+
+from .carriage import Carriage, Onlookers, Stream, UpstreamSent
 from .connections import ClientHttp1, ClientHttp2
+from .visits import Visit
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +57,11 @@ HELD_BODY = 8 * 1024 * 1024
 class Claims(Protocol):
     """What the layers need to know of the engine: whether an authority's calls are ours to carry."""
 
+    @property
+    def onlookers(self) -> Onlookers | None: ...
     def claims(self, host: str, port: int) -> bool: ...
-    def passes(self, flow: http.HTTPFlow) -> bool: ...
+    def goes_direct(self, host: str) -> bool: ...
+    def visit(self, context: Context) -> Visit: ...
     def apology(self, flow: http.HTTPFlow) -> http.Response: ...
     def carriage(self, flow: http.HTTPFlow, stream: Stream) -> Carriage: ...
 
@@ -58,6 +71,14 @@ class EngineHook(commands.StartHook):
     """The engine is asked for a reply; completed when the reply's head is there, or none is to come."""
 
     name = "interpose_engine"
+    carriage: Carriage
+
+
+@dataclass
+class HoldHook(commands.StartHook):
+    """The reply's body is collected; completed when it is whole, too large for that, or broken."""
+
+    name = "interpose_hold"
     carriage: Carriage
 
 
@@ -122,6 +143,7 @@ class EngineStream(HttpStream):
         # it gets a plain 502 instead of a connection that dies.
         address = self.context.server.address
         assert address
+        self.context.server.via = None
         if not self.flow.response and not self.parent.owner.claims(*address[:2]):
             err = yield commands.OpenConnection(self.context.server)
             if err:
@@ -129,12 +151,27 @@ class EngineStream(HttpStream):
         self.child_layer = layer.NextLayer(self.context)
         yield from self.handle_connect_finish()
 
+    def handle_connect_upstream(self) -> layer.CommandGenerator[None]:
+        # A tunnel to the proxy behind us is made by whoever finds that the destination is not ours.
+        address = self.context.server.address
+        assert address
+        if self.parent.owner.claims(*address[:2]) or self.parent.owner.goes_direct(address[0]):
+            yield from self.handle_connect_regular()
+        else:
+            self.child_layer = layer.NextLayer(self.context)
+            yield from self.handle_connect_finish()
+
+    def make_server_connection(self) -> layer.CommandGenerator[bool]:
+        if self.parent.owner.goes_direct(self.flow.request.host):
+            self.flow.server_conn.via = None
+        return (yield from super().make_server_connection())
+
     def state_consume_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
         outgrown = isinstance(event, RequestData) and len(self.request_body_buf) + len(event.data) > HELD_BODY
         if outgrown and self.claimed():
             yield from self.start_upload(event)
             return
-        if not isinstance(event, RequestEndOfMessage) or not self.claimed() or self.parent.owner.passes(self.flow):
+        if not isinstance(event, RequestEndOfMessage) or not self.claimed():
             yield from super().state_consume_request_body(event)
             return
         self.flow.request.timestamp_end = time.time()
@@ -151,8 +188,10 @@ class EngineStream(HttpStream):
             if not (yield from self.check_killed(True)):
                 yield from self.send_response()
             return
-        self.carriage = self.parent.owner.carriage(self.flow, self)
-        yield from self.carry(self.carriage)
+        self.carriage = carriage = self.parent.owner.carriage(self.flow, self)
+        if self.flow.request.headers.get("upgrade"):
+            carriage.begin_relay()
+        yield from self.carry(carriage)
 
     def start_upload(self, event: events.Event) -> layer.CommandGenerator[None]:
         """The body has outgrown what is held: the engine is asked now, and gets the rest as it arrives."""
@@ -175,7 +214,7 @@ class EngineStream(HttpStream):
     def upload(self, event: events.Event) -> None:
         assert self.carriage is not None
         if isinstance(event, RequestData):
-            self.carriage.upload.feed(event.data)
+            self.carriage.receive(event.data)
         elif isinstance(event, RequestEndOfMessage):
             self.flow.request.timestamp_end = time.time()
             self.client_state = self.state_done
@@ -195,8 +234,21 @@ class EngineStream(HttpStream):
         if (yield from self.check_killed(True)):
             carriage.abandon()
             return
+        if self.flow.response.status_code == 101:
+            yield from self.upgrade(carriage)
+            return
+        if carriage.holds():
+            yield HoldHook(carriage)
+            if carriage.whole:
+                self.flow.response.data.content = carriage.held()
+                yield from self.send_response()
+                return
+            if (yield from self.check_killed(True)):
+                carriage.abandon()
+                return
         yield SendHttp(ResponseHeaders(self.stream_id, self.flow.response, end_stream=False), self.context.client)
         yield PumpHook(carriage)
+        carriage.show()
         if carriage.finished:
             yield from self.send_response(already_streamed=True)
             if self.client_state == self.state_upload:
@@ -215,6 +267,83 @@ class EngineStream(HttpStream):
         yield SendHttp(ResponseProtocolError(self.stream_id, message, code), self.context.client)
         self.flow.live = False
         yield DropStream(self.stream_id)
+
+    def upgrade(self, carriage: Carriage) -> layer.CommandGenerator[None]:
+        """The upstream has agreed to a WebSocket.
+
+        Where others look on, mitmproxy's own layer reads it, between the client and the engine, so that messages can
+        be seen, edited and injected; else bytes pass as they come.
+        """
+        assert self.flow.response
+        if self.parent.owner.onlookers is not None:
+            yield from self.send_response()
+            if not isinstance(self.child_layer, WebsocketLayer):
+                carriage.abandon()
+                return
+            agreed = self.flow.response.headers.get("sec-websocket-extensions", "").encode("ascii", "replace")
+            for side in (self.child_layer.client_ws, self.child_layer.server_ws):
+                side._proto.extensions = extensions(agreed)
+        else:
+            self.flow.response.timestamp_end = time.time()
+            yield HttpResponseHook(self.flow)
+            if (yield from self.check_killed(False)):
+                carriage.abandon()
+                return
+            self.server_state = self.state_done
+            self._handle_event = self.passthrough  # type: ignore[method-assign]  # as mitmproxy does
+            client = self.context.client
+            yield SendHttp(ResponseHeaders(self.stream_id, self.flow.response, end_stream=True), client)
+            yield SendHttp(ResponseEndOfMessage(self.stream_id), client)
+        carriage.start_relay()
+
+    def passthrough(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if self.carriage is None:
+            yield from super().passthrough(event)
+        elif isinstance(self.child_layer, WebsocketLayer):
+            yield from self.relay(self.carriage, self.child_layer, event)
+        elif isinstance(event, UpstreamSent) and event.message:
+            yield SendHttp(ResponseData(self.stream_id, event.message), self.context.client)
+        elif isinstance(event, UpstreamSent):
+            yield self.hang_up()
+        elif isinstance(event, RequestData):
+            self.carriage.upload.feed(event.data)
+        elif isinstance(event, RequestEndOfMessage):
+            self.carriage.upload.finish()
+
+    def hang_up(self) -> SendHttp:
+        return SendHttp(ResponseProtocolError(self.stream_id, "EOF", ErrorCode.PASSTHROUGH_CLOSE), self.context.client)
+
+    def relay(self, carriage: Carriage, websocket: WebsocketLayer, event: events.Event) -> layer.CommandGenerator[None]:
+        """As `passthrough`, with the engine in the place of the server's connection.
+
+        A side that vanishes is no side that says goodbye: the other one is cut off then, where mitmproxy would tell
+        it of a normal close (law 4).
+        """
+        client, server = self.context.client, self.context.server
+        vanished = False
+        if isinstance(event, UpstreamSent):
+            vanished = not event.message and websocket.server_ws.state is ConnectionState.OPEN
+            event = events.DataReceived(server, event.message) if event.message else events.ConnectionClosed(server)
+        elif isinstance(event, RequestData):
+            event = events.DataReceived(client, event.data)
+        elif isinstance(event, RequestEndOfMessage):
+            if vanished := websocket.client_ws.state is ConnectionState.OPEN:
+                carriage.abandon()
+            event = events.ConnectionClosed(client)
+        for command in websocket.handle_event(event):
+            match command:
+                case commands.SendData() if vanished:
+                    pass
+                case commands.SendData(connection=connection, data=data) if connection is server:
+                    carriage.upload.feed(data)
+                case commands.CloseConnection(connection=connection) if connection is server:
+                    carriage.upload.finish()
+                case commands.SendData(connection=connection, data=data) if connection is client:
+                    yield SendHttp(ResponseData(self.stream_id, data), client)
+                case commands.CloseConnection(connection=connection) if connection is client:
+                    yield self.hang_up()
+                case _:
+                    yield command
 
     # For the carriage, which writes past the layers
 
@@ -250,6 +379,8 @@ class EngineHttpLayer(HttpLayer):
         super().__init__(context, mode)
         self.owner = owner
         self.claims_all = claims_all
+        self.visit = owner.visit(context)
+        self.visit.passes(self)
 
     def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
         stream = EngineStream(self.context.fork(), stream_id, self)
@@ -264,7 +395,10 @@ class EngineHttpLayer(HttpLayer):
             if client not in self.connections:
                 self.connections[client] = make(self.context.fork())
         try:
-            yield from super()._handle_event(event)
+            for command in super()._handle_event(event):
+                if isinstance(command, commands.SendData) and command.connection is client:
+                    self.visit.received(self, len(command.data))
+                yield command
         except Exception:
             logger.exception("a connection failed inside interpose; it is closed")
             for carriage in self.carriages():
@@ -272,6 +406,8 @@ class EngineHttpLayer(HttpLayer):
             yield commands.CloseConnection(client)
         # What the client has sent may have been the window update for which a pump is waiting.
         if isinstance(event, events.DataReceived):
+            if event.connection is client:
+                self.visit.sent(self, len(event.data))
             for carriage in self.carriages():
                 carriage.window_changed()
 
@@ -291,4 +427,5 @@ class EngineHttpLayer(HttpLayer):
                 out += command.data
             elif not isinstance(command, commands.Log):
                 raise ConnectionError(f"cannot send to the client: {command}")
+        self.visit.received(self, len(out))
         return bytes(out)

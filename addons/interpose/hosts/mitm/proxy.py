@@ -1,7 +1,7 @@
-"""Our own mitmproxy master, with only the addons that are needed, as an async context manager.
+"""Our own mitmproxy master, as an async context manager: with only the addons that are needed, or mitmweb's.
 
-A third of stock mitmproxy's CPU goes into asking 35 addons about every hook; this one has six. One master per
-process: mitmproxy keeps its options and its context in globals.
+A third of stock mitmproxy's CPU goes into asking 35 addons about every hook; ours has six. One master per process:
+mitmproxy keeps its options and its context in globals.
 """
 
 from __future__ import annotations
@@ -9,126 +9,175 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import ssl
-import time
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
-import certifi
 from mitmproxy.addons import core, disable_h2c, next_layer, proxyserver, tlsconfig
+from mitmproxy.exceptions import OptionsError
 from mitmproxy.master import Master
 from mitmproxy.options import Options
 from mitmproxy.utils.asyncio_utils import set_eager_task_factory
 
 from interpose.engine import Engine
 from interpose.errors import InterposeError
-from interpose.exchange import Clock
-from interpose.ledger import Ledger
+from interpose.hosts.assembly import Assembly, assemble, ledger_path, new_id
 from interpose.rules.compiled import Rules
-from interpose.rules.problem import RulesError
-from interpose.rules.secrets import SecretStore
 from interpose.secret import Scrubber
-from interpose.upstream import Upstream
 
 from . import authority
 from .addon import EngineAddon
+from .carriage import Onlookers
+from .dispatch import Dispatch
+from .mode import Mode
+from .replay import Replay
 
-CLOCK = Clock(now=time.time, monotonic=time.monotonic)
 # Room for long uploads and slow models: mitmproxy closes a connection on which nothing happens for so long.
 IDLE_CLIENT = 600
 # Calls in flight get so long to end when we stop.
 DRAIN = 5.0
+
+Address = tuple[str, int]
 
 
 class ListenError(InterposeError):
     """The address cannot be listened on; the message names it."""
 
 
-def new_id() -> str:
-    """A call's id: 96 random bits."""
-    return f"ip_{secrets.token_hex(12)}"
-
-
 class Interceptor:
     """The interceptor, listening from `async with` on until its end.
 
-    `address` is where it listens (with port 0 given, the one it got), `ca_certificate` the PEM file that clients
-    must trust, `ledger_path` the SQLite file, `writer` this run's name in it. Raises ListenError, LedgerError,
-    RulesError and AuthorityError before anything has been started.
+    `listen` are the addresses to listen on (port 0: any free one), by `mode`; `web` is where mitmweb is to answer, if
+    at all. While it runs, `addresses` is where it listens, `address` the first of them, `web_url` the page of mitmweb
+    with its token, `ca_certificate` the PEM file that clients must trust, `ledger_path` the SQLite file, `writer`
+    this run's name in it.
+
+    Raises ListenError, LedgerError, RulesError and AuthorityError before anything has been started, InterposeError
+    if another one runs in this process.
     """
+
+    _running: ClassVar[Interceptor | None] = None
 
     def __init__(
         self,
         rules: Rules,
         *,
         state: Path,
-        host: str = "127.0.0.1",
-        port: int = 0,
+        listen: Sequence[Address] = (("127.0.0.1", 0),),
+        mode: Mode | None = None,
+        web: Address | None = None,
         environ: Mapping[str, str] | None = None,
         scrubber: Scrubber | None = None,
     ) -> None:
-        self.rules = rules
+        self.mode = mode or Mode()
+        self.rules = self.mode.applied_to(rules)
         self.state = state
-        self.ledger_path = rules.ledger.sqlite or state / "usage.db"
+        self.ledger_path = ledger_path(rules, state)
         self.writer = secrets.token_hex(8)
-        self.address = (host, port)
+        self.addresses: list[Address] = list(listen)
+        self.web_url: str | None = None
         self.ca_certificate = state / "ca" / authority.CERTIFICATE
         self.scrubber = scrubber or Scrubber()
+        self._web = web if web is None or web[1] else (web[0], free_port(web[0]))
         self._environ = os.environ if environ is None else environ
         self._stack = AsyncExitStack()
         self._stopped = asyncio.Event()
+        self._assembly: Assembly | None = None
+
+    @property
+    def address(self) -> Address:
+        return self.addresses[0]
+
+    @property
+    def engine(self) -> Engine:
+        """The engine at work. Raises InterposeError before the start."""
+        if self._assembly is None:
+            raise InterposeError("the interceptor does not run yet")
+        return self._assembly.engine
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            sources = [each.credential for each in self.rules.providers.values() if each.credential is not None]
-            store = SecretStore(self._environ, clock=CLOCK.monotonic, learn=self.scrubber.learn)
-            if problems := await store.check_all(sources):
-                raise RulesError(problems)
-            self.ca_certificate = authority.prepare(self.state / "ca")
-            ledger = Ledger.open(self.ledger_path, writer=self.writer, clock=CLOCK.now, scrub=self.scrubber.scrub)
-            stack.callback(ledger.close)
-            engine = Engine(
-                self.rules,
-                upstream=Upstream(self.rules.upstream),
-                resolve=store.resolve,
-                record=ledger.record,
-                clock=CLOCK,
-                new_id=new_id,
+        if Interceptor._running is not None:
+            raise InterposeError(
+                "another interceptor runs in this process already, and mitmproxy allows one: use that one, or a "
+                "process of its own"
             )
-            stack.push_async_callback(engine.close)
+        async with AsyncExitStack() as stack:
+            Interceptor._running = self
+            stack.callback(self._ended)
+            self.ca_certificate = authority.prepare(self.state / "ca")
+            assembly = await stack.enter_async_context(
+                assemble(
+                    self.rules, state=self.state, environ=self._environ, scrubber=self.scrubber, writer=self.writer
+                )
+            )
+            self._assembly = assembly
             stack.enter_context(set_eager_task_factory())
-            await self._listen(engine, stack)
+            await self._listen(assembly, stack)
             self._stack = stack.pop_all()
         return self
 
-    async def _listen(self, engine: Engine, stack: AsyncExitStack) -> None:
-        host, port = self.address
-        master = Master(Options(listen_host=host, listen_port=port, mode=["regular"], confdir=str(self.state / "ca")))
+    @staticmethod
+    def _ended() -> None:
+        Interceptor._running = None
+
+    async def _listen(self, assembly: Assembly, stack: AsyncExitStack) -> None:
+        proxy = self.rules.upstream.proxy
+        options = Options(
+            mode=[self.mode.spec(address, proxy) for address in self.addresses], confdir=str(self.state / "ca")
+        )
+        owner = EngineAddon(
+            assembly.engine,
+            record=assembly.ledger.connection,
+            new_id=new_id,
+            onlookers=Onlookers() if self._web is not None else None,
+            web=self._web,
+        )
+        master, server = self._master(options, owner)
+        # Lazy: a claimed host is never dialled by mitmproxy, so that a rerouted one need not even exist.
+        master.options.update(connection_strategy="lazy", tcp_timeout=IDLE_CLIENT, keep_host_header=True)
+        stack.push_async_callback(master.done)
+        stack.callback(owner.close)
+        try:
+            listening = await server.setup_servers()
+        except (OptionsError, OSError, RuntimeError, ValueError) as error:
+            raise ListenError(f"{self.mode}: {error}") from error
+        if not listening:
+            failed = ", ".join(f"{shown(host)}:{port}" for host, port in self.addresses)
+            raise ListenError(f"cannot listen on {failed}: {reason(server)}")
+        # On the way out, last first: stop accepting, let calls in flight end, cut off the rest.
+        stack.push_async_callback(hang_up, server)
+        stack.push_async_callback(assembly.engine.drain, DRAIN)
+        stack.push_async_callback(server.servers.update, [])
+        try:
+            await master.running()
+        except OSError as error:
+            raise ListenError(f"--web: {error.strerror or error}") from error
+        self.addresses = [address[:2] for address in server.listen_addrs()] or self.addresses
+
+    def _master(self, options: Options, owner: EngineAddon) -> tuple[Master, proxyserver.Proxyserver]:
+        if self._web is not None:
+            # The import takes half a second, which nobody else should pay for.
+            from . import web
+
+            with_web = web.make(options, *self._web)
+            install(with_web, owner)
+            self.web_url = with_web.web_url
+            return with_web, with_web.proxyserver
+        master = Master(options)
+        master.addons = Dispatch(master)
         server = proxyserver.Proxyserver()
         master.addons.add(
-            EngineAddon(engine),
+            owner,
             core.Core(),
             disable_h2c.DisableH2C(),
             server,
             next_layer.NextLayer(),
             tlsconfig.TlsConfig(),
         )
-        # For what mitmproxy itself carries over TLS: the WebSockets of claimed hosts that the rules leave alone.
-        master.options.update(ssl_verify_upstream_trusted_ca=str(trusted(self.state / "ca", self.rules.upstream.ca)))
-        # Lazy: a claimed host is never dialled by mitmproxy, so that a rerouted one need not even exist.
-        master.options.update(connection_strategy="lazy", tcp_timeout=IDLE_CLIENT)
-        stack.push_async_callback(master.done)
-        if not await server.setup_servers():
-            raise ListenError(f"cannot listen on {shown(host)}:{port}: {reason(server)}")
-        # On the way out, last first: stop accepting, let calls in flight end, cut off the rest.
-        stack.push_async_callback(hang_up, server)
-        stack.push_async_callback(engine.drain, DRAIN)
-        stack.push_async_callback(server.servers.update, [])
-        await master.running()
-        self.address = server.listen_addrs()[0][:2]
+        return master, server
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -139,6 +188,19 @@ class Interceptor:
     async def wait(self) -> None:
         """Until the interceptor is stopped."""
         await self._stopped.wait()
+
+
+def install(master: Master, owner: EngineAddon) -> None:
+    """Puts the engine into a master with stock addons: ahead of NextLayer, whose choice of protocols it makes, and
+    last of all for replays, which it answers as other addons have left them.
+    """
+    addons = master.addons
+    # A list of its own: a hook may be going through the one that there is.
+    addons.chain = list(addons.chain)
+    addons.add(owner, Replay(owner))
+    addons.chain.remove(owner)
+    place = next(place for place, each in enumerate(addons.chain) if isinstance(each, next_layer.NextLayer))
+    addons.chain.insert(place, owner)
 
 
 async def hang_up(server: proxyserver.Proxyserver) -> None:
@@ -155,12 +217,10 @@ async def hang_up(server: proxyserver.Proxyserver) -> None:
         await asyncio.wait(handlers, timeout=2)
 
 
-def trusted(folder: Path, extra: Path | None) -> Path:
-    """A file of the CAs that upstreams are verified by: the system's (SSL_CERT_FILE included) and the rules'."""
-    system = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or certifi.where()
-    bundle = folder / "upstream-cas.pem"
-    authority.replace_file(bundle, b"\n".join(Path(path).read_bytes() for path in (system, extra) if path is not None))
-    return bundle
+def free_port(host: str) -> int:
+    """A port that nobody listens on there just now: mitmweb wants to know its own beforehand."""
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
+        return int(found.getsockname()[1])
 
 
 def shown(host: str) -> str:

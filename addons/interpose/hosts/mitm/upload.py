@@ -25,9 +25,13 @@ class Upload:
     def used(self) -> bool:
         return self._state != "unused"
 
-    def feed(self, data: bytes) -> None:
+    def open(self) -> None:
+        """From here on there is something to read, even if nothing has come yet."""
         if self._state == "unused":
             self._state = "open"
+
+    def feed(self, data: bytes) -> None:
+        self.open()
         if self._state == "unwanted" or not data:
             return
         self._pieces.append(data)

@@ -1,0 +1,66 @@
+"""Client replay of a claimed flow: through the engine again, never to a provider with the dummy key that it holds.
+
+mitmproxy replays with an HTTP layer of its own, where none of our layers stands; what is left is the `request` hook.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from mitmproxy import http
+
+from interpose.call import Peer
+from interpose.errors import InterposeError
+
+from .addon import EngineAddon
+from .carriage import as_call
+from .tee import Tee
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK = Peer("127.0.0.1", 0, "replay")
+
+
+class Replay:
+    """Answers replayed flows by the engine. Add it last, so that it sees what other addons have made of a request."""
+
+    name = "interpose_replay"
+
+    def __init__(self, owner: EngineAddon) -> None:
+        self._owner = owner
+
+    async def request(self, flow: http.HTTPFlow) -> None:
+        request = flow.request
+        if flow.is_replay != "request" or flow.response is not None:
+            return
+        if not self._owner.claims(request.host, request.port):
+            return
+        try:
+            flow.response = await self.answer(flow)
+        except Exception as error:
+            # Without a response mitmproxy would dial, and be told that it may not: nothing leaves either way.
+            logger.exception("replaying a call to %s failed", request.host)
+            flow.response = http.Response.make(500, f"interpose failed to replay this call: {error}\n")
+
+    async def answer(self, flow: http.HTTPFlow) -> http.Response:
+        """The engine's reply, whole. What breaks off is answered by a 502 and never passed off as an answer."""
+        call = as_call(flow)
+        # Whoever replays it is here, whoever sent it first; and an edited host is not held against an old handshake.
+        call.peer, call.sni = LOOPBACK, None
+        reply = await self._owner.engine.handle(call)
+        shown = Tee(self._owner.onlookers.shown if self._owner.onlookers is not None else 0)
+        try:
+            async for chunk in reply.body:
+                shown.add(chunk)
+        except (InterposeError, OSError) as error:
+            return http.Response.make(502, f"The reply broke off after {shown.size} bytes: {error}\n")
+        finally:
+            await reply.body.aclose()
+        if shown.cut:
+            flow.comment = f"reply of {shown.size:,} bytes, shown up to {shown.limit:,}"
+        fields = [pair for pair in reply.headers if pair[0].lower() not in (b"transfer-encoding", b"content-length")]
+        response = http.Response.make(reply.status, b"", http.Headers(fields))
+        response.reason = reply.reason
+        response.raw_content = shown.content()
+        response.headers["content-length"] = str(len(shown.content()))
+        return response

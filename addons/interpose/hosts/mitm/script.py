@@ -1,0 +1,139 @@
+"""The engine as a mitmproxy script: what stands behind `mitmdump -s addons/intercept.py` and its neighbours.
+
+Several of these scripts in one mitmproxy share one engine, which then does what any of them asks. Until it is ready,
+and wherever it fails to get ready, connections are closed: nothing passes unvetted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from mitmproxy import ctx, http
+from mitmproxy.addonmanager import Loader
+from mitmproxy.exceptions import OptionsError
+from mitmproxy.proxy import layer
+from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+
+from interpose.errors import InterposeError
+from interpose.hosts.assembly import assemble, new_id
+from interpose.rules.compiled import Rules
+from interpose.rules.load import load
+from interpose.rules.parts import Part, only
+from interpose.secret import Scrubber
+from interpose.state import make_state_folder, state_path
+
+from .addon import EngineAddon
+from .carriage import Onlookers
+from .layers import Closed
+from .mode import Mode
+from .proxy import install
+from .replay import Replay
+
+logger = logging.getLogger(__name__)
+
+
+class Script:
+    """What a script puts into its `addons`: the parts of the rules that it wants in force; none is observing alone."""
+
+    def __init__(self, *parts: Part) -> None:
+        self.parts = frozenset(parts)
+        self.name = "interpose_script_" + "_".join(sorted(parts))
+
+    def load(self, loader: Loader) -> None:
+        shared = ctx.master.addons.get(Shared.name)
+        if shared is None:
+            shared = Shared()
+            ctx.master.addons.add(shared)
+        shared.parts |= self.parts
+
+
+class Shared:
+    """The one engine of a mitmproxy, whichever scripts have asked for it."""
+
+    name = "interpose"
+
+    def __init__(self) -> None:
+        self.parts: frozenset[Part] = frozenset()
+        self.scrubber = Scrubber()
+        self.owner: EngineAddon | None = None
+        self._decided = asyncio.Event()
+        self._stack = AsyncExitStack()
+
+    def load(self, loader: Loader) -> None:
+        loader.add_option("interpose_rules", str, "", "The rules file of interpose. Without one: observe only.")
+        loader.add_option("interpose_state", str, "", "The folder of the ledger. Default: as `interpose run` has it.")
+        # A claimed host is never dialled by mitmproxy; the Host that a reverse proxy was asked by is looked at.
+        ctx.options.update(connection_strategy="lazy", keep_host_header=True)
+
+    def configure(self, updated: set[str]) -> None:
+        if self.owner is not None and updated & {"interpose_rules", "interpose_state"}:
+            raise OptionsError("the rules and the state of interpose are read when mitmproxy starts: start it again")
+
+    async def running(self) -> None:
+        try:
+            await self.open()
+        except (InterposeError, ValueError) as error:
+            logger.error("interpose: %s", error)
+            ctx.master.shutdown()
+        finally:
+            self._decided.set()
+
+    async def open(self) -> None:
+        """Raises InterposeError or ValueError for what is wrong with the rules, the ledger or mitmproxy's options."""
+        named = ctx.options.interpose_rules
+        rules = only(load(Path(named)) if named else Rules.default(), self.parts)
+        for warning in rules.warnings:
+            logger.warning("%s", warning)
+        for spec in map(ProxyMode.parse, ctx.options.mode):
+            if isinstance(spec, UpstreamMode):
+                rules = Mode("upstream", spec.data).applied_to(rules)
+        if ctx.options.ssl_insecure and rules.credentials:
+            raise InterposeError("ssl_insecure is set: no credential of the rules may be sent to whoever answers")
+        folder = ctx.options.interpose_state
+        state = make_state_folder(state_path(Path(folder) if folder else None, os.environ))
+        assembly = await self._stack.enter_async_context(
+            assemble(rules, state=state, environ=os.environ, scrubber=self.scrubber, writer=secrets.token_hex(8))
+        )
+        logging.getLogger().addFilter(self.scrubber)
+        owner = EngineAddon(
+            assembly.engine, record=assembly.ledger.connection, new_id=new_id, onlookers=Onlookers(), web=web_address()
+        )
+        self._stack.callback(owner.close)
+        install(ctx.master, owner)
+        self.owner = owner
+
+    async def done(self) -> None:
+        await self._stack.aclose()
+
+    async def request(self, flow: http.HTTPFlow) -> None:
+        # `-C file` begins to replay before there is an engine.
+        if flow.is_replay == "request":
+            await self._decided.wait()
+            if self.owner is not None:
+                await Replay(self.owner).request(flow)
+            elif flow.response is None:
+                flow.response = http.Response.make(500, "interpose has not started\n")
+
+    def server_connect(self, data: ServerConnectionHookData) -> None:
+        if self.owner is None:
+            data.server.error = "interpose has not started"
+
+    def next_layer(self, nextlayer: layer.NextLayer) -> None:
+        if self.owner is None:
+            # Too early, or never to be. The layer that stock mitmproxy has chosen has put itself in the way already.
+            if nextlayer.layer is not None:
+                del nextlayer.context.layers[nextlayer.context.layers.index(nextlayer) + 1 :]
+            nextlayer.layer = Closed(nextlayer.context)
+
+
+def web_address() -> tuple[str, int] | None:
+    """Where mitmweb answers, in mitmweb."""
+    if "web_port" not in ctx.options:
+        return None
+    return ctx.options.web_host, ctx.options.web_port
