@@ -29,6 +29,7 @@ LEFT_OUT = {
     ),
     "anthropic": (
         ("/v1/organizations/", "keys, users, roles, billing of the organisation"),
+        ("/v1/compliance/", "what the provider holds against the organisation, and its answers"),
         ("/v1/tunnels", "ways into the customer's network, and their tokens"),
     ),
     "google": (("/{api_version}/webhooks", "where the account's events go, and their signing secret"),),
