@@ -111,7 +111,10 @@ class Processes:
         if known is None:
             with process.oneshot():
                 arguments = process.cmdline() or [process.name()]
-                known = Process(pid, app_name(process.name(), arguments), process.username(), scrub_command(arguments))
+                # On Linux the name is that of the first thread, which Node since 22 calls (node-)MainThread.
+                name = process.name()
+                executable = process.exe() if name.endswith("MainThread") else name
+                known = Process(pid, app_name(executable, arguments), process.username(), scrub_command(arguments))
             self._known[key] = known
         return known
 
