@@ -7,11 +7,13 @@ rules inject do not enter the program at all. Nothing here reads the process's o
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
+
+from .options import Way, java_tool_options, node_options
 
 Claim = tuple[str, int]
 """A host that is intercepted: a glob over canonical host names, and a port."""
@@ -63,8 +65,41 @@ TRUST_VARIABLES = (
     TrustVariable("NIX_SSL_CERT_FILE", "https://nix.dev/manual/nix/latest/installation/env-variables"),
 )
 
-# Node 22.21 and 24 read the proxy variables only when asked: https://nodejs.org/api/cli.html#node_use_env_proxy1
-SWITCHES = {"NODE_USE_ENV_PROXY": "1"}
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A variable with one value that makes a runtime heed the others."""
+
+    name: str
+    value: str
+    source: str
+
+
+SWITCHES = (
+    # Node reads the proxy variables only when asked: fetch since 24.0 and 22.21, http and https since 24.5 and 22.21.
+    Switch("NODE_USE_ENV_PROXY", "1", "https://nodejs.org/api/cli.html#node_use_env_proxy1"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OptionVariable:
+    """A variable that holds options of a runtime; `made` adds ours to the user's."""
+
+    name: str
+    source: str
+    made: Callable[[str, Way], str]
+
+
+OPTION_VARIABLES = (
+    OptionVariable("NODE_OPTIONS", "https://nodejs.org/api/cli.html#node_optionsoptions", node_options),
+    # Read by every JVM; JDK_JAVA_OPTIONS by the command `java` since 9 alone, no build daemon or application's own
+    # launcher. Both are told of on stderr by each JVM that starts.
+    OptionVariable(
+        "JAVA_TOOL_OPTIONS",
+        "https://docs.oracle.com/en/java/javase/21/docs/specs/jvmti.html#tooloptions",
+        java_tool_options,
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +118,13 @@ def child_environment(
     claims: Sequence[Claim] = (),
     withheld: Iterable[str] = (),
     placeholder: str = PLACEHOLDER,
+    truststore: Path | None = None,
 ) -> ChildEnvironment:
     """The environment in which a program's AI calls come to us.
 
     `proxy` is our URL. `bundles` names the CA file for each of TRUST_VARIABLES. `claims` are the hosts that no entry
     of NO_PROXY may hide. `withheld` are the variables whose values the rules inject as credentials: where they are
-    set, the program sees `placeholder` instead.
+    set, the program sees `placeholder` instead. `truststore` is Java's, None where there is no Java.
     """
     values = dict(environ)
     notes = []
@@ -99,17 +135,22 @@ def child_environment(
             values[name] = proxy
     kept, hiding = _no_proxy(environ, claims)
     for name in NO_PROXY_VARIABLES:
-        values[name] = kept
+        values[name] = ",".join(kept)
     for name in FALLBACK_NO_PROXY_VARIABLES:
         if name in values:
-            values[name] = kept
+            values[name] = ",".join(kept)
     if hiding:
         notes.append(f"NO_PROXY: left out {', '.join(hiding)}, which would have hidden AI calls")
     for variable in TRUST_VARIABLES:
         values[variable.name] = str(bundles[variable.name])
     # A bundle made from it has its certificates; some clients would read it instead of SSL_CERT_FILE.
     values.pop("SSL_CERT_DIR", None)
-    values.update(SWITCHES)
+    for switch in SWITCHES:
+        values[switch.name] = switch.value
+    way = Way(proxy, tuple(kept), lambda entry: any(hides(entry, claim) for claim in claims), truststore)
+    for option in OPTION_VARIABLES:
+        if made := option.made(values.get(option.name, ""), way):
+            values[option.name] = made
     for name in withheld:
         if values.get(name):
             values[name] = placeholder
@@ -122,13 +163,13 @@ def own_proxy(environ: Mapping[str, str]) -> str | None:
     return next((name for name in names if environ.get(name)), None)
 
 
-def _no_proxy(environ: Mapping[str, str], claims: Sequence[Claim]) -> tuple[str, list[str]]:
-    """The entries of NO_PROXY to keep, joined, and those that would hide a claimed host."""
+def _no_proxy(environ: Mapping[str, str], claims: Sequence[Claim]) -> tuple[list[str], list[str]]:
+    """The entries of NO_PROXY to keep, and those that would hide a claimed host."""
     names = (*NO_PROXY_VARIABLES, *FALLBACK_NO_PROXY_VARIABLES)
     # Some programs separate by spaces: https://about.gitlab.com/blog/we-need-to-talk-no-proxy/
     entries = dict.fromkeys(entry for name in names for entry in environ.get(name, "").replace(",", " ").split())
     hiding = [entry for entry in entries if any(hides(entry, claim) for claim in claims)]
-    return ",".join(entry for entry in entries if entry not in hiding), hiding
+    return [entry for entry in entries if entry not in hiding], hiding
 
 
 def hides(entry: str, claim: Claim) -> bool:

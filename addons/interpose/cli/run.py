@@ -243,6 +243,7 @@ class _Run:
             claims=tuple(claims(self.rules)),
             withheld=keys,
             placeholder=min(self.rules.intercept.placeholders, default=PLACEHOLDER),
+            truststore=trust.truststore_for_java(self.state / "ca", interceptor.ca_certificate, self.environ),
         )
         if not self.options.quiet:
             for note in child_environ.notes:

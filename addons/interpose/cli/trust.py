@@ -134,13 +134,25 @@ def write_bundles(folder: Path, authority: Path, environ: Mapping[str, str]) -> 
     return bundles
 
 
+def truststore_for_java(folder: Path, authority: Path, environ: Mapping[str, str]) -> Path | None:
+    """Java's truststore, where there is a Java to use it. Raises InterposeError if it cannot be written."""
+    from . import javastore  # here: it brings the whole of `cryptography`
+
+    home = javastore.java_home(environ)
+    return None if home is None else javastore.write_truststore(folder, authority, home, environ)
+
+
 def _write(folder: Path, text: str) -> Path:
     data = text.encode("ascii")
-    path = folder / f"ca-bundle-{hashlib.sha256(data).hexdigest()[:12]}.pem"
+    return write_once(folder / f"ca-bundle-{hashlib.sha256(data).hexdigest()[:12]}.pem", data)
+
+
+def write_once(path: Path, data: bytes) -> Path:
+    """Puts `data` at `path`, whole or not at all, unless it is there. Raises InterposeError if that cannot be done."""
     try:
         if path.is_file() and path.read_bytes() == data:
             return path
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".ca-bundle-")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".ca-bundle-")
         try:
             with os.fdopen(descriptor, "wb") as file:
                 os.fchmod(file.fileno(), 0o644)
