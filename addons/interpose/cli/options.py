@@ -15,6 +15,10 @@ from urllib.parse import urlsplit
 # Node ignores proxy variables, before 22.21 and 24.5 altogether: this leads its TLS connections through the proxy.
 NODE_PRELOAD = Path(__file__).with_name("preload") / "node.cjs"
 
+# What Java never sends to a proxy, unless http.nonProxyHosts is given and empty:
+# https://github.com/openjdk/jdk/blob/master/src/java.base/share/classes/sun/net/spi/DefaultProxySelector.java
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
 # Protects nothing, and Java wants one: a truststore holds public certificates.
 TRUSTSTORE_PASSWORD = "changeit"  # noqa: S105 - the one that every Java has
 
@@ -48,27 +52,26 @@ _QUOTES = re.compile(r""""([^"]*)"|'([^']*)'""")
 def java_tool_options(options: str, way: Way) -> str:
     """JAVA_TOOL_OPTIONS with proxy and truststore as system properties; what the user has of these makes room.
 
-    The user's http.nonProxyHosts stay direct, as those of NO_PROXY do, unless they would hide an AI host.
+    The user's http.nonProxyHosts stay direct, as the hosts of NO_PROXY do, unless they would hide an AI host.
     """
     if way.truststore is None:
         return options
     parts = urlsplit(way.proxy)
-    words = _WORD.findall(options)
     own = java_properties(options).get("http.nonProxyHosts", "").split("|")
-    direct = [entry for entry in own if entry and not way.hides(entry)]
+    direct = [*_java_hosts(way.no_proxy), *(entry for entry in own if entry and not way.hides(entry))]
     host, port = parts.hostname or "127.0.0.1", str(parts.port or 80)
     properties = {
         "http.proxyHost": host,
         "http.proxyPort": port,
         "https.proxyHost": host,
         "https.proxyPort": port,
-        # Given, but empty: unset, localhost would be direct.
-        "http.nonProxyHosts": "|".join(dict.fromkeys((*_java_hosts(way.no_proxy), *direct))),
+        # Where it is unset or names any host, the loopback ones are direct, too: with an AI among them, none is.
+        "http.nonProxyHosts": "" if any(map(way.hides, LOOPBACK)) else "|".join(dict.fromkeys(direct)),
         "javax.net.ssl.trustStore": str(way.truststore),
         "javax.net.ssl.trustStoreType": "PKCS12",
         "javax.net.ssl.trustStorePassword": TRUSTSTORE_PASSWORD,
     }
-    kept = [word for word in words if _property(word)[0] not in properties]
+    kept = [word for word in _WORD.findall(options) if _property(word)[0] not in properties]
     return " ".join((*kept, *(f"-D{name}={_quoted(value)}" for name, value in properties.items())))
 
 
@@ -99,8 +102,7 @@ def _java_hosts(no_proxy: Iterable[str]) -> Iterable[str]:
 
 
 def _quoted(value: str) -> str:
-    """A value as part of one word: in whichever quotes it does not hold itself. It cannot hold both."""
+    """A value as part of one word: quotes of one kind stand in quotes of the other."""
     if not set(value) & set(" \t\n'\""):
         return value
-    quote = '"' if '"' not in value else "'"
-    return f"{quote}{value}{quote}"
+    return '"' + value.replace('"', """"'"'\"""") + '"'

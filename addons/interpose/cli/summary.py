@@ -11,7 +11,7 @@ from .terminal import console, say
 
 NOTHING_CAUGHT = """\
 no AI call was caught. If there should have been one:
-  - does the program honour HTTPS_PROXY? (Node before 22.21, some gRPC and Java clients do not)
+  - does the program honour HTTPS_PROXY? (aiohttp without trust_env and urllib3 do not)
   - does it talk to a known AI host? name others in the rules: intercept: {hosts: […]}
   - did it trust our CA? a TLS error in its output says that it pins or brings its own CAs"""
 

@@ -34,7 +34,7 @@ REMEDIES = (
     ("bun", "set NODE_EXTRA_CA_CERTS"),
     ("deno", "set DENO_CERT"),
     ("python", "set SSL_CERT_FILE and REQUESTS_CA_BUNDLE"),
-    ("java", "give it a truststore: JDK_JAVA_OPTIONS"),
+    ("java", "give it a truststore: JAVA_TOOL_OPTIONS"),
     ("curl", "set CURL_CA_BUNDLE"),
     ("ruby", "set SSL_CERT_FILE"),
     ("go", "set SSL_CERT_FILE"),
