@@ -108,3 +108,21 @@ async def test_ruby(run: Run, upstream: Upstream) -> None:
     out, rows = await streamed(run, upstream, [CHAT], "ruby", str(CLIENTS / "ruby" / "chat.rb"), PLACEHOLDER)
     assert out == CHAT.body
     assert [row["app"] for row in rows] == ["ruby"]
+
+
+async def test_rust(run: Run, upstream: Upstream) -> None:
+    """reqwest with rustls, in a process of Python's: it trusts what rustls-native-certs finds."""
+    program = str(CLIENTS / "python" / "rust.py")
+    out, _ = await streamed(run, upstream, [CHAT], sys.executable, program, PLACEHOLDER)
+    assert out == CHAT.body
+
+
+async def test_grpc_is_seen_and_refused(run: Run, upstream: Upstream) -> None:
+    """A known limit: gRPC comes here and trusts us, is no endpoint that rules know, and ends as an error of its own."""
+    with upstream.answering(Held()):
+        program = await run.start(sys.executable, str(CLIENTS / "python" / "grpc_call.py"), PLACEHOLDER)
+        assert await program.ended() == 0, await program.errors()
+        assert program.out == b"PERMISSION_DENIED\n"
+        assert upstream.requests == []
+    (row,) = run.ledger.after()
+    assert (row["host"], row["endpoint"], row["outcome"], row["status"]) == (GENERATE.host, "other", "refused", 403)

@@ -117,8 +117,9 @@ if (named && !another && !globalThis[once]) {
     return options;
   };
 
-  const isHttp = ({ port, ALPNProtocols: offered }) => {
-    if (Number(port) === 443) return true;
+  // Node before 22 offers no protocol by https: that its agent asks is told by the key under which this keeps sockets.
+  const isHttp = ({ port, ALPNProtocols: offered, _agentKey: agent }) => {
+    if (Number(port) === 443 || agent !== undefined) return true;
     const names = Array.isArray(offered) ? offered.map(String) : [offered ? Buffer.from(offered).toString('latin1') : ''];
     return names.some((name) => /\b(http\/1\.1|h2)\b/.test(name));
   };

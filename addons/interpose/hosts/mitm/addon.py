@@ -157,6 +157,11 @@ class EngineAddon:
         self.leads_to(flow, kind)
         self.vet(flow)
 
+    def http_connect_error(self, flow: http.HTTPFlow) -> None:
+        # Node since 24.5 forgets the connection of a tunnel that it was refused; open, it would keep the process alive.
+        if flow.response is not None:
+            flow.response.headers["Connection"] = "close"
+
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         if self.carried(flow):
             self.leads_to(flow, "ai")
