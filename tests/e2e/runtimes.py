@@ -24,16 +24,13 @@ CLIENTS = Path(__file__).parent.parent / "clients"
 MODULES = CLIENTS / "node" / "node_modules"
 PATIENCE = 60.0
 
-# npm's names for this machine.
-_SYSTEM = sys.platform
+# As npm names this machine's processor. The runtimes are carried for Linux, where CI runs.
 _CPU = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-_LIBC = "-glibc" if _SYSTEM == "linux" else ""
 _CARRIED = {
-    "node18": f"node18-{_SYSTEM}-{_CPU}/bin/node",
-    "node24.4": f"node24.4-{_SYSTEM}-{_CPU}/bin/node",
-    "node24": f"node24-{_SYSTEM}-{_CPU}/bin/node",
-    "bun": f"@oven/bun-{_SYSTEM}-{_CPU.replace('arm64', 'aarch64')}/bin/bun",
-    "deno": f"@deno/{_SYSTEM}-{_CPU}{_LIBC}/deno",
+    "node18": f"node18-linux-{_CPU}/bin/node",
+    "node24": f"node24-linux-{_CPU}/bin/node",
+    "bun": f"@oven/bun-linux-{_CPU.replace('arm64', 'aarch64')}/bin/bun",
+    "deno": f"@deno/linux-{_CPU}-glibc/deno",
 }
 
 

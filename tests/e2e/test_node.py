@@ -131,9 +131,8 @@ async def test_a_proxy_that_is_gone_is_an_error_and_no_bypass(node: str, shell: 
 async def test_a_refused_tunnel_is_an_error(node: str, host: str, status: str, shell: Shell) -> None:
     """fetch and https fail; https, and the preload, say why. The connection does not keep the process alive."""
     by_fetch, by_https = (await shell.says(node, "errors", f"https://{host}/")).splitlines()
-    assert by_fetch == (
-        "Request was cancelled." if node == "node24" else f"the proxy refused {host}:443: {status} {REASONS[status]}"
-    )
+    ours, its_own = f"the proxy refused {host}:443: {status} {REASONS[status]}", "Request was cancelled."
+    assert by_fetch in {"node18": [ours], "node24": [its_own]}.get(node, [ours, its_own])
     assert f"{host}:443" in by_https
     assert status in by_https
 

@@ -68,7 +68,7 @@ async def test_official_sdks(name: str, run: Run, upstream: Upstream) -> None:
     assert [row["status"] for row in rows] == [200] * 4 + [429] * 3
 
 
-@pytest.mark.parametrize("name", ["node18", "node", "node24.4", "node24"])
+@pytest.mark.parametrize("name", ["node18", "node", "node24"])
 async def test_http_clients_of_node(name: str, run: Run, upstream: Upstream) -> None:
     """Whatever opens HTTPS in Node comes to us: versions that know no proxy variables, and agents that ignore them."""
     clients = ["fetch", "https", "agent", "http2", "axios", "undici", *(["undici8"] if name == "node24" else [])]
