@@ -115,3 +115,10 @@ def test_every_variable_has_a_source() -> None:
     rows = (*TRUST_VARIABLES, *SWITCHES, *OPTION_VARIABLES)
     assert all(row.source.startswith("https://") for row in rows)
     assert len({row.name for row in rows}) == len(rows)
+
+
+def test_every_variable_is_in_the_documentation() -> None:
+    """Whoever looks into a program's environment finds there what a variable is for."""
+    text = (Path(__file__).parents[2] / "docs" / "runtimes.md").read_text("utf-8")
+    names = {row.name for row in (*TRUST_VARIABLES, *SWITCHES, *OPTION_VARIABLES)}
+    assert not [name for name in sorted(names) if f"`{name}`" not in text]
