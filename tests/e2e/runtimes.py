@@ -7,7 +7,6 @@ here knows what a runtime needs: that is what the tests find out.
 from __future__ import annotations
 
 import asyncio
-import os
 import platform
 import shutil
 import sys
@@ -54,7 +53,7 @@ FIRST = {
 class Held:
     """A handler that streams the first words, and the rest when the test lets it go: streaming is seen, not timed.
 
-    A call that asks for no stream, or comes when all scripts are through, is refused as by a provider with a 429.
+    A call that asks for no stream is refused as by a provider, with a 429.
     """
 
     def __init__(self) -> None:
@@ -174,13 +173,5 @@ class Run:
         return await launch(self.argv(*command), self.environ, self.folder)
 
 
+# A program of Python's that prints its environment, and waits for the end of its input.
 ENVIRONMENT = "import json, os, sys; print(json.dumps(dict(os.environ)), flush=True); sys.stdin.read()"
-
-
-def without(environ: Mapping[str, str], *names: str) -> dict[str, str]:
-    return {name: value for name, value in environ.items() if name not in names}
-
-
-def path_with(folder: Path) -> str:
-    """PATH with that folder ahead."""
-    return f"{folder}{os.pathsep}{os.environ['PATH']}"

@@ -151,11 +151,12 @@ async def test_no_proxy_is_honoured(node: str, shell: Shell, upstream: Upstream)
         (tunnelled,) = await shell.ledger.connections(mark, 1)
         assert (tunnelled["kind"], tunnelled["host"], tunnelled["app"]) == ("tunnel", "localhost", "node")
         mark = shell.ledger.mark()
-        for direct in ("localhost", "other.test,.localhost", f"localhost:{upstream.port}", "*"):
-            assert await shell.says(node, "get", server, NO_PROXY=direct, no_proxy=direct) == "hello"
-        for other in ("ocalhost", "localhost:1", "[::1]:1"):
-            assert await shell.says(node, "get", server, NO_PROXY=other, no_proxy=other) == "hello"
-        assert len(await shell.ledger.connections(mark, 3)) == 3
+        direct = ("localhost", "other.test,.localhost", f"localhost:{upstream.port}", "*")
+        others = ("ocalhost", "localhost:1", "[::1]:1")
+        for entries in (direct, others):  # in this order: what should not be recorded would be, before the rest
+            said = [shell.says(node, "get", server, NO_PROXY=each, no_proxy=each) for each in entries]
+            assert set(await asyncio.gather(*said)) == {"hello"}
+        assert len(await shell.ledger.connections(mark, len(others))) == len(others)
 
 
 async def test_threads_come_here_too(shell: Shell, upstream: Upstream) -> None:
