@@ -250,11 +250,11 @@ def lines_until(process: subprocess.Popen[str], start: str) -> list[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_without_a_command_it_listens_until_a_signal(interpose: Command, number: signal.Signals) -> None:
-    """It says where and what to export, ends with 0, and leaves stdout empty."""
+    """It says where and how a shell comes there, ends with 0, and leaves stdout empty."""
     process = interpose.start("run", "--listen", "127.0.0.1:0")
-    lines = lines_until(process, "  export SSL_CERT_FILE=")
+    lines = lines_until(process, "  eval ")
     url = lines[0].removeprefix("interpose: listening on ").rstrip("\n")
-    assert any(line.startswith(f"  export HTTPS_PROXY={url} ") for line in lines)
+    assert f" env --proxy {url}" in lines[-1]
     host, _, port = url.removeprefix("http://").partition(":")
     socket.create_connection((host, int(port)), timeout=5).close()
     process.send_signal(number)
@@ -447,7 +447,7 @@ def test_a_second_signal_does_not_wait_for_calls_in_flight(interpose: Command, n
         cwd=interpose.folder, start_new_session=True,
     )  # fmt: skip
     interpose.started.append(process)
-    lines_until(process, "  export SSL_CERT_FILE=")
+    lines_until(process, "  eval ")
     process.send_signal(number)
     assert lines_until(process, "interpose: waiting")[-1] == (
         "interpose: waiting up to 60 s for calls in flight; interrupt to stop now\n"

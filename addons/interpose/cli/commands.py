@@ -172,8 +172,45 @@ def usage(
         report(by=by, since=since, format_=format_, connections=connections, rules=rules, state=state)
 
 
+@app.command()
+def env(
+    *,
+    shell: Annotated[
+        str | None, typer.Option("--shell", metavar="S", help="sh, fish or powershell. Default: this one.")
+    ] = None,
+    proxy: Annotated[
+        str | None, typer.Option("--proxy", metavar="URL", help="Where it listens. Default: http://127.0.0.1:8080.")
+    ] = None,
+    rules: RulesOption = None,
+    state: StateOption = None,
+) -> None:
+    """Print what a shell must set, so that its programs come to `interpose run`: eval "$(interpose env)"."""
+    from .env import show
+
+    with told():
+        show(shell=shell, proxy=proxy, rules=rules, state=state)
+
+
+@app.command()
+def doctor(
+    *,
+    runtimes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUNTIME…]", help="Which to try: python, node, java … Default: all that are found."),
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", metavar="F", help="table or json.")] = "table",
+    state: StateOption = None,
+) -> None:
+    """Try each runtime of this machine against the proxy: does it come here, does it trust the CA, what to do."""
+    from .doctor import doctor as examine
+
+    with told():
+        status = examine(runtimes or (), format_=format_, state=state)
+    raise typer.Exit(status)
+
+
 # Commands that a later version will have: known by name, so that whoever tries one is told.
-LATER = ("serve", "explain", "env", "doctor", "keys", "replay", "export", "convert", "alerts", "ca")
+LATER = ("serve", "explain", "keys", "replay", "export", "convert", "alerts", "ca")
 
 
 def _later(ctx: typer.Context) -> None:

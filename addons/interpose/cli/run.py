@@ -282,12 +282,16 @@ class _Run:
         if self.ways.mode.listens:
             for each in listening:
                 say(f"listening on {each.url}")
+        else:
+            say(f"catching what {self.ways.mode.data or 'every program here'} sends")
         if not self.options.quiet:
             self._say_how_to_use(listening[0].reachable().url, bundles)
         waits = [asyncio.create_task(asked_to_end.wait()), asyncio.create_task(interceptor.wait())]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
+        if waits[1].done() and (error := waits[1].exception()) is not None:
+            raise error
         if not asked_to_end.is_set():
             raise InterposeError("the interceptor has stopped by itself")
         return 0
@@ -299,8 +303,7 @@ class _Run:
         match mode.name:
             case "regular" | "upstream":
                 say_plain(f"  {name}. In the shell of your application:")
-                say_plain(f"  export HTTPS_PROXY={url} HTTP_PROXY={url} NO_PROXY=")
-                say_plain(trust)
+                say_plain(f'  eval "$({self._env_command(url)})"')
             case "socks5":
                 say_plain(f"  {name}. In the shell of your application:")
                 say_plain(f"  export ALL_PROXY={url.replace('http://', 'socks5h://')}")
@@ -310,6 +313,16 @@ class _Run:
             case _:
                 say_plain(f"  {name}. Applications whose connections are led here must trust the CA:")
                 say_plain(trust)
+
+    def _env_command(self, url: str) -> str:
+        """What prints all that a shell must set to come here."""
+        command = f"{own_command()} env"
+        if url != Listen(DEFAULT_HOST, DEFAULT_PORT).url:
+            command += f" --proxy {url}"
+        for name, path in (("--rules", self.options.rules), ("--state", self.options.state)):
+            if path is not None:
+                command += f" {name} {shlex.quote(str(path.absolute()))}"
+        return command
 
     def _usage_command(self) -> str | None:
         """What shows the same ledger later."""
