@@ -20,6 +20,7 @@ START = 60.0
 STOP = 30.0
 COMMIT = 20.0
 LISTENING = "interpose: listening on http://"
+CATCHING = "interpose: catching what "
 
 # What a failing test shows of each record.
 TOLD = ("seq", "started_at", "method", "host", "path", "status", "outcome", "attempts")
@@ -170,6 +171,7 @@ class Proxy:
             if LISTENING in text:
                 self.ports.append(int(text.partition(LISTENING)[2].split()[0].rstrip("/").rpartition(":")[2]))
                 self.port = self.ports[0]
+            if LISTENING in text or CATCHING in text:
                 self._listening.set()
 
     async def ended(self) -> int:

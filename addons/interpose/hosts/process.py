@@ -35,7 +35,8 @@ NLM_F_REQUEST = 1
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _REQUEST = struct.Struct("=BBBBI")  # inet_diag_req_v2: family, protocol, extensions, padding, states
 _ENDS = struct.Struct("!HH16s16s")  # inet_diag_sockid: its own port, the peer's, its own address, the peer's …
-_ANY = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # … any interface, any cookie
+_PLACE = struct.Struct("=III")  # … the interface that it is bound to, if any, and a cookie
+_ANY_COOKIE = (0xFFFFFFFF, 0xFFFFFFFF)
 _INODE = struct.Struct("=I")
 # Where inet_diag_msg has it: behind 4 bytes, the ends (48) and expires, rqueue, wqueue, uid.
 _INODE_AT = _HEADER.size + 4 + 48 + 16
@@ -80,18 +81,27 @@ class Processes:
         # Who has connected lately is likely to do so again.
         self._lately: LRUCache[int, None] = LRUCache(64)
 
-    async def find(self, client: Address, server: Address) -> Process | None:
+    async def find(self, client: Address, server: Address, *, here: bool = False) -> Process | None:
         """The process at the client's end of a connection, `client` and `server` as our end of it sees them.
 
-        None for a client elsewhere, and for a process that cannot be told.
+        None for a client elsewhere, and for a process that cannot be told. `here` says that it is one of this machine,
+        whatever its address looks like.
         """
-        if not _loopback(client[0]) and client[0] != server[0]:
+        if not here and not _loopback(client[0]) and client[0] != server[0]:
             return None
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._pool, self.look, client, server)
         except RuntimeError:
             return None  # the pool is closed: we are ending
+
+    async def named(self, pid: int) -> Process | None:
+        """The process of that pid; None if it has ended."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool, self._describe, pid)
+        except (RuntimeError, OSError, psutil.Error):
+            return None
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -133,10 +143,19 @@ class Processes:
 
 
 def _inode(client: Address, server: Address) -> int | None:
-    """The inode of the socket whose own address is `client` and whose peer is `server`."""
+    """The inode of the socket whose own address is `client` and whose peer is `server`.
+
+    A socket that is bound to an interface is found by that alone: `--mode local` binds all that it brings here.
+    """
+    interfaces = (0, *(index for index, name in socket.if_nameindex() if name.startswith("tun")))
+    return next((inode for each in interfaces if (inode := _inode_at(client, server, each)) is not None), None)
+
+
+def _inode_at(client: Address, server: Address, interface: int) -> int | None:
     (ours, port), (theirs, peer_port) = _plain(client), _plain(server)
     family = socket.AF_INET6 if ":" in ours else socket.AF_INET
-    ends = _ENDS.pack(port, peer_port, socket.inet_pton(family, ours), socket.inet_pton(family, theirs)) + _ANY
+    ends = _ENDS.pack(port, peer_port, socket.inet_pton(family, ours), socket.inet_pton(family, theirs))
+    ends += _PLACE.pack(interface, *_ANY_COOKIE)
     request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF) + ends
     header = _HEADER.pack(_HEADER.size + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG) as kernel:

@@ -18,7 +18,7 @@ from mitmproxy.exceptions import AddonHalt
 from mitmproxy.net.http.url import hostport
 from mitmproxy.proxy import layer
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.mode_specs import ReverseMode
+from mitmproxy.proxy.mode_specs import LocalMode, ReverseMode, TransparentMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 
@@ -26,7 +26,7 @@ from interpose.call import Origin
 from interpose.engine import Engine
 from interpose.exchange import Local
 from interpose.formats.hosts import canonical_host
-from interpose.hosts.process import Processes
+from interpose.hosts.process import Process, Processes
 from interpose.ledger import Connection
 from interpose.pool import embedded, metadata_address
 from interpose.stages.claim import is_address, split_authority
@@ -107,12 +107,21 @@ class EngineAddon:
 
     def client_connected(self, client: Client) -> None:
         peer = client.peername[:2]
-        process = None
-        if loopback(peer[0]):
-            process = asyncio.ensure_future(self._processes.find(peer, client.sockname[:2]))
+        process = self._processes_of(client, peer)
         clock = self.engine.clock
         visit = Visit(peer, process=process, clock=clock, new_id=self._new_id, record=self._record)
         self._visits[client.id] = visit
+
+    def _processes_of(self, client: Client, peer: tuple[str, int]) -> asyncio.Task[Process | None] | None:
+        """Finds whose connection that is, if it is one of this machine."""
+        if isinstance(client.proxy_mode, LocalMode) and (pid := redirected_pid(client)) is not None:
+            return asyncio.ensure_future(self._processes.named(pid))
+        # Connections that the system has led here look as if they came from elsewhere; in these modes, sockname is
+        # where their clients believe to be connected with.
+        led = isinstance(client.proxy_mode, LocalMode | TransparentMode)
+        if led or loopback(peer[0]):
+            return asyncio.ensure_future(self._processes.find(peer, client.sockname[:2], here=led))
+        return None
 
     def client_disconnected(self, client: Client) -> None:
         if (visit := self._visits.pop(client.id, None)) is not None:
@@ -275,6 +284,13 @@ def this_machine(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         ip = embedded(ip) or ip
     return ip.is_loopback or ip.is_unspecified
+
+
+def redirected_pid(client: Client) -> int | None:
+    """The process that the system names for a connection that it has brought here; Linux names none."""
+    handler = ctx.master.addons.get("proxyserver").connections[client.id]
+    pid = handler.transports[client].writer.get_extra_info("pid", None)
+    return pid if isinstance(pid, int) and pid > 0 else None
 
 
 def loopback(host: str) -> bool:

@@ -33,6 +33,7 @@ from .addon import EngineAddon
 from .carriage import Onlookers
 from .dispatch import Dispatch
 from .mode import Mode
+from .redirector import Redirector, told
 from .replay import Replay
 
 # Room for long uploads and slow models: mitmproxy closes a connection on which nothing happens for so long.
@@ -79,6 +80,7 @@ class Interceptor:
         self.writer = secrets.token_hex(8)
         self.addresses: list[Address] = list(listen)
         self.web_url: str | None = None
+        self.failure: InterposeError | None = None
         self.ca_certificate = state / "ca" / authority.CERTIFICATE
         self.scrubber = scrubber or Scrubber()
         self._web = web if web is None or web[1] else (web[0], free_port(web[0]))
@@ -140,12 +142,17 @@ class Interceptor:
         master.options.update(connection_strategy="lazy", tcp_timeout=IDLE_CLIENT, keep_host_header=True)
         stack.push_async_callback(master.done)
         stack.callback(owner.close)
+        redirector = None if self.mode.listens else Redirector()
+        if redirector is not None:
+            stack.push_async_callback(redirector.dismiss)
         try:
             listening = await server.setup_servers()
         except (OptionsError, OSError, RuntimeError, ValueError) as error:
             raise ListenError(f"{self.mode}: {error}") from error
         if not listening:
             failed = ", ".join(f"{shown(host)}:{port}" for host, port in self.addresses)
+            if redirector is not None:
+                raise ListenError(told(reason(server)))
             raise ListenError(f"cannot listen on {failed}: {reason(server)}")
         # On the way out, last first: stop accepting, let calls in flight end, cut off the rest.
         stack.push_async_callback(hang_up, server)
@@ -155,7 +162,15 @@ class Interceptor:
             await master.running()
         except OSError as error:
             raise ListenError(f"--web: {error.strerror or error}") from error
+        if redirector is not None:
+            await redirector.ready()
+            watching = asyncio.create_task(self._watch(redirector))
+            stack.callback(watching.cancel)
         self.addresses = [address[:2] for address in server.listen_addrs()] or self.addresses
+
+    async def _watch(self, redirector: Redirector) -> None:
+        self.failure = await redirector.ended()
+        self._stopped.set()
 
     def _master(self, options: Options, owner: EngineAddon) -> tuple[Master, proxyserver.Proxyserver]:
         if self._web is not None:
@@ -186,8 +201,10 @@ class Interceptor:
         await self._stack.aclose()
 
     async def wait(self) -> None:
-        """Until the interceptor is stopped."""
+        """Until the interceptor is stopped. Raises InterposeError if it cannot go on."""
         await self._stopped.wait()
+        if self.failure is not None:
+            raise self.failure
 
 
 def install(master: Master, owner: EngineAddon) -> None:
