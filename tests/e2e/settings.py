@@ -14,6 +14,9 @@ ANTHROPIC = "api.anthropic.com"
 GEMINI = "generativelanguage.googleapis.com"
 BEDROCK = "bedrock-runtime.us-east-1.amazonaws.com"
 AZURE = "example.openai.azure.com"
+COHERE = "api.cohere.com"
+MISTRAL = "api.mistral.ai"
+OLLAMA_CLOUD = "ollama.com"
 OLLAMA = "localhost:11434"
 
 # Providers of our own, at names that exist nowhere.
@@ -23,7 +26,17 @@ KEYLESS = "keyless.test"
 HOSTS = (OPENAI, ANTHROPIC, GEMINI, BEDROCK, AZURE, HOUSE, KEYLESS)
 
 # What the upstream's certificate is good for.
-NAMES = (*HOSTS, "*.amazonaws.com", "*.test", "xn--bcher-kva.test", "127.0.0.1", "localhost")
+NAMES = (
+    *HOSTS,
+    COHERE,
+    MISTRAL,
+    OLLAMA_CLOUD,
+    "*.amazonaws.com",
+    "*.test",
+    "xn--bcher-kva.test",
+    "127.0.0.1",
+    "localhost",
+)
 
 # Every fake secret of these tests; none may be found in anything that a proxy writes.
 CANARIES: set[str] = set()
