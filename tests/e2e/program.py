@@ -77,7 +77,7 @@ class Program:
     async def start(
         cls, folder: Path, rules: str, *command: str, environ: Mapping[str, str] | None = None, feed: bytes = b""
     ) -> Self:
-        """Starts `command` under `interpose run`, with `environ` beside the bare minimum, `feed` on its standard input."""
+        """Starts `command` under `interpose run`: `environ` beside the bare minimum, `feed` on its standard input."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "rules.yaml").write_text(rules)
         interpose = (sys.executable, "-m", "interpose", "run", "--rules", "rules.yaml", "--state", "state", "--")

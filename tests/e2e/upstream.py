@@ -182,6 +182,14 @@ class Connection(asyncio.Protocol):
             for target in into:
                 target.extend(piece)
 
+    async def read_some(self) -> bytes:
+        """What has come, at least a byte. Raises Gone."""
+        while not self._buffer:
+            await self._more()
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data
+
     async def read_frame(self) -> bytes:
         """One short WebSocket frame of a client, mask and all: RFC 6455, 5.2."""
         frame = bytearray()

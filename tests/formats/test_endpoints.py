@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interpose.formats.endpoints import classify, replace_model, suspicious
+from interpose.formats.endpoints import classify, judged_path, replace_model, suspicious
 from interpose.formats.hosts import HostRow, generic_row, lookup
 from interpose.formats.known_hosts import EVERY_ROW
 
@@ -390,6 +390,38 @@ def test_ambiguous_targets_are_named_and_never_known(flaw: str, target: str) -> 
 def test_ordinary_targets_are_not_suspicious(target: str) -> None:
     """Escaped slashes and colons in a model's name are right, and a query may hold anything that is not a line end."""
     assert suspicious(target) is None
+
+
+LIVE = "google.ai.generativelanguage.v1.GenerativeService.BidiGenerateContent"
+
+
+@pytest.mark.parametrize(
+    ("host", "target"),
+    [
+        ("generativelanguage.googleapis.com", f"//ws/{LIVE}?key=k"),
+        ("generativelanguage.googleapis.com", f"/ws/{LIVE}?key=k"),
+        ("us-central1-aiplatform.googleapis.com", "//ws/google.cloud.aiplatform.v1.LlmBidiService/BidiGenerateContent"),
+        ("aiplatform.googleapis.com", "/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent"),
+    ],
+)
+def test_the_slash_that_googles_sdk_doubles_is_one(host: str, target: str) -> None:
+    """google-genai's Live client sends it; rules judge the path without it, and no other doubled slash."""
+    match = classify(row_of(host), "GET", target)
+    assert (match.format, match.endpoint, match.known) == ("gemini", "realtime", True)
+    assert suspicious(target) is None
+    assert judged_path(target).startswith("/ws/google.")
+    assert not classify(row_of("api.openai.com"), "GET", target).known
+    for attacked in (f"///{target.lstrip('/')}", target.replace("/ws/", "/ws//"), target.replace("/ws/", "/x/..//ws/")):
+        assert suspicious(attacked) is not None
+        assert not classify(row_of(host), "GET", attacked).known
+
+
+def test_a_model_behind_a_doubled_slash_is_replaced_where_it_stands() -> None:
+    """On a host that nobody has described, any path may stand before a known one."""
+    target = "//ws/google.ai.generativelanguage.x/v1beta/models/some-model:generateContent"
+    match = classify(generic_row("llm.corp.test"), "POST", target)
+    assert match.model == "some-model"
+    assert replace_model(target, match, "other") == target.replace("some-model", "other")
 
 
 @given(

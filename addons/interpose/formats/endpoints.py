@@ -50,6 +50,15 @@ _SUSPICIOUS = (
 # One pass decides the common case: nothing but these characters and no "//" or "/." in it.
 _CLEAN = re.compile(r"(?:/(?!\.{1,2}(?:[/;]|\Z))[A-Za-z0-9_.:@~!$&'()*+,;=-]+)+/?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# google-genai puts "/ws/…" behind a base URL that ends with a slash, and Google answers:
+# https://github.com/googleapis/python-genai/blob/main/google/genai/live.py
+_DOUBLED = re.compile(r"/(?=/ws/google\.(?:ai\.generativelanguage|cloud\.aiplatform)\.)")
+
+
+def judged_path(target: str) -> str:
+    """The path by which a target is judged, by rules too: as it came, but for the slash that an SDK doubles."""
+    path = target.partition("?")[0]
+    return path[1:] if _DOUBLED.match(path) else path
 
 
 def suspicious(target: str) -> str | None:
@@ -57,7 +66,7 @@ def suspicious(target: str) -> str | None:
 
     Escaped slashes and colons are right in the name of a model; a path that no two readers agree upon is not.
     """
-    path, _, query = target.partition("?")
+    path, query = judged_path(target), target.partition("?")[2]
     if query and _CONTROL.search(query):
         return "a control character in the query"
     if _CLEAN.fullmatch(path) or path == "/":
@@ -75,7 +84,8 @@ def classify(host: HostRow, method: str, target: str) -> Match:
 
     A path longer than `MAX_PATH` is never a known one.
     """
-    path = target.partition("?")[0]
+    path = judged_path(target)
+    doubled = len(target.partition("?")[0]) - len(path)
     if len(path) <= MAX_PATH and suspicious(target) is None:
         for mount in host.mounts:
             prefix = mount.regex.match(path)
@@ -86,6 +96,8 @@ def classify(host: HostRow, method: str, target: str) -> Match:
                 continue
             row, match = found
             span = _model_span(match) or _model_span(prefix)
+            if span is not None:
+                span = span[0] + doubled, span[1] + doubled
             if span is None and row.endpoint == "realtime":
                 span = _model_in_query(target)
             if row.plain is None:

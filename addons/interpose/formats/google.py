@@ -105,6 +105,8 @@ VERTEX = Surface(
         Path("/operations/**", "other", methods=("GET",)),
     ),
 )
+# https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/multimodal-live
+VERTEX_LIVE = Surface("gemini", (Path("/*/BidiGenerateContent", "realtime", methods=("GET",)),))
 VERTEX_UPLOADS = Surface("gemini", (Path("/environments/**", "files", methods=ANY),))
 # https://docs.claude.com/en/api/claude-on-vertex-ai
 _CLAUDE = "/publishers/anthropic/models/"

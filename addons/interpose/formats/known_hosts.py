@@ -7,7 +7,7 @@ website shares its host with Codex, is such a host; huggingface.co itself has no
 
 from __future__ import annotations
 
-from .google import GEMINI, VERTEX, VERTEX_ANTHROPIC, VERTEX_LLAMA, VERTEX_MISTRAL, VERTEX_UPLOADS
+from .google import GEMINI, VERTEX, VERTEX_ANTHROPIC, VERTEX_LIVE, VERTEX_LLAMA, VERTEX_MISTRAL, VERTEX_UPLOADS
 from .hostnames import HostRow, Mount
 from .surfaces import (
     ANTHROPIC,
@@ -40,18 +40,21 @@ AZURE_MOUNTS = (
 )
 # https://cloud.google.com/vertex-ai/generative-ai/docs/start/openai and …/docs/partner-models/claude; endpoints/openapi
 # and a deployed endpoint of one's own answer alike.
-VERTEX_MOUNTS = tuple(
-    mount
-    for prefix in ("/{google}/projects/*/locations/*", "/{google}")
-    for mount in (
-        Mount(prefix, VERTEX),
-        Mount(prefix, VERTEX_ANTHROPIC),
-        Mount(prefix, VERTEX_MISTRAL),
-        Mount(prefix, VERTEX_LLAMA),
-        Mount("/upload" + prefix, VERTEX_UPLOADS),
-        Mount(prefix + "/endpoints/*", OPENAI),
-        Mount(prefix + "/publishers/*/v1", OPENAI),
-    )
+VERTEX_MOUNTS = (
+    *(
+        mount
+        for prefix in ("/{google}/projects/*/locations/*", "/{google}")
+        for mount in (
+            Mount(prefix, VERTEX),
+            Mount(prefix, VERTEX_ANTHROPIC),
+            Mount(prefix, VERTEX_MISTRAL),
+            Mount(prefix, VERTEX_LLAMA),
+            Mount("/upload" + prefix, VERTEX_UPLOADS),
+            Mount(prefix + "/endpoints/*", OPENAI),
+            Mount(prefix + "/publishers/*/v1", OPENAI),
+        )
+    ),
+    Mount("/ws", VERTEX_LIVE),
 )
 # https://docs.aws.amazon.com/bedrock/latest/userguide/bedrock-mantle.html
 MANTLE_MOUNTS = (Mount("/openai/v1", OPENAI), Mount("/v1", OPENAI), Mount("/anthropic", ANTHROPIC))

@@ -13,7 +13,7 @@ from cachetools import LRUCache
 
 from interpose.call import DEFAULT_PORTS, Call, header, header_values
 from interpose.errors import Refusal
-from interpose.formats.endpoints import Match, classify
+from interpose.formats.endpoints import Match, classify, judged_path
 from interpose.formats.hosts import HostRow, canonical_host, generic_row, lookup, row_for_provider
 from interpose.rules.compiled import Rules
 from interpose.rules.facts import Facts
@@ -175,7 +175,7 @@ def read_facts(call: Call, match: Match) -> Facts:
         scheme=call.url.origin.scheme,
         host=call.url.origin.host,
         port=call.url.origin.port,
-        path=call.url.path,
+        path=judged_path(call.url.target),
         endpoint=match.endpoint,
         format=match.format,
         wire=match.wire,

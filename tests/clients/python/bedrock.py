@@ -9,6 +9,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from telling import tell
+from urllib3.exceptions import ProtocolError
 
 MODEL = "anthropic.claude-3-5-haiku-20241022-v1:0"
 client = boto3.client("bedrock-runtime", region_name="us-east-1", config=Config(retries={"total_max_attempts": 1}))
@@ -59,5 +60,5 @@ stream = words(client.converse_stream(**ask("please break")))
 tell("first", next(stream))
 try:
     tell("rest", list(stream))
-except Exception as error:
+except ProtocolError as error:
     tell("broken", type(error).__name__)

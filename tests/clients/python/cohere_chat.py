@@ -1,6 +1,7 @@
 """cohere: chat whole and streamed, embed, a refusal, a stream that breaks off. The key is in CO_API_KEY."""
 
 import cohere
+import httpx
 from telling import tell
 
 client = cohere.ClientV2()
@@ -39,5 +40,5 @@ stream = words(client.chat_stream(**ask("please break")))
 tell("first", next(stream))
 try:
     tell("rest", list(stream))
-except Exception as error:
+except httpx.RemoteProtocolError as error:
     tell("broken", type(error).__name__)

@@ -2,6 +2,7 @@
 
 import os
 
+import httpx
 from mistralai.client import Mistral
 from mistralai.client.errors import MistralError
 from telling import tell
@@ -37,5 +38,5 @@ with Mistral(api_key=os.environ["MISTRAL_API_KEY"]) as client:
     tell("first", next(stream))
     try:
         tell("rest", list(stream))
-    except Exception as error:
+    except httpx.RemoteProtocolError as error:
         tell("broken", type(error).__name__)

@@ -1,5 +1,6 @@
 """ollama: chat whole and streamed, a refusal, a stream that breaks off. OLLAMA_HOST and OLLAMA_API_KEY say where."""
 
+import httpx
 import ollama
 from telling import tell
 
@@ -35,5 +36,5 @@ stream = words(client.chat(**ask("please break"), stream=True))
 tell("first", next(stream))
 try:
     tell("rest", list(stream))
-except Exception as error:
+except httpx.RemoteProtocolError as error:
     tell("broken", type(error).__name__)
