@@ -129,6 +129,12 @@ class Program:
                 return raw.decode().rstrip("\n")
             raise AssertionError(f"the program has ended:\n{(await self._errors).decode()}")
 
+    async def read(self, count: int) -> str:
+        """Exactly the next `count` bytes that it prints."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            return (await self._process.stdout.readexactly(count)).decode()
+
     async def told(self, name: str) -> Any:
         """The next thing that a script tells, a JSON pair of a name and a value, which must be of that name."""
         line = await self.line()
@@ -161,6 +167,10 @@ class Program:
     def calls(self) -> list[Row]:
         """What the ledger holds; to be asked after the end, when all of it is committed."""
         return self.ledger.after()
+
+    def connections(self) -> list[Row]:
+        """The connections that the ledger holds, likewise."""
+        return self.ledger.opened_after()
 
     def left_behind(self) -> dict[str, bytes]:
         """The content of every file in its state folder."""

@@ -64,13 +64,17 @@ class Ledger:
         assert len(found) == count, f"{len(found)} ledger records, not {count}: {json.dumps(told, indent=1)}"
         return found
 
+    def opened_after(self, mark: str = "") -> list[Row]:
+        """The committed connections that were opened after `mark`, in that order."""
+        return self._query("SELECT * FROM connections WHERE opened_at >= ? ORDER BY opened_at, rowid", mark)
+
     async def connections(self, mark: str, count: int) -> list[Row]:
         """The `count` connections opened after `mark`, waiting for their end and commit."""
         found: list[Row] = []
         async with asyncio.timeout(COMMIT):
             while len(found) < count:
                 await asyncio.sleep(0.02)
-                found = self._query("SELECT * FROM connections WHERE opened_at >= ? ORDER BY opened_at, rowid", mark)
+                found = self.opened_after(mark)
         assert len(found) == count, found
         return found
 

@@ -1,4 +1,4 @@
-"""The provider's end of a WebSocket session with a real client: wsproto speaks it, compression included, if asked for."""
+"""The provider's end of a WebSocket session with a real client: wsproto speaks it, compressed where that is asked for."""
 
 from __future__ import annotations
 
