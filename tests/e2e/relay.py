@@ -1,9 +1,10 @@
-"""A forward proxy of the simplest kind: every CONNECT leads to one address, and what passes is counted, not read."""
+"""A forward proxy of the simplest kind: each CONNECT leads where the test says, and what passes is counted."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -16,10 +17,14 @@ class Passed:
 
 
 class Relay:
-    """`passed` holds what passed by authority ("host:port"), over all connections that named it."""
+    """Leads to `target`, or to what `others` say of an authority ("host:port").
 
-    def __init__(self, target: tuple[str, int]) -> None:
+    `passed` holds what passed by authority, over all connections that named it.
+    """
+
+    def __init__(self, target: tuple[str, int], others: Mapping[str, tuple[str, int]] | None = None) -> None:
         self._target = target
+        self._others = others or {}
         self._server: asyncio.Server | None = None
         self._tunnels: set[asyncio.Task[None]] = set()
         self.passed: defaultdict[str, Passed] = defaultdict(Passed)
@@ -49,7 +54,7 @@ class Relay:
         try:
             method, authority, _ = (await reader.readuntil(b"\r\n\r\n")).decode().split(" ", 2)
             assert method == "CONNECT", method
-            there, behind = await asyncio.open_connection(*self._target)
+            there, behind = await asyncio.open_connection(*self._others.get(authority, self._target))
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
             passed = self.passed[authority]
             await asyncio.gather(self._pump(reader, behind, passed, "up"), self._pump(there, writer, passed, "down"))

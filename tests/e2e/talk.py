@@ -1,4 +1,4 @@
-"""The provider's end of a WebSocket session with a real client: wsproto speaks it, compressed where that is asked for."""
+"""The provider's end of a WebSocket session with a real client, spoken by wsproto, compressed if that is asked for."""
 
 from __future__ import annotations
 

@@ -46,6 +46,12 @@ def test_a_closed_connection_has_no_owner() -> None:
         assert Processes().look(*ends) is None
 
 
+def test_who_listens_where_a_client_was_is_not_taken_for_it() -> None:
+    """Its port may be somebody's by the time that one looks."""
+    with socket.create_server(("127.0.0.1", 0)) as reused:
+        assert Processes().look(reused.getsockname(), ("127.0.0.1", 9)) is None
+
+
 async def test_a_client_elsewhere_is_not_looked_for() -> None:
     """Its sockets are not this machine's."""
     processes = Processes()

@@ -236,6 +236,23 @@ def test_who_did_not_take_our_certificate_is_told_what_to_do() -> None:
     assert len(lines) == 2
 
 
+def test_who_was_told_to_trust_us_is_not_told_so_again() -> None:
+    """Under `interpose run` the variables are set: such a program brings its own CAs."""
+    (line,) = untrusting([destination(kind="ai", host="api.x.ai", app="node", tls_refused=1)], prepared=True)
+    assert "reads none of the CA variables that were set" in line
+    assert "set NODE_EXTRA_CA_CERTS" not in line
+
+
+def test_who_pins_is_told_apart() -> None:
+    """It has taken our certificate, and left without a word."""
+    found = destination(kind="ai", host="api.x.ai", app="curl", tls_dropped=2)
+    (line,) = untrusting([found])
+    assert line.startswith("2 connections closed right after the TLS handshake, without a request: api.x.ai from curl")
+    assert "pins" in line
+    (row,) = [shown for shown in text_of(found).splitlines() if "api.x.ai" in shown]
+    assert row.split()[-1] == "2"
+
+
 @pytest.mark.parametrize(
     ("count", "text"),
     [

@@ -373,6 +373,8 @@ def log_to_stderr(scrubber: Scrubber) -> None:
     handler.addFilter(scrubber)
     # All it says above a warning is that listening failed; our ListenError says so too, and better.
     handler.addFilter(lambda record: record.name != "mitmproxy.addons.proxyserver")
+    # A certificate that was refused is told by us, with what to do.
+    handler.addFilter(lambda record: not record.getMessage().startswith("Client TLS handshake failed."))
     handler.setFormatter(logging.Formatter("interpose: %(message)s"))
     handler.setLevel(logging.WARNING)
     logging.getLogger().addHandler(handler)

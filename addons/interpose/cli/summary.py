@@ -28,11 +28,13 @@ def show(ledger: Path, writer: str, stream: IO[str], *, command: bool, again: st
     except LedgerError as error:
         say(f"no summary: {error}")
         return
+    refused = traffic.untrusting(passed, prepared=command)
     if rows or rows.lost:
         _show_calls(rows, ledger, stream, again)
     else:
-        say(NOTHING_CAUGHT if command else "no AI call was caught")
-    for line in traffic.untrusting(passed):
+        # Why is known where a certificate was refused.
+        say(NOTHING_CAUGHT if command and not refused else "no AI call was caught")
+    for line in refused:
         say(line)
     if others := [each for each in passed if each.kind != "ai"]:
         _show_others(others, stream)

@@ -38,8 +38,10 @@ _ENDS = struct.Struct("!HH16s16s")  # inet_diag_sockid: its own port, the peer's
 _PLACE = struct.Struct("=III")  # … the interface that it is bound to, if any, and a cookie
 _ANY_COOKIE = (0xFFFFFFFF, 0xFFFFFFFF)
 _INODE = struct.Struct("=I")
-# Where inet_diag_msg has it: behind 4 bytes, the ends (48) and expires, rqueue, wqueue, uid.
-_INODE_AT = _HEADER.size + 4 + 48 + 16
+# Where inet_diag_msg has the ports (of both ends), and the inode: behind the ends (48), expires, rqueue, wqueue, uid.
+_PORTS = struct.Struct("!HH")
+_PORTS_AT = _HEADER.size + 4
+_INODE_AT = _PORTS_AT + 48 + 16
 
 # Programs that run another one, which people mean: by the name of the executable without its version.
 INTERPRETERS = frozenset(("python", "pypy", "node", "ruby", "perl", "php", "bun", "deno", "bash", "sh", "uv"))
@@ -164,6 +166,8 @@ def _inode_at(client: Address, server: Address, interface: int) -> int | None:
         answer = kernel.recv(8192)
     if _HEADER.unpack_from(answer)[1] != SOCK_DIAG_BY_FAMILY or len(answer) < _INODE_AT + _INODE.size:
         return None  # NLMSG_ERROR: there is no such socket in this network namespace
+    if _PORTS.unpack_from(answer, _PORTS_AT) != (port, peer_port):
+        return None  # for a connection that is no more, the kernel names whoever listens on that port by now
     inode: int = _INODE.unpack_from(answer, _INODE_AT)[0]
     return inode or None
 

@@ -93,7 +93,8 @@ class Connection:
     The ids of its calls begin with its `id`. `kind` is ai (a host of ours), tunnel (passed undecrypted) or http (plain
     HTTP of a host that is not ours). `app`, `pid`, `user` and `command` tell the process, where it is one of this
     machine; `command` is without secrets. Bytes are the client's: sent by it, and sent to it; inside TLS for what we
-    decrypt. `outcome` is ok, error, refused, or tls_refused: the client did not take our certificate.
+    decrypt. `outcome` is ok, error, refused, tls_refused (the client did not take our certificate) or tls_dropped (it
+    did, and left without a word).
     """
 
     writer: str = ""

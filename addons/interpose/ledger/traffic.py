@@ -22,7 +22,8 @@ from .schema import open_for_reading, tables_in
 
 _QUERY = """
 SELECT kind, host, port, coalesce(app, ''), count(*) AS times, sum(bytes_up), sum(bytes_down),
-       sum(outcome = 'error'), sum(outcome = 'refused'), sum(outcome = 'tls_refused'), max(reason)
+       sum(outcome = 'error'), sum(outcome = 'refused'), sum(outcome = 'tls_refused'),
+       sum(outcome = 'tls_dropped'), max(reason)
 FROM connections WHERE opened_at >= ? AND (? = '' OR writer = ?)
 GROUP BY 1, 2, 3, 4 ORDER BY sum(bytes_up + bytes_down) DESC, times DESC, host, app
 """
@@ -41,6 +42,16 @@ REMEDIES = (
 )
 REMEDY = "it must trust the CA (`interpose ca show`), unless it pins its certificates"
 
+# The same where all those variables were set.
+BRINGS_ITS_OWN = (
+    "it reads none of the CA variables that were set for it, or it pins; add the CA (`interpose ca show`) to what it "
+    "trusts; `interpose doctor` tries its runtime"
+)
+PINS = (
+    "it probably pins its certificates; turn that off there, or tunnel the host undecrypted by leaving it out of "
+    "intercept: {hosts: […]}"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:
@@ -56,6 +67,7 @@ class Destination:
     errors: int
     refused: int
     tls_refused: int
+    tls_dropped: int
     reason: str | None
 
     @property
@@ -92,7 +104,7 @@ def render(found: Sequence[Destination], *, limit: int | None = None) -> Rendera
         table.add_column(title, justify="right")
     shown = found[:limit] if limit is not None else found
     for each in shown:
-        failed = each.errors + each.refused + each.tls_refused
+        failed = each.errors + each.refused + each.tls_refused + each.tls_dropped
         table.add_row(
             Text(printable(each.place)),
             SEEN_AS.get(each.kind, each.kind),
@@ -110,16 +122,22 @@ def render(found: Sequence[Destination], *, limit: int | None = None) -> Rendera
 SEEN_AS = {"ai": "AI calls", "tunnel": "undecrypted", "http": "plain HTTP"}
 
 
-def untrusting(found: Sequence[Destination]) -> list[str]:
-    """A line for each program that did not take our certificate, with what to do about it."""
+def untrusting(found: Sequence[Destination], *, prepared: bool = False) -> list[str]:
+    """A line for each program that did not take our certificate, with what to do about it.
+
+    `prepared` says that the program ran in the environment that we made for it, where every variable is set.
+    """
     lines = []
     for each in found:
-        if each.tls_refused:
-            count = each.tls_refused
+        where = f"{printable(each.place)}{' from ' + printable(each.app) if each.app else ''}"
+        if count := each.tls_refused:
             remedy = next((text for name, text in REMEDIES if each.app.startswith(name)), REMEDY)
+            advice = BRINGS_ITS_OWN if prepared else f"{remedy}; `interpose doctor` tries it"
+            lines.append(f"{count} TLS handshake{'s' * (count != 1)} refused our certificate: {where}: {advice}")
+        if count := each.tls_dropped:
             lines.append(
-                f"{count} TLS handshake{'s' * (count != 1)} refused our certificate: {printable(each.place)}"
-                f"{' from ' + printable(each.app) if each.app else ''}: {remedy}; `interpose doctor` tries it"
+                f"{count} connection{'s' * (count != 1)} closed right after the TLS handshake, without a request: "
+                f"{where}: {PINS}"
             )
     return lines
 

@@ -123,8 +123,10 @@ class EngineAddon:
             return asyncio.ensure_future(self._processes.find(peer, client.sockname[:2], here=led))
         return None
 
-    def client_disconnected(self, client: Client) -> None:
-        if (visit := self._visits.pop(client.id, None)) is not None:
+    async def client_disconnected(self, client: Client) -> None:
+        if (visit := self._visits.get(client.id)) is not None:
+            await visit.app()
+            self._visits.pop(client.id, None)
             visit.end()
 
     def close(self) -> None:
@@ -150,6 +152,10 @@ class EngineAddon:
             logger.exception("choosing the protocol of a connection failed; it is closed")
             nextlayer.layer = Closed(nextlayer.context)
 
+    def tls_established_client(self, data: TlsData) -> None:
+        if (visit := self._visits.get(data.conn.id)) is not None:
+            visit.decrypts()
+
     def tls_failed_client(self, data: TlsData) -> None:
         # Claimed hosts alone are decrypted: an AI call has just failed, and its client may not say why.
         name = data.conn.sni or (data.context.server.address or ("a host",))[0]
@@ -161,7 +167,10 @@ class EngineAddon:
             data.conn.error,
         )
 
-    def http_connect(self, flow: http.HTTPFlow) -> None:
+    async def http_connect(self, flow: http.HTTPFlow) -> None:
+        if (visit := self._visits.get(flow.client_conn.id)) is not None:
+            # It waits for our answer, hence is still there to be found; one that then refuses our certificate is not.
+            await visit.app()
         kind: Kind = "ai" if self.claims(flow.request.host, flow.request.port) else "tunnel"
         self.leads_to(flow, kind)
         self.vet(flow)
@@ -242,6 +251,9 @@ class EngineAddon:
 
     async def server_connect(self, data: ServerConnectionHookData) -> None:
         """The last lock: what mitmproxy itself dials is never a claimed host, a metadata service or ourselves."""
+        if (visit := self._visits.get(data.client.id)) is not None:
+            # It waits for its tunnel, hence is still there to be found.
+            await visit.app()
         address = data.server.address
         try:
             if address is None:

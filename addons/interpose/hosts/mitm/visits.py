@@ -17,10 +17,12 @@ from interpose.ledger import Connection
 from interpose.ledger.record import utc_text
 
 Kind = Literal["ai", "tunnel", "http"]
-Outcome = Literal["ok", "error", "refused", "tls_refused"]
+Outcome = Literal["ok", "error", "refused", "tls_refused", "tls_dropped"]
 
 # A call waits so long for the name of its process, and is recorded without it then.
 PATIENCE = 0.25
+# Said of a client that goes without a word once TLS is up: curl, OkHttp and others compare a pinned key only then.
+DROPPED = "the client left after the TLS handshake without a request: it may pin its certificates"
 
 
 class Visit:
@@ -54,6 +56,7 @@ class Visit:
         self._host = ""
         self._port = 0
         self._up = self._down = 0
+        self._decrypted = False
         self._outcome: Outcome = "ok"
         self._reason: str | None = None
 
@@ -63,7 +66,10 @@ class Visit:
         return f"{self.id}_{self._calls}"
 
     async def app(self) -> str | None:
-        """The name of the process at the other end, where it is one of this machine and still to be found."""
+        """The name of the process at the other end, where it is one of this machine and still to be found.
+
+        To be asked while the client is still waiting for us: one that has gone cannot be told.
+        """
         process = await self._found()
         return process.name if process is not None else None
 
@@ -82,6 +88,12 @@ class Visit:
         """
         self._up = self._down = 0
         self._counting = layer
+
+    def decrypts(self) -> None:
+        """The client has taken our certificate; what it says from here on is what counts."""
+        self._decrypted = True
+        self._up = self._down = 0
+        self._counting = None
 
     def leads_to(self, kind: Kind, host: str, port: int) -> None:
         """The visit's destination is known; another one than before begins another visit."""
@@ -109,6 +121,8 @@ class Visit:
         """Records the visit, unless nothing was asked for. Only the first end counts."""
         if self._kind is None:
             return
+        if self._kind == "ai" and self._decrypted and self._up == 0:
+            self.fails("tls_dropped", DROPPED)
         process = None
         if self._process is not None and self._process.done() and not self._process.cancelled():
             process = self._process.result()
