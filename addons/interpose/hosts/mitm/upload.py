@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Literal
+
+# What is handed over at once: what was held before the body outgrew it would else be copied whole, on every layer.
+SLICE = 256 * 1024
 
 
 class Upload:
@@ -15,7 +19,7 @@ class Upload:
     """
 
     def __init__(self, taken: Callable[[int], None]) -> None:
-        self._pieces: list[bytes] = []
+        self._pieces: deque[bytes | memoryview] = deque()
         self._size = 0
         self._more = asyncio.Event()
         self._state: Literal["unused", "open", "whole", "cut", "unwanted"] = "unused"
@@ -60,11 +64,27 @@ class Upload:
         self._more.set()
         self._taken(0)
 
+    def _slice(self) -> bytes:
+        """The next SLICE bytes, or what there is."""
+        taken: list[bytes | memoryview] = []
+        room = SLICE
+        while self._pieces and room:
+            piece = self._pieces.popleft()
+            if len(piece) > room:
+                view = memoryview(piece)
+                self._pieces.appendleft(view[room:])
+                piece = view[:room]
+            taken.append(piece)
+            room -= len(piece)
+        data = b"".join(taken)
+        self._size -= len(data)
+        return data
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
             if self._pieces:
-                data, self._pieces, self._size = b"".join(self._pieces), [], 0
-                self._taken(0)
+                data = self._slice()
+                self._taken(self._size)
                 yield data
             elif self._state == "open":
                 self._more.clear()
