@@ -2,7 +2,7 @@
 
 import os
 
-import httpx
+import httpx2
 from mistralai.client import Mistral
 from mistralai.client.errors import MistralError
 from telling import tell
@@ -38,5 +38,5 @@ with Mistral(api_key=os.environ["MISTRAL_API_KEY"]) as client:
     tell("first", next(stream))
     try:
         tell("rest", list(stream))
-    except httpx.RemoteProtocolError as error:
+    except httpx2.RemoteProtocolError as error:
         tell("broken", type(error).__name__)
