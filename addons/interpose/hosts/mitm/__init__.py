@@ -1,6 +1,7 @@
 """The mitmproxy host: calls that arrive through an intercepting proxy. The only importer of mitmproxy."""
 
-from .authority import AuthorityError
+from interpose.hosts.authority import AuthorityError
+
 from .proxy import Interceptor, ListenError
 
 __all__ = ["AuthorityError", "Interceptor", "ListenError"]

@@ -17,21 +17,23 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from mitmproxy.addons import core, disable_h2c, next_layer, proxyserver, tlsconfig
+from mitmproxy.certs import DEFAULT_DHPARAM
 from mitmproxy.exceptions import OptionsError
 from mitmproxy.master import Master
-from mitmproxy.options import Options
+from mitmproxy.options import CONF_BASENAME, Options
 from mitmproxy.utils.asyncio_utils import set_eager_task_factory
 
 from interpose.engine import Engine
 from interpose.errors import InterposeError
+from interpose.hosts import authority
 from interpose.hosts.assembly import Assembly, assemble, ledger_path, new_id
 from interpose.rules.compiled import Rules
 from interpose.secret import Scrubber
 
-from . import authority
 from .addon import EngineAddon
 from .carriage import Onlookers
 from .dispatch import Dispatch
+from .leaves import Leaves
 from .mode import Mode
 from .redirector import Redirector, told
 from .replay import Replay
@@ -109,7 +111,9 @@ class Interceptor:
         async with AsyncExitStack() as stack:
             Interceptor._running = self
             stack.callback(self._ended)
-            self.ca_certificate = authority.prepare(self.state / "ca")
+            held = stack.enter_context(authority.occupied(self.state / "ca"))
+            # mitmproxy would write it too, but not as a whole.
+            authority.replace_file(held.folder / f"{CONF_BASENAME}-dhparam.pem", DEFAULT_DHPARAM)
             assembly = await stack.enter_async_context(
                 assemble(
                     self.rules, state=self.state, environ=self._environ, scrubber=self.scrubber, writer=self.writer
@@ -117,7 +121,7 @@ class Interceptor:
             )
             self._assembly = assembly
             stack.enter_context(set_eager_task_factory())
-            await self._listen(assembly, stack)
+            await self._listen(assembly, Leaves(held.key, held.certificate), stack)
             self._stack = stack.pop_all()
         return self
 
@@ -125,7 +129,7 @@ class Interceptor:
     def _ended() -> None:
         Interceptor._running = None
 
-    async def _listen(self, assembly: Assembly, stack: AsyncExitStack) -> None:
+    async def _listen(self, assembly: Assembly, leaves: Leaves, stack: AsyncExitStack) -> None:
         proxy = self.rules.upstream.proxy
         options = Options(
             mode=[self.mode.spec(address, proxy) for address in self.addresses], confdir=str(self.state / "ca")
@@ -137,7 +141,7 @@ class Interceptor:
             onlookers=Onlookers() if self._web is not None else None,
             web=self._web,
         )
-        master, server = self._master(options, owner)
+        master, server = self._master(options, owner, leaves)
         # Lazy: a claimed host is never dialled by mitmproxy, so that a rerouted one need not even exist.
         master.options.update(connection_strategy="lazy", tcp_timeout=IDLE_CLIENT, keep_host_header=True)
         stack.push_async_callback(master.done)
@@ -172,13 +176,13 @@ class Interceptor:
         self.failure = await redirector.ended()
         self._stopped.set()
 
-    def _master(self, options: Options, owner: EngineAddon) -> tuple[Master, proxyserver.Proxyserver]:
+    def _master(self, options: Options, owner: EngineAddon, leaves: Leaves) -> tuple[Master, proxyserver.Proxyserver]:
         if self._web is not None:
             # The import takes half a second, which nobody else should pay for.
             from . import web
 
             with_web = web.make(options, *self._web)
-            install(with_web, owner)
+            install(with_web, owner, leaves)
             self.web_url = with_web.web_url
             return with_web, with_web.proxyserver
         master = Master(options)
@@ -190,6 +194,7 @@ class Interceptor:
             disable_h2c.DisableH2C(),
             server,
             next_layer.NextLayer(),
+            leaves,
             tlsconfig.TlsConfig(),
         )
         return master, server
@@ -207,17 +212,20 @@ class Interceptor:
             raise self.failure
 
 
-def install(master: Master, owner: EngineAddon) -> None:
+def install(master: Master, owner: EngineAddon, *others: object) -> None:
     """Puts the engine into a master with stock addons: ahead of NextLayer, whose choice of protocols it makes, and
-    last of all for replays, which it answers as other addons have left them.
+    last of all for replays, which it answers as other addons have left them. `others` stand beside it.
     """
     addons = master.addons
     # A list of its own: a hook may be going through the one that there is.
     addons.chain = list(addons.chain)
-    addons.add(owner, Replay(owner))
-    addons.chain.remove(owner)
-    place = next(place for place, each in enumerate(addons.chain) if isinstance(each, next_layer.NextLayer))
-    addons.chain.insert(place, owner)
+    ahead = [owner, *others]
+    addons.add(*ahead, Replay(owner))
+    addons.chain[:] = [each for each in addons.chain if each not in ahead]
+    names = [type(each) for each in addons.chain]
+    # TlsConfig comes after NextLayer.
+    place = names.index(next_layer.NextLayer)
+    addons.chain[place:place] = ahead
 
 
 async def hang_up(server: proxyserver.Proxyserver) -> None:
