@@ -12,6 +12,7 @@ from typer.core import TyperCommand
 
 from interpose import __version__
 
+from . import ca
 from .terminal import colour_wanted, refuse, told
 
 DEFAULT_WEB = "127.0.0.1:8081"
@@ -209,12 +210,14 @@ def doctor(
     raise typer.Exit(status)
 
 
+app.add_typer(ca.app, name="ca")
+
 # Commands that a later version will have: known by name, so that whoever tries one is told.
-LATER = ("serve", "explain", "keys", "replay", "export", "convert", "alerts", "ca")
+LATER = ("serve", "explain", "keys", "replay", "export", "convert", "alerts")
 
 
 def _later(ctx: typer.Context) -> None:
-    refuse(f"{ctx.info_name} is not supported in this version; there are run, check and usage")
+    refuse(f"{ctx.info_name} is not supported in this version; `interpose --help` tells what is")
 
 
 for _name in LATER:
