@@ -166,12 +166,18 @@ class Engine:
         if not self._live:
             self._idle.set()
 
-    async def drain(self, seconds: float) -> None:
-        """Waits up to that long for the calls in flight to end by themselves."""
+    async def idle(self, seconds: float) -> bool:
+        """Waits up to that long for the calls in flight to end by themselves; whether they have."""
         try:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
         except TimeoutError:
+            return False
+        return True
+
+    async def drain(self, seconds: float) -> None:
+        """The same before an end, which cuts off the rest."""
+        if not await self.idle(seconds):
             logger.warning("calls still in flight after %g s, and cut off: %d", seconds, len(self._live))
 
     async def close(self) -> None:

@@ -102,6 +102,13 @@ class Interceptor:
             raise InterposeError("the interceptor does not run yet")
         return self._assembly.engine
 
+    async def committed(self, seconds: float) -> bool:
+        """Waits until the calls in flight have ended and all records are in the ledger; False if that takes longer."""
+        if self._assembly is None:
+            raise InterposeError("the interceptor does not run yet")
+        ended = await self._assembly.engine.idle(seconds)
+        return await self._assembly.ledger.flush(seconds) and ended
+
     async def __aenter__(self) -> Self:
         if Interceptor._running is not None:
             raise InterposeError(
