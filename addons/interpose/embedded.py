@@ -15,9 +15,9 @@ import ssl
 import tempfile
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -28,6 +28,7 @@ from .ledger.record import CALLS, from_row
 from .ledger.schema import open_for_reading
 from .rules.compiled import Rules
 from .rules.load import load, parse
+from .secret import Scrubber
 from .state import make_state_folder, state_path
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ hence record everything and change nothing.
 
 # How long `calls` waits for calls that are still in flight.
 PATIENCE = 5.0
+# Whose log lines are ours.
+LOGGERS = ("interpose", "mitmproxy")
 
 
 def intercept(
@@ -181,13 +184,17 @@ class Embedded:
 
         environ = dict(os.environ if self._environ is None else self._environ)
         stop = asyncio.Event()
-        async with Interceptor(self._rules, state=self._folder(), environ=environ) as interceptor:
-            self._running = interceptor, asyncio.get_running_loop(), stop
-            ready.set_result(None)
-            try:
-                await stop.wait()
-            finally:
-                self._running = None
+        scrubber = Scrubber()
+        with scrubbed(scrubber):
+            async with Interceptor(
+                self._rules, state=self._folder(), environ=environ, scrubber=scrubber
+            ) as interceptor:
+                self._running = interceptor, asyncio.get_running_loop(), stop
+                ready.set_result(None)
+                try:
+                    await stop.wait()
+                finally:
+                    self._running = None
 
     def _stop(self) -> Future[None]:
         """Has the interceptor end; the future is done when nothing of it is left."""
@@ -239,7 +246,8 @@ class SyncInterception(Embedded):
         ready = self._start()
         try:
             ready.result()
-        except KeyboardInterrupt:
+        except BaseException:
+            # A signal, or its failure: either way, nothing of it is to run on.
             ready.add_done_callback(lambda _: self._stop())
             raise
         return self
@@ -252,6 +260,21 @@ class SyncInterception(Embedded):
     def calls(self, *, since: str = "", wait: float = PATIENCE) -> list[Record]:
         """As `Interception.calls`."""
         return self._calls(since, wait).result()
+
+
+@contextmanager
+def scrubbed(scrubber: Scrubber) -> Iterator[None]:
+    """No secret that `scrubber` knows is in what we log, whoever handles it."""
+    # A filter sees its own logger's records alone, not those of the loggers below.
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in LOGGERS]
+    loggers = [logging.getLogger(name) for name in names]
+    for logger in loggers:
+        logger.addFilter(scrubber)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(scrubber)
 
 
 async def _recorded(interceptor: Interceptor, since: str, seconds: float) -> list[Record]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.e2e.certificates import Authority
 
 from interpose.cli.stores import STORES, system_names
 from interpose.hosts import authority
@@ -128,6 +130,21 @@ def test_a_run_names_what_is_wrong_with_the_authority_and_rotation_mends_it(inte
     assert interpose("run", "--quiet", "--", "echo", "started").stdout == "started\n"
 
 
+def test_a_run_with_an_authority_that_ends_soon_says_so_and_goes_on(interpose: Command, tmp_path: Path) -> None:
+    """A line at the start, with what to do and when."""
+    folder = interpose.state / "ca"
+    folder.mkdir(parents=True)
+    ending = Authority(tmp_path / "ending")  # good for 30 days from its making
+    key = ending._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / authority.KEY).write_bytes(key + ending.pem.read_bytes())
+    (folder / authority.KEY).chmod(0o600)
+    for arguments in (("run", "--quiet", "--", "echo", "started"), ("ca", "show")):
+        done = interpose(*arguments)
+        assert done.returncode == 0
+        assert "in 29 days: run `interpose ca rotate` when nothing runs on it\n" in done.stderr
+        assert done.stdout
+
+
 def test_one_that_cannot_be_used_can_be_removed(interpose: Command) -> None:
     """Whatever is in its file."""
     interpose("ca", "show")
@@ -137,13 +154,24 @@ def test_one_that_cannot_be_used_can_be_removed(interpose: Command) -> None:
     assert not (interpose.state / "ca").exists()
 
 
-def test_a_state_folder_on_a_disk_that_takes_no_more_is_one_clear_line(interpose: Command) -> None:
-    """The system refuses to write; nothing is started."""
+@pytest.mark.parametrize("there", ["", "the CA", "all that a run writes but its ledger"])
+def test_a_state_folder_on_a_disk_that_takes_no_more_is_one_clear_line(interpose: Command, there: str) -> None:
+    """The system refuses to write, whatever is there already; nothing is started."""
+    if there:
+        interpose("ca", "show")
+    if there.startswith("all"):
+        interpose("run", "--quiet", "--", "true")
+        for path in interpose.state.glob("usage.db*"):
+            path.unlink()
     shell = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *interpose.argv("run", "--", "echo", "started")]
     done = subprocess.run(shell, check=False, capture_output=True, text=True, env=interpose.environment)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"interpose: {interpose.state / 'ca'}: the CA cannot be kept there: File too large")
+    told = (
+        "the ledger" if there.startswith("all") else f"{interpose.state / 'ca'}: the CA cannot be kept there: File too"
+    )
+    assert line.startswith(f"interpose: {told}")
+    assert str(interpose.state) in line
 
 
 @pytest.mark.parametrize("store", STORES, ids=lambda store: store.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import signal
 import subprocess
@@ -206,6 +207,16 @@ async def test_one_that_is_cancelled_while_it_starts_has_ended_then() -> None:
             await hold(seconds)
     async with intercept():
         pass
+
+
+async def test_what_is_logged_has_no_key_in_it(rules: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever handles it, as long as the interceptor runs; the program's own lines are its own."""
+    async with intercept(rules, environ=ENVIRON):
+        for name in ("interpose.engine", "mitmproxy.addons.proxyserver", "program"):
+            logging.getLogger(name).error("it failed with %s", real("openai"))
+    ours, mitmproxys, own = (record.getMessage() for record in caplog.records if "it failed" in record.getMessage())
+    assert real("openai") not in ours + mitmproxys
+    assert real("openai") in own
 
 
 async def test_a_program_whose_warnings_are_errors_may_embed_it() -> None:

@@ -213,6 +213,10 @@ def test_removal_leaves_nothing_of_it_and_nothing_else(tmp_path: Path) -> None:
     prepare(folder)
     rotate(folder)
     (folder / "ca-bundle-0123456789ab.pem").touch()
+    # What a crash in the middle of writing a key has left, of this version and of an earlier one.
+    (folder / f".{KEY}-0123abcd").touch()
+    (folder / ".new-0123abcd").mkdir()
+    (folder / ".new-0123abcd" / KEY).touch()
     remove(folder)
     assert not folder.exists()
     assert remove(folder) == []
@@ -255,3 +259,36 @@ def test_what_a_crash_left_behind_blocks_nobody(tmp_path: Path) -> None:
     (tmp_path / "run-1").touch()
     rotate(tmp_path)
     assert not list(tmp_path.glob("run-*"))
+
+
+ENTER = """
+import sys
+from pathlib import Path
+from interpose.hosts.tenancy import gate
+with gate(Path(sys.argv[1])):
+    print("inside", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_process_that_stops_inside_blocks_nobody_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One message that names the lock; when the process has ended, however, the way is free."""
+    monkeypatch.setattr(tenancy, "PATIENCE", 0.1)
+    with subprocess.Popen([sys.executable, "-c", ENTER, tmp_path], stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "inside\n"
+        with pytest.raises(tenancy.BusyError, match=re.escape(f"{tmp_path / tenancy.GATE} is locked by another")):
+            prepare(tmp_path)
+        process.kill()
+    prepare(tmp_path)
+
+
+def test_a_lock_that_is_deleted_meanwhile_is_no_lock(tmp_path: Path) -> None:
+    """Whoever waited for it enters by the new one: never two at once by two files of one name."""
+    with tenancy.gate(tmp_path) as path:
+        waiting = os.open(path, os.O_RDWR)
+        path.unlink()
+    with tenancy.gate(tmp_path) as path:
+        assert not os.path.samestat(os.fstat(waiting), path.stat())
+        assert tenancy._enter(path) is None
+    os.close(waiting)

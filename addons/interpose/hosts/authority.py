@@ -35,7 +35,10 @@ CERTIFICATE = "interpose-ca-cert.pem"
 RETIRED = "retired-"
 # What is made from the CA, here and by `cli/trust.py`: all of it goes when the CA goes.
 BUNDLES = "ca-bundle-*.pem"
-DERIVED = (CERTIFICATE, "mitmproxy-dhparam.pem", BUNDLES, "truststore-*", f"{RETIRED}*.pem")
+TRUSTSTORES = "truststore-*"
+# What a crash has left of a key that was being written, here or by an earlier version.
+PIECES = (f".{KEY}-*", ".new-*/*", ".new-*")
+DERIVED = (CERTIFICATE, "mitmproxy-dhparam.pem", BUNDLES, TRUSTSTORES, f"{RETIRED}*.pem")
 
 ORGANIZATION = "interpose"
 KEY_SIZE = 2048
@@ -85,14 +88,14 @@ class Authority:
 
 def prepare(folder: Path) -> Path:
     """Makes the CA in `folder` unless it is there; returns the PEM file of its certificate. Raises AuthorityError."""
-    with _told(folder), tenancy.gate(_made(folder)):
+    with told(folder), tenancy.gate(_made(folder)):
         return _ready(folder).certificate_path
 
 
 @contextmanager
 def occupied(folder: Path) -> Iterator[Authority]:
     """The CA, made if need be, which nobody may change until the end. Raises AuthorityError."""
-    with _told(folder), tenancy.gate(_made(folder)):
+    with told(folder), tenancy.gate(_made(folder)):
         authority = _ready(folder)
         tenant = tenancy.move_in(folder)
     with tenant:
@@ -101,7 +104,7 @@ def occupied(folder: Path) -> Iterator[Authority]:
 
 def inspect(folder: Path) -> tuple[Authority, list[int]]:
     """The CA, made if need be, and the pids of the interceptors that run on it. Raises AuthorityError."""
-    with _told(folder), tenancy.gate(_made(folder)):
+    with told(folder), tenancy.gate(_made(folder)):
         return _ready(folder), tenancy.tenants(folder)
 
 
@@ -112,7 +115,7 @@ def rotate(folder: Path) -> tuple[Authority, Path | None]:
     store needs it to take it out. Bundles that were written for programs hold the new one from then on: a shell that
     names one needs no new setting. Raises AuthorityError, also while an interceptor runs on it.
     """
-    with _told(folder), tenancy.gate(_made(folder)):
+    with told(folder), tenancy.gate(_made(folder)):
         _refuse_if_used(folder, "rotate")
         retired = None
         old = _certificate_of(folder / KEY) or _certificate_of(folder / CERTIFICATE)
@@ -126,8 +129,7 @@ def rotate(folder: Path) -> tuple[Authority, Path | None]:
         for bundle in folder.glob(BUNDLES):
             replace_file(bundle, bundle.read_bytes().replace(old_pem, authority.pem) if old_pem else authority.pem)
         # A truststore is made anew, under a name of its own, for the next program that wants one.
-        for truststore in folder.glob("truststore-*"):
-            truststore.unlink()
+        _delete(folder, TRUSTSTORES, *PIECES)
         return authority, retired
 
 
@@ -135,11 +137,9 @@ def remove(folder: Path) -> list[Path]:
     """Deletes the CA and all that was made from it; returns the files. Raises AuthorityError while it is in use."""
     if not folder.is_dir():
         return []
-    with _told(folder), tenancy.gate(folder) as gate:
+    with told(folder), tenancy.gate(folder) as gate:
         _refuse_if_used(folder, "remove")
-        gone = sorted({path for pattern in (KEY, *DERIVED) for path in folder.glob(pattern)})
-        for path in gone:
-            path.unlink()
+        gone = _delete(folder, KEY, *DERIVED, *PIECES)
         gate.unlink()
         try:
             folder.rmdir()
@@ -180,6 +180,13 @@ def load(folder: Path) -> Authority:
             f"says {now:%Y-%m-%d}. Set the clock; if it is right, `interpose ca rotate` makes a new CA."
         )
     return Authority(folder, certificate, key)
+
+
+def _delete(folder: Path, *patterns: str) -> list[Path]:
+    gone = [path for pattern in patterns for path in folder.glob(pattern)]
+    for path in gone:
+        path.rmdir() if path.is_dir() else path.unlink()
+    return gone
 
 
 def _unusable(path: Path, what: str) -> AuthorityError:
@@ -235,7 +242,8 @@ def _refuse_if_used(folder: Path, verb: str) -> None:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def told(folder: Path) -> Iterator[None]:
+    """Turns what the system refuses into an AuthorityError that names the folder."""
     try:
         yield
     except OSError as error:

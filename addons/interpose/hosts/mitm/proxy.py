@@ -120,7 +120,8 @@ class Interceptor:
             stack.callback(self._ended)
             held = stack.enter_context(authority.occupied(self.state / "ca"))
             # mitmproxy would write it too, but not as a whole.
-            authority.replace_file(held.folder / f"{CONF_BASENAME}-dhparam.pem", DEFAULT_DHPARAM)
+            with authority.told(held.folder):
+                authority.replace_file(held.folder / f"{CONF_BASENAME}-dhparam.pem", DEFAULT_DHPARAM)
             assembly = await stack.enter_async_context(
                 assemble(
                     self.rules, state=self.state, environ=self._environ, scrubber=self.scrubber, writer=self.writer
