@@ -187,6 +187,16 @@ def test_rotation_makes_a_new_one_whole(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.iterdir() if old_key.split(b"-----")[2] in path.read_bytes()]
 
 
+def test_bundles_that_an_earlier_rotation_did_not_get_to_are_renewed(tmp_path: Path) -> None:
+    """It may have been cut off in the middle."""
+    bundle = tmp_path / "ca-bundle-0123456789ab.pem"
+    oldest = prepare(tmp_path).read_bytes()
+    rotate(tmp_path)
+    bundle.write_bytes(oldest)
+    made, _ = rotate(tmp_path)
+    assert bundle.read_bytes() == made.pem
+
+
 def test_rotation_where_there_is_none_makes_one(tmp_path: Path) -> None:
     """And has nothing to keep."""
     made, retired = rotate(tmp_path / "ca")

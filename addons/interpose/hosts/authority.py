@@ -119,15 +119,19 @@ def rotate(folder: Path) -> tuple[Authority, Path | None]:
         _refuse_if_used(folder, "rotate")
         retired = None
         old = _certificate_of(folder / KEY) or _certificate_of(folder / CERTIFICATE)
-        old_pem = old.public_bytes(serialization.Encoding.PEM) if old is not None else b""
         if old is not None:
             retired = folder / f"{RETIRED}{old.fingerprint(hashes.SHA256()).hex()[:12]}.pem"
-            replace_file(retired, old_pem)
+            replace_file(retired, old.public_bytes(serialization.Encoding.PEM))
         _make(folder)
         authority = load(folder)
         replace_file(authority.certificate_path, authority.pem)
+        # All that ever were: an earlier rotation may not have come to its end, on a full disk, say.
+        past = [path.read_bytes() for path in folder.glob(f"{RETIRED}*.pem")]
         for bundle in folder.glob(BUNDLES):
-            replace_file(bundle, bundle.read_bytes().replace(old_pem, authority.pem) if old_pem else authority.pem)
+            pem = bundle.read_bytes()
+            for each in past:
+                pem = pem.replace(each, authority.pem)
+            replace_file(bundle, pem)
         # A truststore is made anew, under a name of its own, for the next program that wants one.
         _delete(folder, TRUSTSTORES, *PIECES)
         return authority, retired

@@ -7,6 +7,7 @@ that ever wrote. Nothing here batches or retries; that is `writer.py`.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 import time
@@ -22,6 +23,8 @@ from .record import TABLES, LedgerError, Table, canonical_heads
 VERSION = 2
 # "intp": lets file(1) and us tell a ledger from somebody else's database.
 APPLICATION_ID = 0x696E7470
+# An empty ledger and its log take this much.
+LEAST_SPACE = 128 * 1024
 
 Connect = Callable[..., sqlite3.Connection]
 
@@ -82,7 +85,9 @@ def open_for_writing(path: Path, *, connect: Connect = sqlite3.connect, busy_ms:
             connection.close()
         if isinstance(error, LedgerError):
             raise
-        raise LedgerError(f"the ledger {path} cannot be opened for writing: {error}") from error
+        # SQLite calls a full disk an I/O error where it cannot make its log.
+        why = "no space left on the disk" if shutil.disk_usage(path.parent).free < LEAST_SPACE else error
+        raise LedgerError(f"the ledger {path} cannot be opened for writing: {why}") from error
     return connection
 
 
