@@ -123,27 +123,17 @@ class Embedded:
         """The environment in which a program's AI calls come here: `base`, or else the process's, with proxy and CA
         variables set and placeholders for the keys that the rules inject. Whole, as subprocess.run wants it.
         """
-        from .cli.environment import PLACEHOLDER, child_environment
-        from .cli.run import claims, withheld
+        from .cli.leading import leading_environment
 
         base = dict(os.environ if base is None else base)
-        return child_environment(
-            base,
-            proxy=self.url,
-            bundles=self._bundles(base),
-            claims=tuple(claims(self._rules)),
-            withheld=sorted(set(withheld(self._rules))),
-            placeholder=min(self._rules.intercept.placeholders, default=PLACEHOLDER),
-        ).values
+        return leading_environment(self._rules, base, proxy=self.url, authority=self.ca_certificate).values
 
     def ssl_context(self) -> ssl.SSLContext:
         """A client's TLS context: it trusts what the system trusts, and our CA."""
-        return ssl.create_default_context(cafile=str(self._bundles(os.environ)["SSL_CERT_FILE"]))
-
-    def _bundles(self, environ: Mapping[str, str]) -> dict[str, Path]:
         from .cli.trust import write_bundles
 
-        return write_bundles(self.ca_certificate.parent, self.ca_certificate, environ)
+        bundles = write_bundles(self.ca_certificate.parent, self.ca_certificate, os.environ)
+        return ssl.create_default_context(cafile=str(bundles["SSL_CERT_FILE"]))
 
     # --- the thread -------------------------------------------------------------------------------------------------
 

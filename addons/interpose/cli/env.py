@@ -15,14 +15,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from interpose.errors import InterposeError
+from interpose.hosts import authority
 from interpose.rules.compiled import Rules
 from interpose.rules.load import load
 from interpose.state import make_state_folder, state_path
 
-from . import trust
-from .environment import PLACEHOLDER, child_environment
+from .leading import leading_environment
 from .listen import DEFAULT_HOST, DEFAULT_PORT, Listen
-from .run import claims, withheld
 from .terminal import own_command, refuse, say
 
 
@@ -68,17 +67,9 @@ def show(*, shell: str | None, proxy: str | None, rules: Path | None, state: Pat
         raise InterposeError("cannot print the exports: stdout is closed")
     listen = _listen(proxy)
     loaded = load(rules) if rules is not None else Rules.default()
-    folder = make_state_folder(state_path(state, environ)) / "ca"
-    authority = _authority(folder)
-    made = child_environment(
-        environ,
-        proxy=listen.url,
-        bundles=trust.write_bundles(folder, authority, environ),
-        claims=tuple(claims(loaded)),
-        withheld=sorted(set(withheld(loaded))),
-        placeholder=min(loaded.intercept.placeholders, default=PLACEHOLDER),
-        truststore=trust.truststore_for_java(folder, authority, environ),
-    )
+    # The CA is made if this comes before the first run.
+    certificate = authority.prepare(make_state_folder(state_path(state, environ)) / "ca")
+    made = leading_environment(loaded, environ, proxy=listen.url, authority=certificate)
     for line in changes(environ, made.values, SHELLS[chosen]):
         print(line)
     sys.stdout.flush()
@@ -123,10 +114,3 @@ def _listen(proxy: str | None) -> Listen:
         return Listen.parse(parts.netloc).reachable()
     except ValueError as error:
         refuse(f"--proxy {error}")
-
-
-def _authority(folder: Path) -> Path:
-    """The certificate of our CA, which is made if this comes before the first run."""
-    from interpose.hosts.mitm import authority
-
-    return authority.prepare(folder)

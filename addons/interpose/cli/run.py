@@ -11,7 +11,6 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +25,8 @@ from interpose.state import make_state_folder, state_path
 from . import bypass, summary, trust
 from .bypass import Lookout
 from .child import Child, CommandError, SignalDesk, find_command
-from .environment import PLACEHOLDER, Claim, child_environment, own_proxy
+from .environment import own_proxy
+from .leading import claims, leading_environment, withheld
 from .listen import DEFAULT_HOST, DEFAULT_PORT, Listen, check_exposure
 from .terminal import own_command, refuse, say, say_plain
 
@@ -232,23 +232,15 @@ class _Run:
         listening = [Listen(*address) for address in interceptor.addresses]
         if interceptor.web_url is not None:
             say(f"mitmweb: {interceptor.web_url}")
-        bundles = trust.write_bundles(self.state / "ca", interceptor.ca_certificate, self.environ)
         if not self.options.command:
-            return await self._serve(interceptor, desk, listening, bundles)
-        keys = sorted(set(withheld(self.rules)))
-        child_environ = child_environment(
-            self.environ,
-            proxy=listening[0].reachable().url,
-            bundles=bundles,
-            claims=tuple(claims(self.rules)),
-            withheld=keys,
-            placeholder=min(self.rules.intercept.placeholders, default=PLACEHOLDER),
-            truststore=trust.truststore_for_java(self.state / "ca", interceptor.ca_certificate, self.environ),
+            return await self._serve(interceptor, desk, listening)
+        child_environ = leading_environment(
+            self.rules, self.environ, proxy=listening[0].reachable().url, authority=interceptor.ca_certificate
         )
         if not self.options.quiet:
             for note in child_environ.notes:
                 say(note)
-            kept = [name for name in keys if self.environ.get(name)]
+            kept = [name for name in sorted(set(withheld(self.rules))) if self.environ.get(name)]
             stays = f" · {', '.join(kept)} stay{'s' * (len(kept) == 1)} with interpose" if kept else ""
             say(f"{self._rules_in_short()}{stays} · {printable(shlex.join(self.options.command))}")
         # Until the program is there, signals wait for it.
@@ -269,9 +261,7 @@ class _Run:
             watching.cancel()
             desk.receiver = lambda _: None
 
-    async def _serve(
-        self, interceptor: Interceptor, desk: SignalDesk, listening: list[Listen], bundles: dict[str, Path]
-    ) -> int:
+    async def _serve(self, interceptor: Interceptor, desk: SignalDesk, listening: list[Listen]) -> int:
         asked_to_end = asyncio.Event()
 
         def end(number: signal.Signals) -> None:
@@ -285,7 +275,8 @@ class _Run:
         else:
             say(f"catching what {self.ways.mode.data or 'every program here'} sends")
         if not self.options.quiet:
-            self._say_how_to_use(listening[0].reachable().url, bundles)
+            bundles = trust.write_bundles(self.state / "ca", interceptor.ca_certificate, self.environ)
+            self._say_how_to_use(listening[0].reachable().url, bundles["SSL_CERT_FILE"])
         waits = [asyncio.create_task(asked_to_end.wait()), asyncio.create_task(interceptor.wait())]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
@@ -296,9 +287,9 @@ class _Run:
             raise InterposeError("the interceptor has stopped by itself")
         return 0
 
-    def _say_how_to_use(self, url: str, bundles: dict[str, Path]) -> None:
+    def _say_how_to_use(self, url: str, trusted: Path) -> None:
         mode, name = self.ways.mode, self._rules_in_short()
-        bundle = shlex.quote(str(bundles["SSL_CERT_FILE"]))
+        bundle = shlex.quote(str(trusted))
         trust = f"  export SSL_CERT_FILE={bundle} REQUESTS_CA_BUNDLE={bundle} NODE_EXTRA_CA_CERTS={bundle}"
         match mode.name:
             case "regular" | "upstream":
@@ -343,28 +334,6 @@ class _Run:
 async def _say_when_stopped(interceptor: Interceptor) -> None:
     await interceptor.wait()
     say("the interceptor has stopped by itself: the program's AI calls will now fail")
-
-
-def withheld(rules: Rules) -> Iterator[str]:
-    """The environment variables that hold credentials: a program whose calls we credential has no need of them."""
-    for provider in rules.providers.values():
-        if provider.credential is not None and provider.credential.kind == "env":
-            yield provider.credential.args[0]
-
-
-def claims(rules: Rules) -> Iterator[Claim]:
-    """The hosts that are intercepted: those of the rules, else the known ones."""
-    from interpose.formats.known_hosts import KNOWN_HOSTS
-
-    if rules.intercept.hosts is not None:
-        for pattern in rules.intercept.hosts:
-            for text in pattern.host.texts:
-                yield text, pattern.port
-        return
-    for row in KNOWN_HOSTS:
-        if row.claimed:
-            for port in row.ports:
-                yield row.pattern, port
 
 
 def log_to_stderr(scrubber: Scrubber) -> None:

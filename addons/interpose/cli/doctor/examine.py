@@ -13,10 +13,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from interpose.cli import trust
-from interpose.cli.environment import PROXY_VARIABLES, ChildEnvironment, child_environment
+from interpose.cli.environment import PROXY_VARIABLES, ChildEnvironment
+from interpose.cli.leading import leading_environment
 from interpose.cli.terminal import console, refuse
 from interpose.errors import InterposeError
+from interpose.rules.compiled import Rules
 from interpose.rules.load import parse
 from interpose.state import make_state_folder, state_path
 
@@ -100,13 +101,7 @@ async def _examine(
         async with Interceptor(rules, state=state, environ=environ) as interceptor:
             host, port = interceptor.address
             url = f"http://{host}:{port}"
-            bundles = trust.write_bundles(state / "ca", interceptor.ca_certificate, environ)
-            under_run = child_environment(
-                environ,
-                proxy=url,
-                bundles=bundles,
-                truststore=trust.truststore_for_java(state / "ca", interceptor.ca_certificate, environ),
-            )
+            under_run = leading_environment(Rules.default(), environ, proxy=url, authority=interceptor.ca_certificate)
             alone = {**environ, **dict.fromkeys(PROXY_VARIABLES, url)}
             trials = [
                 _Trial(probe, path, f"{kind}-{place}.{DOMAIN}", values)

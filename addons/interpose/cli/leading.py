@@ -1,0 +1,50 @@
+"""The environment that leads a program's AI calls to an interceptor: what the rules, the CA and the program's own
+environment make of the table in `environment`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from interpose.rules.compiled import Rules
+
+from . import trust
+from .environment import PLACEHOLDER, ChildEnvironment, Claim, child_environment
+
+
+def leading_environment(rules: Rules, environ: Mapping[str, str], *, proxy: str, authority: Path) -> ChildEnvironment:
+    """`environ` changed so that a program with it comes to `proxy`, a URL, and trusts `authority`, the PEM file of our
+    CA. Bundles and truststores are written beside that. Raises InterposeError if they cannot be.
+    """
+    return child_environment(
+        environ,
+        proxy=proxy,
+        bundles=trust.write_bundles(authority.parent, authority, environ),
+        claims=tuple(claims(rules)),
+        withheld=sorted(set(withheld(rules))),
+        placeholder=min(rules.intercept.placeholders, default=PLACEHOLDER),
+        truststore=trust.truststore_for_java(authority.parent, authority, environ),
+    )
+
+
+def withheld(rules: Rules) -> Iterator[str]:
+    """The environment variables that hold credentials: a program whose calls we credential has no need of them."""
+    for provider in rules.providers.values():
+        if provider.credential is not None and provider.credential.kind == "env":
+            yield provider.credential.args[0]
+
+
+def claims(rules: Rules) -> Iterator[Claim]:
+    """The hosts that are intercepted: those of the rules, else the known ones."""
+    from interpose.formats.known_hosts import KNOWN_HOSTS
+
+    if rules.intercept.hosts is not None:
+        for pattern in rules.intercept.hosts:
+            for text in pattern.host.texts:
+                yield text, pattern.port
+        return
+    for row in KNOWN_HOSTS:
+        if row.claimed:
+            for port in row.ports:
+                yield row.pattern, port
