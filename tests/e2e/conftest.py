@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from tests.e2e.attacks import Watch, ok
 from tests.e2e.certificates import Authority
+from tests.e2e.mitmtools import make_bare
 from tests.e2e.proxy import Proxy
 from tests.e2e.settings import (
     BAD,
@@ -78,6 +79,12 @@ class Farm:
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """The test CA which the proxies' rules trust for the upstream."""
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python in which mitmproxy is installed and interpose is not."""
+    return make_bare(tmp_path_factory.mktemp("bare") / "venv")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -107,6 +107,13 @@ class Shared:
         self._stack.callback(owner.close)
         install(ctx.master, owner)
         self.owner = owner
+        logger.info("interpose: ready; %s; ledger %s", self.in_short(rules, named), assembly.ledger_path)
+
+    def in_short(self, rules: Rules, named: str) -> str:
+        """What is in force, in a few words."""
+        if rules.audit_only or not self.parts:
+            return f"rules {named}, observing only" if named else "observing only"
+        return f"rules {named} ({', '.join(sorted(self.parts))})"
 
     async def done(self) -> None:
         await self._stack.aclose()
