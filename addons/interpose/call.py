@@ -86,6 +86,8 @@ class Call:
     entrance: Entrance = Entrance.INTERCEPT
     # The name that the client's TLS handshake asked for; None on plain HTTP and for clients that send none.
     sni: str | None = None
+    # Where the client's connection led, if somebody on the way has rewritten `url` since; None where that is not known.
+    addressed: Origin | None = None
     # Given by a host that tells calls of one connection apart; otherwise the engine chooses one.
     id: str = ""
 

@@ -50,7 +50,8 @@ class Secret:
 
 
 class Scrubber(logging.Filter):
-    """Replaces every known secret in text by `***`; as a logging filter, in every record that passes a handler.
+    """Replaces every known secret in text by `***`; as a logging filter, in every record that passes a
+    handler.
 
     The last line of defence: nothing is meant to log a secret in the first place.
     """
@@ -70,6 +71,23 @@ class Scrubber(logging.Filter):
                 text = text.replace(value, MASK)
         return text
 
+    def scrub_bytes(self, data: bytes, *, cut: bool = False) -> bytes:
+        """The same in a body; where that is `cut`, also in the beginning of a secret at its end."""
+        for value in self._values:
+            secret = value.encode()
+            data = data.replace(secret, MASK.encode())
+            if cut:
+                longest = next((size for size in range(len(secret) - 1, 3, -1) if data.endswith(secret[:size])), 0)
+                data = data[: len(data) - longest]
+        return data
+
+    def guard(self, logger: logging.Logger) -> None:
+        """Stands before every handler that the logger has now. A filter of the logger itself would not be asked for
+        what comes from the loggers below it.
+        """
+        for handler in logger.handlers:
+            handler.addFilter(self)
+
     def filter(self, record: logging.LogRecord) -> bool:
         if self._values:
             message = record.getMessage()
@@ -78,5 +96,8 @@ class Scrubber(logging.Filter):
                 record.msg, record.args = scrubbed, None
             if record.exc_info and record.exc_info[1] is not None:
                 formatted = logging.Formatter().formatException(record.exc_info)
-                record.exc_text = self.scrub(formatted)
+                if (clean := self.scrub(formatted)) != formatted:
+                    # Into the message: there are formatters that make their own text of an exception.
+                    record.msg, record.args = f"{scrubbed}\n{clean}", None
+                    record.exc_info = record.exc_text = None
         return True

@@ -167,7 +167,8 @@ class Tool:
         said = {"(output)": self.output.encode()}
         files = {str(path.relative_to(self.folder)): path for path in self.folder.rglob("*") if path.is_file()}
         said |= {name: path.read_bytes() for name, path in files.items()}
-        return [f"{name} holds {key}" for name, data in said.items() for key in ENVIRON.values() if key.encode() in data]
+        keys = [key.encode() for key in ENVIRON.values()]
+        return [f"{name} holds {key!r}" for name, data in said.items() for key in keys if key in data]
 
     async def ask(self, key: str, body: bytes = BODY, path: str = CHAT, *headers: tuple[str, str]) -> Response:
         """One call to OpenAI by a client of its own."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -162,9 +161,9 @@ async def test_replay_goes_through_the_engine_again(
     async with running(bare, tmp_path / "first", "intercept.py", rules=rules) as proxy:
         with upstream.answering(answer):
             await proxy.ask(PLACEHOLDER)
-    again = tmp_path / "second"
+    again, more = tmp_path / "second", ("-C", str(proxy.saved), "--set", "keepserving=true")
     with upstream.answering(answer):
-        async with running(bare, again, "intercept.py", rules=rules, more=("-C", str(proxy.saved))) as replaying:
+        async with running(bare, again, "intercept.py", rules=rules, more=more) as replaying:
             await replaying.ledger.rows("", 1)
     assert upstream.request.values("authorization") == [b"Bearer " + KEY]
     assert len(upstream.requests) == 1

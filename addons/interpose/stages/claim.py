@@ -100,18 +100,24 @@ def check_target(call: Call) -> None:
 
 
 def check_binding(call: Call) -> None:
-    """Law 6: one destination, named alike by the connection, the TLS handshake and the request."""
+    """Law 6: one destination, named alike by the connection, the TLS handshake and the request.
+
+    Where somebody beside us has rewritten the request, the handshake is held against what the client addressed.
+    """
     origin = call.url.origin
-    if call.sni is not None and same_host(call.sni) != origin.host:
-        if is_address(origin.host):
+    addressed = call.addressed or origin
+    if call.sni is not None and same_host(call.sni) != addressed.host:
+        if is_address(addressed.host):
             raise Refusal(
                 502,
                 "destination_unverifiable",
-                f"The tunnel was opened to the address {origin.host}, the handshake asked for {call.sni}: connect by "
-                "name, so that both can be checked.",
+                f"The tunnel was opened to the address {addressed.host}, the handshake asked for {call.sni}: connect "
+                "by name, so that both can be checked.",
             )
         raise Refusal(
-            403, "sni_mismatch", f"The tunnel was opened to {origin.host}, but the TLS handshake asked for {call.sni}."
+            403,
+            "sni_mismatch",
+            f"The tunnel was opened to {addressed.host}, but the TLS handshake asked for {call.sni}.",
         )
     hosts = header_values(call.headers, b"host")
     if len(hosts) != 1:

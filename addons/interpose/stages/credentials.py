@@ -64,7 +64,8 @@ class Credentials(Stage):
             # An endpoint that nobody has heard of gets no credential unless a route says so.
             draft.note("unknown endpoint: no credential is injected without a route")
             source = None
-        fate = TABLE[draft.key_kind, source is not None, attempt.url.origin == draft.call.url.origin]
+        addressed = draft.call.addressed or draft.call.url.origin
+        fate = TABLE[draft.key_kind, source is not None, attempt.url.origin == addressed]
         if fate is Fate.REFUSE:
             raise nothing_to_send(draft, provider)
         if fate is Fate.KEEP:

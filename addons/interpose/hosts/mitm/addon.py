@@ -31,7 +31,8 @@ from interpose.ledger import Connection
 from interpose.pool import embedded, metadata_address
 from interpose.stages.claim import is_address, split_authority
 
-from .carriage import Carriage, Onlookers, Stream, bare_call
+from .calls import bare_call
+from .carriage import Carriage, Onlookers, Stream
 from .layers import Closed, choose
 from .visits import Kind, Visit
 
@@ -39,8 +40,11 @@ logger = logging.getLogger(__name__)
 
 # mitmproxy's own connection errors name it; these messages are what a client is shown.
 DIALLED_DIRECTLY = "a host of the rules is only reached through the engine"
-# Messages of a WebSocket that are kept for those who look on.
+# Messages of a WebSocket that are kept for those who look on, and what they may hold together.
 MESSAGES = 1000
+MESSAGES_SIZE = 4 * 1024 * 1024
+# Replies that are read as they come: held until they are whole, they would be of no use to anybody.
+EVENTS = frozenset(("text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl"))
 
 
 class EngineAddon:
@@ -139,7 +143,15 @@ class EngineAddon:
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         if flow.websocket is not None and self.claims(flow.request.host, flow.request.port):
             # A session can last for hours.
-            del flow.websocket.messages[:-MESSAGES]
+            kept, size = 0, 0
+            for message in reversed(flow.websocket.messages[-MESSAGES:]):
+                size += len(message.content)
+                if kept and size > MESSAGES_SIZE:
+                    break
+                kept += 1
+            if kept < len(flow.websocket.messages):
+                del flow.websocket.messages[:-kept]
+                flow.comment = flow.comment or "the latest messages only"
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         try:
@@ -188,12 +200,17 @@ class EngineAddon:
             return
         self.leads_to(flow, "http")
         self.vet(flow)
-        # Plain HTTP to a host that is not ours stays mitmproxy's, which would hold bodies until they are whole.
-        flow.request.stream = flow.response is None
+        # Plain HTTP to a host that is not ours stays mitmproxy's, which would hold bodies until they are whole: for
+        # other addons to see and change, where there are any.
+        if self.onlookers is None:
+            flow.request.stream = flow.response is None
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        if flow.response is not None and not self.carried(flow):
-            flow.response.stream = True
+        response = flow.response
+        if response is None or self.carried(flow) or response.stream:
+            return
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        response.stream = self.onlookers is None or kind in EVENTS
 
     def leads_to(self, flow: http.HTTPFlow, kind: Kind) -> None:
         # A flow that is replayed has no client.

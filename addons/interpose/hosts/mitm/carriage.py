@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from mitmproxy import http
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.events import MessageInjected
-from mitmproxy.proxy.mode_specs import ReverseMode
 from mitmproxy.proxy.server import ConnectionHandler
 
-from interpose.call import Call, Entrance, Headers, Origin, Peer, Reply, Url, header
+from interpose.call import Call, Reply
 from interpose.engine import Engine
-from interpose.formats.hosts import canonical_host
+from interpose.secret import Scrubber
 
 from .brake import Brake
+from .calls import as_call, bare_call, killed
 from .connections import ClientHttp2
-from .tee import Tee
+from .tee import Tee, masked, show
 from .upload import Upload
 from .visits import Visit
 
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 # An upload may run this far ahead of the upstream before the client is made to wait.
 UPLOAD_AHEAD = 1024 * 1024
+# A flow that is killed ends within this.
+LOOK_EVERY = 0.1
 # Where others look on, a reply that is no stream of events is held up to here, so that they may see and edit it.
 HELD_REPLY = 8 * 1024 * 1024
 
@@ -46,8 +49,12 @@ class UpstreamSent(MessageInjected[bytes]):
 
 @dataclass(frozen=True, slots=True)
 class Onlookers:
-    """Whoever looks at flows beside us: mitmweb, a script, a file that is written. `shown` bounds a body's copy."""
+    """Whoever looks at flows beside us: mitmweb, a script, a file that is written.
 
+    `scrubber` knows what they must not see, `shown` bounds a body's copy.
+    """
+
+    scrubber: Scrubber
     shown: int = 4 * 1024 * 1024
 
 
@@ -81,6 +88,8 @@ class Carriage:
         self._handler = handler
         self._engine = engine
         self._visit = visit
+        self._onlookers = onlookers
+        self._looking: asyncio.TimerHandle | None = None
         self._sent = Tee(onlookers.shown) if onlookers is not None else None
         self._shown = Tee(onlookers.shown) if onlookers is not None else None
         self._held: list[bytes] = []
@@ -106,6 +115,7 @@ class Carriage:
         if self.gone():
             return
         self._task = asyncio.current_task()
+        self._look()
         try:
             self.reply = await self._engine.handle(self.call(await self._visit.app()))
         except asyncio.CancelledError:
@@ -117,7 +127,7 @@ class Carriage:
             self.reply = self._engine.apologise(bare_call(self._flow))
         finally:
             self._task = None
-            if self.gone():
+            if self.gone() or self.reply is None:
                 await self._close()
 
     def holds(self) -> bool:
@@ -148,6 +158,15 @@ class Carriage:
             if self.whole or self.gone():
                 await self._close()
 
+    def tells_a_secret(self) -> bool:
+        """Whether the body that `hold` has collected has a credential in it: it then goes to the client as it came,
+        and not by way of the flow.
+        """
+        assert self._onlookers is not None
+        response = self._flow.response
+        body = b"".join(self._held)
+        return response is not None and masked(body, response.headers, self._onlookers.scrubber) is not None
+
     def held(self) -> bytes:
         """The body that `hold` has collected."""
         held, self._held = b"".join(self._held), []
@@ -165,8 +184,9 @@ class Carriage:
                 self._held.clear()
                 if self._broken is not None:
                     raise self._broken
-                async for chunk in self.reply.body:
-                    await self._pass_on(chunk, edit)
+                if not self.whole:
+                    async for chunk in self.reply.body:
+                        await self._pass_on(chunk, edit)
                 if edit is not None:
                     await self._send_all(edit(b""))
                 self.finished = True
@@ -199,7 +219,7 @@ class Carriage:
         finally:
             self._task = None
             await self._close()
-            if not self.gone():
+            if not self.gone() or killed(self._flow):
                 await self._handler.server_event(UpstreamSent(self._flow, b""))
 
     def start_relay(self) -> None:
@@ -210,8 +230,9 @@ class Carriage:
         """Puts the copies of what has streamed past into the flow, for those who look on."""
         if self._sent is not None and self.upload.used:
             self._flow.request.data.content = self._sent.content()
-        if self._shown is not None and self._flow.response is not None:
-            self._flow.response.data.content = self._shown.content()
+        response = self._flow.response
+        if self._shown is not None and self._onlookers is not None and response is not None:
+            show(response, self._shown, self._onlookers.scrubber)
         notes = [
             f"{name} of {tee.size:,} bytes, shown up to {tee.limit:,}"
             for name, tee in (("request", self._sent), ("reply", self._shown))
@@ -219,6 +240,13 @@ class Carriage:
         ]
         if notes and not self._flow.comment:
             self._flow.comment = "; ".join(notes)
+
+    def _look(self) -> None:
+        """Sees to it that a flow which somebody kills ends now: mitmproxy would look after the next hook."""
+        if killed(self._flow):
+            self.abandon()
+        elif self._onlookers is not None:
+            self._looking = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
 
     def _ours(self) -> bool:
         """Whether a cancellation came from `abandon`; it then ends here, so that the hook completes."""
@@ -240,6 +268,11 @@ class Carriage:
             # Between the two hooks nothing runs that could be cancelled.
             closing = asyncio.ensure_future(self._close())
             closing.add_done_callback(lambda done: done.exception())
+        self._let_go()
+
+    def dismiss(self) -> None:
+        """The engine is not to be asked: what the client still sends is dropped."""
+        self.upload.discard()
         self._let_go()
 
     def begin_upload(self, held: bytes) -> None:
@@ -290,7 +323,7 @@ class Carriage:
             headers=http.Headers(fields),
             content=None,
             trailers=None,
-            timestamp_start=self._flow.request.timestamp_start,
+            timestamp_start=time.time(),
             timestamp_end=None,
         )
 
@@ -335,6 +368,8 @@ class Carriage:
             await self._window.wait()
 
     async def _close(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
         self.upload.discard()
         self._let_go()
         if self.reply is not None:
@@ -376,50 +411,3 @@ class Carriage:
         io = self._handler.transports.get(self._stream.context.client)
         transport = getattr(io.writer, "transport", None) if io is not None else None
         return transport if isinstance(transport, asyncio.Transport) and not transport.is_closing() else None
-
-
-def as_call(flow: http.HTTPFlow, upload: AsyncIterator[bytes] | None = None, *, app: str | None = None) -> Call:
-    """A flow as a `Call`, its headers and target as they came."""
-    request = flow.request
-    headers: Headers = request.headers.fields
-    if request.is_http2:
-        # A Host beside an :authority that says otherwise makes two, which the engine refuses.
-        if request.data.authority and header(headers, b"host") != request.data.authority:
-            headers = ((b"Host", request.data.authority), *headers)
-        headers = one_cookie_header(headers)
-    host, port = flow.client_conn.peername[:2]
-    return Call(
-        method=request.method,
-        url=Url(Origin(request.scheme, canonical(request.host), request.port), request.path),
-        headers=headers,
-        body=upload if upload is not None else request.raw_content or b"",
-        peer=Peer(host, port, app),
-        entrance=Entrance.INTERCEPT,
-        # Who asks a reverse proxy means the proxy, by whatever name; its operator has named the destination.
-        sni=None if isinstance(flow.client_conn.proxy_mode, ReverseMode) else flow.client_conn.sni,
-    )
-
-
-def bare_call(flow: http.HTTPFlow) -> Call:
-    """As much of a call as can be said of any flow: for the apology when the whole could not be put together."""
-    request = flow.request
-    target = request.path.partition("?")[0] if request.path.startswith("/") else "/"
-    origin = Origin(request.scheme or "https", request.host, request.port)
-    return Call(request.method, Url(origin, target), (), b"", Peer(""))
-
-
-def canonical(host: str) -> str:
-    """The host as rules and bindings compare it; what is none stays as it is, and the engine refuses it."""
-    try:
-        return canonical_host(host)
-    except ValueError:
-        return host
-
-
-def one_cookie_header(headers: Headers) -> Headers:
-    """HTTP/2 may split Cookie into several headers, HTTP/1 must not: RFC 9113, 8.2.3."""
-    cookies = [value for name, value in headers if name.lower() == b"cookie"]
-    if len(cookies) < 2:
-        return headers
-    rest = tuple(pair for pair in headers if pair[0].lower() != b"cookie")
-    return (*rest, (b"Cookie", b"; ".join(cookies)))

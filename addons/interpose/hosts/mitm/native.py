@@ -166,45 +166,77 @@ class EngineStream(HttpStream):
             self.flow.server_conn.via = None
         return (yield from super().make_server_connection())
 
+    def start_request_stream(self) -> layer.CommandGenerator[None]:
+        # Asked for by another addon, or by mitmproxy's stream_large_bodies. What of a claimed call is held, so that
+        # rules can read it, is ours to say: mitmproxy would dial its host.
+        if self.claimed():
+            self.client_state = self.state_consume_request_body
+        else:
+            yield from super().start_request_stream()
+
+    def edited(self, *pieces: bytes) -> bytes:
+        """Pieces of the body as another addon's `flow.request.stream` makes them; b"" tells it of the end."""
+        edit = self.flow.request.stream
+        if not callable(edit):
+            return b"".join(pieces)
+        made = [edit(piece) for piece in pieces]
+        return b"".join(each if isinstance(each, bytes) else b"".join(each) for each in made)
+
     def state_consume_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
-        outgrown = isinstance(event, RequestData) and len(self.request_body_buf) + len(event.data) > HELD_BODY
-        if outgrown and self.claimed():
-            yield from self.start_upload(event)
+        if not self.claimed():
+            yield from super().state_consume_request_body(event)
             return
-        if not isinstance(event, RequestEndOfMessage) or not self.claimed():
+        if isinstance(event, RequestData):
+            if len(self.request_body_buf) + len(event.data) > HELD_BODY:
+                yield from self.start_upload(event)
+            else:
+                self.request_body_buf += event.data
+            return
+        if not isinstance(event, RequestEndOfMessage):
             yield from super().state_consume_request_body(event)
             return
         self.flow.request.timestamp_end = time.time()
-        self.flow.request.data.content = bytes(self.request_body_buf)
+        self.flow.request.data.content = self.edited(bytes(self.request_body_buf), b"")
         self.request_body_buf.clear()
         self.client_state = self.state_done
         yield HttpRequestHook(self.flow)
         if (yield from self.check_killed(True)):
             return
         if self.flow.response:
-            # A response that another addon has set wins, as it does in mitmproxy.
-            self.flow.response.timestamp_start = time.time()
-            yield HttpResponseHeadersHook(self.flow)
-            if not (yield from self.check_killed(True)):
-                yield from self.send_response()
+            yield from self.answer()
             return
         self.carriage = carriage = self.parent.owner.carriage(self.flow, self)
         if self.flow.request.headers.get("upgrade"):
             carriage.begin_relay()
         yield from self.carry(carriage)
 
+    def answer(self) -> layer.CommandGenerator[None]:
+        """A response that another addon has set wins, as it does in mitmproxy."""
+        assert self.flow.response
+        self.flow.response.timestamp_start = time.time()
+        yield HttpResponseHeadersHook(self.flow)
+        if (yield from self.check_killed(True)):
+            return
+        yield from self.send_response()
+        if self.client_state == self.state_upload:
+            yield from self.flow_done()
+
     def start_upload(self, event: events.Event) -> layer.CommandGenerator[None]:
         """The body has outgrown what is held: the engine is asked now, and gets the rest as it arrives."""
         self.carriage = carriage = self.parent.owner.carriage(self.flow, self)
-        carriage.begin_upload(bytes(self.request_body_buf))
+        carriage.begin_upload(self.edited(bytes(self.request_body_buf)))
         self.request_body_buf.clear()
         self.upload(event)
-        self.flow.request.stream = True
+        self.flow.request.stream = self.flow.request.stream or True
         self.client_state = self.state_upload
         yield HttpRequestHook(self.flow)
         if (yield from self.check_killed(True)):
-            return
-        yield from self.carry(carriage)
+            carriage.dismiss()
+        elif self.flow.response:
+            carriage.dismiss()
+            yield from self.answer()
+        else:
+            yield from self.carry(carriage)
 
     def state_upload(self, event: events.Event) -> layer.CommandGenerator[None]:
         """Body that is still coming while nothing of ours runs; what nobody reads any more is dropped."""
@@ -214,10 +246,12 @@ class EngineStream(HttpStream):
     def upload(self, event: events.Event) -> None:
         assert self.carriage is not None
         if isinstance(event, RequestData):
-            self.carriage.receive(event.data)
+            self.carriage.receive(self.edited(event.data))
         elif isinstance(event, RequestEndOfMessage):
             self.flow.request.timestamp_end = time.time()
             self.client_state = self.state_done
+            if last := self.edited(b""):
+                self.carriage.receive(last)
             self.carriage.upload.finish()
 
     def carry(self, carriage: Carriage) -> layer.CommandGenerator[None]:
@@ -239,7 +273,7 @@ class EngineStream(HttpStream):
             return
         if carriage.holds():
             yield HoldHook(carriage)
-            if carriage.whole:
+            if carriage.whole and not carriage.tells_a_secret():
                 self.flow.response.data.content = carriage.held()
                 yield from self.send_response()
                 return

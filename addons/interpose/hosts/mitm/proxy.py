@@ -7,6 +7,7 @@ mitmproxy keeps its options and its context in globals.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import socket
@@ -146,7 +147,7 @@ class Interceptor:
             assembly.engine,
             record=assembly.ledger.connection,
             new_id=new_id,
-            onlookers=Onlookers() if self._web is not None else None,
+            onlookers=Onlookers(self.scrubber) if self._web is not None else None,
             web=self._web,
         )
         master, server = self._master(options, owner, leaves)
@@ -191,6 +192,8 @@ class Interceptor:
 
             with_web = web.make(options, *self._web)
             install(with_web, owner, leaves)
+            # Its page shows what is logged.
+            self.scrubber.guard(logging.getLogger())
             self.web_url = with_web.web_url
             return with_web, with_web.proxyserver
         master = Master(options)

@@ -5,16 +5,19 @@ mitmproxy replays with an HTTP layer of its own, where none of our layers stands
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from mitmproxy import http
 
 from interpose.call import Peer
 from interpose.errors import InterposeError
+from interpose.secret import Scrubber
 
 from .addon import EngineAddon
-from .carriage import as_call
-from .tee import Tee
+from .calls import addressed, as_call, killed
+from .carriage import LOOK_EVERY, Onlookers
+from .tee import Tee, show
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +36,23 @@ class Replay:
         request = flow.request
         if flow.is_replay != "request" or flow.response is not None:
             return
-        if not self._owner.claims(request.host, request.port):
+        # What was claimed when it was recorded stays so, whatever it says now: the engine knows what may go where.
+        was = addressed(flow)
+        if not self._owner.claims(request.host, request.port) and (
+            was is None or not self._owner.claims(was.host, was.port)
+        ):
+            return
+        await flow.wait_for_resume()
+        if killed(flow):
             return
         try:
-            flow.response = await self.answer(flow)
+            answering = asyncio.ensure_future(self.answer(flow))
+            while not answering.done():
+                await asyncio.wait((answering,), timeout=LOOK_EVERY)
+                if killed(flow):
+                    answering.cancel()
+            if not answering.cancelled():
+                flow.response = answering.result()
         except Exception as error:
             # Without a response mitmproxy would dial, and be told that it may not: nothing leaves either way.
             logger.exception("replaying a call to %s failed", request.host)
@@ -45,10 +61,11 @@ class Replay:
     async def answer(self, flow: http.HTTPFlow) -> http.Response:
         """The engine's reply, whole. What breaks off is answered by a 502 and never passed off as an answer."""
         call = as_call(flow)
-        # Whoever replays it is here, whoever sent it first; and an edited host is not held against an old handshake.
+        # Whoever replays it is here, whoever sent it first.
         call.peer, call.sni = LOOPBACK, None
         reply = await self._owner.engine.handle(call)
-        shown = Tee(self._owner.onlookers.shown if self._owner.onlookers is not None else 0)
+        onlookers = self._owner.onlookers or Onlookers(Scrubber())
+        shown = Tee(onlookers.shown)
         try:
             async for chunk in reply.body:
                 shown.add(chunk)
@@ -56,11 +73,11 @@ class Replay:
             return http.Response.make(502, f"The reply broke off after {shown.size} bytes: {error}\n")
         finally:
             await reply.body.aclose()
-        if shown.cut:
+        if shown.cut and not flow.comment:
             flow.comment = f"reply of {shown.size:,} bytes, shown up to {shown.limit:,}"
         fields = [pair for pair in reply.headers if pair[0].lower() not in (b"transfer-encoding", b"content-length")]
         response = http.Response.make(reply.status, b"", http.Headers(fields))
         response.reason = reply.reason
-        response.raw_content = shown.content()
-        response.headers["content-length"] = str(len(shown.content()))
+        show(response, shown, onlookers.scrubber)
+        response.headers["content-length"] = str(len(response.raw_content or b""))
         return response

@@ -100,9 +100,13 @@ class Shared:
         assembly = await self._stack.enter_async_context(
             assemble(rules, state=state, environ=os.environ, scrubber=self.scrubber, writer=secrets.token_hex(8))
         )
-        logging.getLogger().addFilter(self.scrubber)
+        self.scrubber.guard(logging.getLogger())
         owner = EngineAddon(
-            assembly.engine, record=assembly.ledger.connection, new_id=new_id, onlookers=Onlookers(), web=web_address()
+            assembly.engine,
+            record=assembly.ledger.connection,
+            new_id=new_id,
+            onlookers=Onlookers(self.scrubber),
+            web=web_address(),
         )
         self._stack.callback(owner.close)
         install(ctx.master, owner)

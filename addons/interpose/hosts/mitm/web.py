@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 
-from mitmproxy import flow as mitm_flow
 from mitmproxy import http
 from mitmproxy.options import Options
 from mitmproxy.tools.web.master import WebMaster
@@ -23,7 +22,8 @@ class Forgetful:
         self._view = master.view
         self._flows = flows
         self._size = size
-        self._ended: deque[tuple[mitm_flow.Flow, int]] = deque()
+        # By the flows' ids, lest a list that somebody has cleared is held on to.
+        self._ended: OrderedDict[str, int] = OrderedDict()
         self._total = 0
 
     def response(self, flow: http.HTTPFlow) -> None:
@@ -32,19 +32,27 @@ class Forgetful:
     def error(self, flow: http.HTTPFlow) -> None:
         self.ended(flow)
 
+    def websocket_end(self, flow: http.HTTPFlow) -> None:
+        self.ended(flow)
+
     def ended(self, flow: http.HTTPFlow) -> None:
-        """A flow is over; the oldest go, one at a time, while there is too much."""
-        size = sum(len(message.raw_content or b"") for message in (flow.request, flow.response) if message is not None)
-        self._ended.append((flow, size))
+        """A flow is over, once more if it has been replayed; the oldest go while there is too much."""
+        self._total -= self._ended.pop(flow.id, 0)
+        self._ended[flow.id] = size = held(flow)
         self._total += size
-        going = []
         while len(self._ended) > self._flows or (self._total > self._size and len(self._ended) > 1):
-            old, held = self._ended.popleft()
-            self._total -= held
-            if not old.marked and not old.intercepted and not old.live:
-                going.append(old)
-        if going:
-            self._view.remove(going)
+            old, size = self._ended.popitem(last=False)
+            self._total -= size
+            found = self._view.get_by_id(old)
+            if found is not None and not (found.marked or found.intercepted or found.live):
+                self._view.remove([found])
+
+
+def held(flow: http.HTTPFlow) -> int:
+    """The bytes of a flow's bodies and messages."""
+    messages = flow.websocket.messages if flow.websocket is not None else ()
+    size = sum(len(part.raw_content or b"") for part in (flow.request, flow.response) if part is not None)
+    return size + sum(len(message.content) for message in messages)
 
 
 def make(options: Options, host: str, port: int) -> WebMaster:
@@ -52,6 +60,7 @@ def make(options: Options, host: str, port: int) -> WebMaster:
     in its `web_url`.
     """
     master = WebMaster(options, with_termlog=False)
-    master.options.update(web_host=host, web_port=port, web_open_browser=False)
+    # What is not claimed is held for the page by mitmproxy, which knows no bound of its own.
+    master.options.update(web_host=host, web_port=port, web_open_browser=False, stream_large_bodies="8m")
     master.addons.add(Forgetful(master))
     return master
