@@ -123,7 +123,7 @@ class Tool:
         assert self.process.stdout is not None
         while line := (await self.process.stdout.readline()).decode():
             self.output += line
-            if found := re.search(r"listening at (?:http://)?127\.0\.0\.1:(\d+)", line):
+            if found := re.search(r"proxy listening at 127\.0\.0\.1:(\d+)", line):
                 self.port = int(found[1])
             if found := re.search(r"Web server listening at (\S+)", line):
                 self.web_url = found[1]

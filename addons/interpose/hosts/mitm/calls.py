@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from mitmproxy import flow as mitm_flow
 from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
@@ -43,7 +44,7 @@ def addressed(flow: http.HTTPFlow) -> Origin | None:
     return Origin("https" if flow.server_conn.tls else "http", canonical(address[0]), address[1])
 
 
-def killed(flow: http.HTTPFlow) -> bool:
+def killed(flow: mitm_flow.Flow) -> bool:
     """Whether somebody has ended the flow, by mitmweb's button, a command or an addon."""
     return flow.error is not None and flow.error.msg == flow.error.KILLED_MESSAGE
 

@@ -26,6 +26,7 @@ from interpose.secret import Scrubber
 from .brake import Brake
 from .calls import as_call, bare_call, killed
 from .connections import ClientHttp2
+from .release import LOOK_EVERY
 from .tee import Tee, masked, show
 from .upload import Upload
 from .visits import Visit
@@ -34,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 # An upload may run this far ahead of the upstream before the client is made to wait.
 UPLOAD_AHEAD = 1024 * 1024
-# A flow that is killed ends within this.
-LOOK_EVERY = 0.1
 # Where others look on, a reply that is no stream of events is held up to here, so that they may see and edit it.
 HELD_REPLY = 8 * 1024 * 1024
 

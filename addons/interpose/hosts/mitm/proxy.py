@@ -37,6 +37,7 @@ from .dispatch import Dispatch
 from .leaves import Leaves
 from .mode import Mode
 from .redirector import Redirector, told
+from .release import Release
 from .replay import Replay
 
 # Room for long uploads and slow models: mitmproxy closes a connection on which nothing happens for so long.
@@ -231,7 +232,7 @@ def install(master: Master, owner: EngineAddon, *others: object) -> None:
     # A list of its own: a hook may be going through the one that there is.
     addons.chain = list(addons.chain)
     ahead = [owner, *others]
-    addons.add(*ahead, Replay(owner))
+    addons.add(*ahead, Release(), Replay(owner))
     addons.chain[:] = [each for each in addons.chain if each not in ahead]
     names = [type(each) for each in addons.chain]
     # TlsConfig comes after NextLayer.

@@ -16,7 +16,8 @@ from interpose.secret import Scrubber
 
 from .addon import EngineAddon
 from .calls import addressed, as_call, killed
-from .carriage import LOOK_EVERY, Onlookers
+from .carriage import Onlookers
+from .release import LOOK_EVERY
 from .tee import Tee, show
 
 logger = logging.getLogger(__name__)
