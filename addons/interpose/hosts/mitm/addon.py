@@ -142,16 +142,7 @@ class EngineAddon:
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         if flow.websocket is not None and self.claims(flow.request.host, flow.request.port):
-            # A session can last for hours.
-            kept, size = 0, 0
-            for message in reversed(flow.websocket.messages[-MESSAGES:]):
-                size += len(message.content)
-                if kept and size > MESSAGES_SIZE:
-                    break
-                kept += 1
-            if kept < len(flow.websocket.messages):
-                del flow.websocket.messages[:-kept]
-                flow.comment = flow.comment or "the latest messages only"
+            bound_messages(flow)
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         try:
@@ -305,6 +296,21 @@ class EngineAddon:
         if ours and any(this_machine(address) or address in ours for address in addresses):
             return "that is this proxy itself"
         return None
+
+
+def bound_messages(flow: http.HTTPFlow) -> None:
+    """Forgets the oldest messages of a session, which can last for hours; never the latest."""
+    assert flow.websocket is not None
+    messages = flow.websocket.messages
+    kept = size = 0
+    for message in reversed(messages[-MESSAGES:]):
+        size += len(message.content)
+        if kept and size > MESSAGES_SIZE:
+            break
+        kept += 1
+    if kept < len(messages):
+        del messages[:-kept]
+        flow.comment = flow.comment or "the latest messages only"
 
 
 def this_machine(address: str) -> bool:

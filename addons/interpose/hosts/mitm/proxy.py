@@ -175,7 +175,10 @@ class Interceptor:
         try:
             await master.running()
         except OSError as error:
-            raise ListenError(f"--web: {error.strerror or error}") from error
+            # mitmproxy's text proposes an option that is not ours.
+            why = os.strerror(error.errno) if error.errno else str(error)
+            where = f"{shown(self._web[0])}:{self._web[1]}" if self._web is not None else "the page"
+            raise ListenError(f"--web: {where} cannot be listened on: {why}") from error
         if redirector is not None:
             await redirector.ready()
             watching = asyncio.create_task(self._watch(redirector))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 
 from mitmproxy import http
@@ -59,6 +60,9 @@ def make(options: Options, host: str, port: int) -> WebMaster:
     """A master with mitmweb's addons, which listens for browsers when it runs. Its page asks for the token that is
     in its `web_url`.
     """
+    # On a program's terminal: each stranger who is turned away, with what he asked for, and an icon that is missing.
+    for name in ("tornado.access", "tornado.general"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     master = WebMaster(options, with_termlog=False)
     # What is not claimed is held for the page by mitmproxy, which knows no bound of its own.
     master.options.update(web_host=host, web_port=port, web_open_browser=False, stream_large_bodies="8m")
