@@ -9,6 +9,7 @@ import asyncio
 import datetime
 import json
 import os
+import re
 import signal
 import sqlite3
 import sys
@@ -103,6 +104,13 @@ class Proxy:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def web_url(self) -> str:
+        """The page of mitmweb, with its token."""
+        found = re.search(r"^interpose: mitmweb: (http://\S+)$", self.errors, re.MULTILINE)
+        assert found, self.errors
+        return found[1]
 
     @property
     def ca(self) -> Path:

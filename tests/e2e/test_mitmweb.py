@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,12 +42,6 @@ class Way:
     folder: Path
 
 
-def web_url(text: str) -> str:
-    found = re.search(r"mitmweb: (http://\S+/\?token=[0-9a-f]{32})$", text, re.MULTILINE)
-    assert found, text
-    return found[1]
-
-
 @pytest_asyncio.fixture(params=["interpose run --web", "mitmweb -s"], loop_scope="session")
 async def way(
     request: pytest.FixtureRequest,
@@ -64,7 +57,7 @@ async def way(
             yield Way(request.param, tool.url, tool.ca, tool.web_url, tool.ledger, tool.folder)
         return
     proxy = await farm.launch("web", rules, ENVIRON, "--web", "127.0.0.1:0")
-    yield Way(request.param, proxy.url, proxy.ca, web_url(proxy.errors), proxy.ledger, proxy.folder)
+    yield Way(request.param, proxy.url, proxy.ca, proxy.web_url, proxy.ledger, proxy.folder)
     assert await proxy.stop() == 0, proxy.errors
 
 

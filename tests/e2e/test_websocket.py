@@ -11,10 +11,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import pytest_asyncio
+from tests.e2e.certificates import Authority
 from tests.e2e.clients import Client, client_tls
+from tests.e2e.conftest import Farm
 from tests.e2e.proxy import Proxy, Row
-from tests.e2e.settings import ENVIRON, GEMINI, NARROW, OPENAI, PLACEHOLDER, VIRTUAL
+from tests.e2e.settings import ENVIRON, GEMINI, NARROW, OPENAI, PLACEHOLDER, VIRTUAL, acting_rules
 from tests.e2e.upstream import Exchange, Upstream
+from tests.e2e.webapi import logged_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -372,3 +376,57 @@ async def test_a_route_replaces_the_model_in_the_url(acting: Proxy, upstream: Up
     assert upstream.request.values("host") == [b"house.test"]
     assert upstream.request.values("authorization") == [b"Bearer " + ENVIRON["FAKE_HOUSE_KEY"].encode()]
     assert (row["route"], row["provider"], row["outcome"]) == ("to-house", "house", "ok")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def shown(farm: Farm, authority: Authority, dial: dict[str, str]) -> Proxy:
+    """A proxy with mitmweb, which looks into every message."""
+    return await farm.get("sessions", acting_rules(authority, dial), ENVIRON, "--web", "127.0.0.1:0")
+
+
+async def test_a_session_is_seen_in_mitmweb(shown: Proxy, upstream: Upstream) -> None:
+    """Both ways, with the placeholder and not the key; messages pass as they are, large ones too, and the page keeps
+    the latest.
+    """
+    large = b"x" * (3 << 20)
+
+    async def talk(exchange: Exchange) -> None:
+        await exchange.connection.read_frame()
+        for payload in (b"hello back", large, large, b"the last"):
+            await exchange.send(frame(payload, mask=False))
+        await goodbye(exchange)
+
+    mark = shown.ledger.mark()
+    async with session(shown, upstream, talk, upgrade(key=PLACEHOLDER)) as client, logged_in(shown.web_url) as api:
+        await client.send(b"hello")
+        assert [(await client.read())[1] for _ in range(4)] == [b"hello back", large, large, b"the last"]
+        (flow,) = await api.flows()
+        assert flow["websocket"]["messages_meta"]["count"] == 2
+        assert flow["comment"] == "the latest messages only"
+        said = json.loads(await api.get(f"/flows/{flow['id']}/messages/content/auto.json"))
+        assert [len(each["text"]) for each in said] == [len(large), len("the last")]
+        assert upstream.request.values("authorization") == [b"Bearer " + OPENAI_KEY]
+        assert PLACEHOLDER in json.dumps(flow["request"]["headers"])
+        assert await api.secrets_told() == []
+        await client.send(b"\x03\xe8", opcode=8)
+        await client.read()
+        assert (await shown.ledger.row(mark))["outcome"] == "ok"
+        await api.post("/clear")
+
+
+async def test_a_session_is_killed_from_mitmweb(shown: Proxy, upstream: Upstream) -> None:
+    """Both ends are cut off at once."""
+
+    async def talk(exchange: Exchange) -> None:
+        await exchange.send(frame(b"hello", mask=False))
+        await exchange.gone.wait()
+
+    mark = shown.ledger.mark()
+    async with session(shown, upstream, talk, upgrade(key=PLACEHOLDER)) as client, logged_in(shown.web_url) as api:
+        await client.read()
+        await api.post("/flows/kill")
+        async with asyncio.timeout(5):
+            await upstream.connections[-1].gone.wait()
+        assert await client.client.at_end()
+        assert (await shown.ledger.row(mark))["outcome"] == "aborted"
+        await api.post("/clear")

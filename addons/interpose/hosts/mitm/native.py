@@ -309,6 +309,7 @@ class EngineStream(HttpStream):
         be seen, edited and injected; else bytes pass as they come.
         """
         assert self.flow.response
+        self.flow.response.data.content = b""
         if self.parent.owner.onlookers is not None:
             yield from self.send_response()
             if not isinstance(self.child_layer, WebsocketLayer):

@@ -62,8 +62,7 @@ def make(options: Options, host: str, port: int) -> WebMaster:
     """
     # On a program's terminal: each stranger who is turned away, with what he asked for, and an icon that is missing.
     for name in ("tornado.access", "tornado.general"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("tornado.application").addFilter(lambda record: "static file" not in str(record.msg))
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     master = WebMaster(options, with_termlog=False)
     # What is not claimed is held for the page by mitmproxy, which knows no bound of its own.
     master.options.update(web_host=host, web_port=port, web_open_browser=False, stream_large_bodies="8m")
