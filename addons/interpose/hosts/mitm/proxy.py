@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
+from mitmproxy import contentviews
 from mitmproxy.addons import core, disable_h2c, next_layer, proxyserver, tlsconfig
 from mitmproxy.certs import DEFAULT_DHPARAM
 from mitmproxy.exceptions import OptionsError
@@ -39,6 +40,7 @@ from .mode import Mode
 from .redirector import Redirector, told
 from .release import Release
 from .replay import Replay
+from .told import Stream
 
 # Room for long uploads and slow models: mitmproxy closes a connection on which nothing happens for so long.
 IDLE_CLIENT = 600
@@ -184,6 +186,8 @@ class Interceptor:
             watching = asyncio.create_task(self._watch(redirector))
             stack.callback(watching.cancel)
         self.addresses = [address[:2] for address in server.listen_addrs()] or self.addresses
+        # For mitmweb's page, which tells where the proxy is. Each mode names its own address.
+        master.options.update(listen_host=self.address[0], listen_port=self.address[1])
 
     async def _watch(self, redirector: Redirector) -> None:
         self.failure = await redirector.ended()
@@ -231,6 +235,7 @@ def install(master: Master, owner: EngineAddon, *others: object) -> None:
     """Puts the engine into a master with stock addons: ahead of NextLayer, whose choice of protocols it makes, and
     last of all for replays, which it answers as other addons have left them. `others` stand beside it.
     """
+    contentviews.add(Stream())
     addons = master.addons
     # A list of its own: a hook may be going through the one that there is.
     addons.chain = list(addons.chain)

@@ -9,6 +9,8 @@ from mitmproxy import http
 from mitmproxy.options import Options
 from mitmproxy.tools.web.master import WebMaster
 
+from .carriage import HELD_REPLY
+
 # mitmweb keeps every flow for ever: 13 KB each, and with them whatever bodies are shown.
 KEPT_FLOWS = 5000
 KEPT_BYTES = 256 * 1024 * 1024
@@ -65,6 +67,6 @@ def make(options: Options, host: str, port: int) -> WebMaster:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     master = WebMaster(options, with_termlog=False)
     # What is not claimed is held for the page by mitmproxy, which knows no bound of its own.
-    master.options.update(web_host=host, web_port=port, web_open_browser=False, stream_large_bodies="8m")
+    master.options.update(web_host=host, web_port=port, web_open_browser=False, stream_large_bodies=str(HELD_REPLY))
     master.addons.add(Forgetful(master))
     return master
