@@ -24,7 +24,7 @@ from tests.e2e.mitmtools import running
 from tests.e2e.proxy import Ledger
 from tests.e2e.settings import ENVIRON, OWN, PLACEHOLDER, acting_rules, real
 from tests.e2e.upstream import Exchange, Upstream
-from tests.e2e.webapi import logged_in
+from tests.e2e.webapi import WebApi, logged_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -198,12 +198,12 @@ async def test_a_stream_is_killed_from_the_page(way: Way, upstream: Upstream) ->
         await exchange.gone.wait()
 
     async with logged_in(way.web) as api:
-        for by in ("button", "command", "delete"):
+        for by in ("delete", "button", "command"):
             mark = way.ledger.mark()
             with upstream.answering(drip):
                 asking = asyncio.create_task(chat(way.proxy, way.ca, PLACEHOLDER, by))
                 await upstream.arrived.wait()
-                flow = await api.flow(error=None) if by == "button" else (await api.flows())[-1]
+                flow = (await api.flows())[-1]
                 if by == "button":
                     await api.post(f"/flows/{flow['id']}/kill")
                 elif by == "command":
@@ -216,6 +216,15 @@ async def test_a_stream_is_killed_from_the_page(way: Way, upstream: Upstream) ->
                     await asking
             row = await way.ledger.row(mark)
             assert row["outcome"] == "aborted"
+        mark = way.ledger.mark()
+        with upstream.answering(drip):
+            await api.post(f"/flows/{flow['id']}/replay")
+            await upstream.arrived.wait()
+            await api.post(f"/flows/{flow['id']}/kill")
+            async with asyncio.timeout(5):
+                await upstream.connections[-1].gone.wait()
+        row = await way.ledger.row(mark)
+        assert (row["outcome"], row["app"]) == ("aborted", "replay")
 
 
 async def test_an_intercepted_call_is_resumed_or_killed_by_commands(way: Way, upstream: Upstream) -> None:
@@ -243,6 +252,19 @@ async def test_an_intercepted_call_is_resumed_or_killed_by_commands(way: Way, up
                 await asking
             assert len(upstream.requests) == 1
 
+            # Who has gone while a call was held back gets nothing sent in his name.
+            mark = way.ledger.mark()
+            asking = asyncio.create_task(chat(way.proxy, way.ca, PLACEHOLDER, "gone"))
+            flow = await api.flow(intercepted=True)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            await way.ledger.connections(mark, 1)
+            await api.command("flow.resume", "@all")
+            await api.flow(id=flow["id"], intercepted=False)
+            assert await chat_after(api, way) == "You said: later"
+            assert len(upstream.requests) == 2
+
             # A reply that is no stream is edited on its way back.
             await api.options(intercept="~s & ~u chat")
             with upstream.answering(whole):
@@ -254,6 +276,12 @@ async def test_an_intercepted_call_is_resumed_or_killed_by_commands(way: Way, up
             assert (response.status_code, response.json()) == (203, {"edited": True})
         await api.options(intercept=None)
         assert await api.secrets_told() == []
+
+
+async def chat_after(api: WebApi, way: Way) -> str:
+    """A call that nobody holds back: when it is answered, what was let go before has been, too."""
+    await api.options(intercept=None)
+    return await chat(way.proxy, way.ca, PLACEHOLDER, "later")
 
 
 async def whole(exchange: Exchange) -> None:
@@ -298,3 +326,32 @@ async def test_edited_replays_go_nowhere_they_should_not(
                 replayed = await api.flow(id=copy)
                 assert replayed["response"]["status_code"] >= 400
         assert await api.secrets_told() == []
+
+
+async def test_what_was_not_kept_whole_is_not_replayed(way: Way, upstream: Upstream) -> None:
+    """Half a request is none; an edited one is whole again."""
+
+    async def read(exchange: Exchange) -> None:
+        await exchange.json(b"{}")
+
+    pad = "x" * (9 << 20)
+    async with logged_in(way.web) as api:
+        with upstream.answering(read):
+            async with httpx.AsyncClient(
+                proxy=way.proxy, verify=client_tls(way.ca), trust_env=False, timeout=60
+            ) as client:
+                url, headers = "https://api.openai.com/v1/chat/completions", {"Authorization": f"Bearer {PLACEHOLDER}"}
+                response = await client.post(url, headers=headers, json={"model": "gpt-4o", "pad": pad})
+            assert response.status_code == 200
+            assert len(upstream.request.body) > 9 << 20
+            (flow,) = await api.flows()
+            assert "shown up to 4,194,304" in flow["comment"]
+            await api.post(f"/flows/{flow['id']}/replay")
+            replayed = await api.flow(id=flow["id"], is_replay="request", status_code=409)
+            assert b"was not kept whole" in await api.content(replayed, "response")
+            assert len(upstream.requests) == 1
+            await api.edit(flow, request={"content": '{"model": "gpt-4o"}'})
+            mark = way.ledger.mark()
+            await api.post(f"/flows/{flow['id']}/replay")
+            await way.ledger.row(mark)
+            assert bytes(upstream.requests[1].body) == b'{"model": "gpt-4o"}'

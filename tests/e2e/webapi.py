@@ -28,12 +28,17 @@ class WebApi:
 
     async def flow(self, **wanted: object) -> dict[str, Any]:
         """Waits for the one flow which is like that."""
-        async with asyncio.timeout(30):
-            while True:
-                found = [each for each in await self.flows() if all(each.get(name) == wanted[name] for name in wanted)]
-                if len(found) == 1:
-                    return found[0]
-                await asyncio.sleep(0.02)
+        try:
+            return await asyncio.wait_for(self._flow(wanted), 15)
+        except TimeoutError:
+            raise AssertionError(f"no flow is {wanted}: {await self.flows()}") from None
+
+    async def _flow(self, wanted: dict[str, object]) -> dict[str, Any]:
+        while True:
+            found = [each for each in await self.flows() if all(told(each, name) == wanted[name] for name in wanted)]
+            if len(found) == 1:
+                return found[0]
+            await asyncio.sleep(0.02)
 
     async def content(self, flow: dict[str, Any], part: str) -> bytes:
         return await self.get(f"/flows/{flow['id']}/{part}/content.data")
@@ -67,6 +72,11 @@ class WebApi:
                     told[f"shown {part}"] = await self.get(f"/flows/{flow['id']}/{part}/content/auto.json")
         keys = [key.encode() for key in ENVIRON.values()]
         return [f"{where} holds {key!r}" for where, data in told.items() for key in keys if key in data]
+
+
+def told(flow: dict[str, Any], name: str) -> object:
+    """What mitmweb says of a flow; `status_code` is its response's."""
+    return (flow.get("response") or {}).get(name) if name == "status_code" else flow.get(name)
 
 
 @asynccontextmanager

@@ -10,6 +10,10 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 
 from interpose.call import Call, Entrance, Headers, Origin, Peer, Url, header
 from interpose.formats.hosts import canonical_host
+from interpose.stages.claim import is_address
+
+# Metadata of a flow whose request was not kept whole: so many bytes were.
+CUT = "interpose_request_kept"
 
 
 def as_call(flow: http.HTTPFlow, upload: AsyncIterator[bytes] | None = None, *, app: str | None = None) -> Call:
@@ -37,9 +41,12 @@ def as_call(flow: http.HTTPFlow, upload: AsyncIterator[bytes] | None = None, *, 
 
 
 def addressed(flow: http.HTTPFlow) -> Origin | None:
-    """Where the client's connection led, whatever has become of the flow since; None for a plain HTTP proxy's."""
+    """Where the client's connection led, whatever has become of the flow since.
+
+    None where that is not told: for a plain HTTP proxy's, and for flows of other tools, which note an IP address.
+    """
     address = flow.server_conn.address
-    if address is None:
+    if address is None or is_address(address[0]):
         return None
     return Origin("https" if flow.server_conn.tls else "http", canonical(address[0]), address[1])
 

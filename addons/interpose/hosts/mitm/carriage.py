@@ -24,7 +24,7 @@ from interpose.engine import Engine
 from interpose.secret import Scrubber
 
 from .brake import Brake
-from .calls import as_call, bare_call, killed
+from .calls import CUT, as_call, bare_call, killed
 from .connections import ClientHttp2
 from .release import LOOK_EVERY
 from .tee import Tee, masked, show
@@ -225,20 +225,29 @@ class Carriage:
         """`relay` runs beside the layers: they go on reading the client."""
         self._relaying = asyncio.ensure_future(self.relay())
 
+    def show_request(self) -> None:
+        """Puts the copy of a request that has streamed past into the flow, for those who look on."""
+        if self._sent is None or not self.upload.used:
+            return
+        self._flow.request.data.content = self._sent.content()
+        if self._flow.request.stream is True:
+            # It was, for this once: mitmproxy would dial the host itself to replay it so.
+            self._flow.request.stream = False
+        if self._sent.cut:
+            self._flow.metadata[CUT] = len(self._sent.content())
+            self._note("request", self._sent)
+
     def show(self) -> None:
-        """Puts the copies of what has streamed past into the flow, for those who look on."""
-        if self._sent is not None and self.upload.used:
-            self._flow.request.data.content = self._sent.content()
+        """The same of the reply."""
         response = self._flow.response
         if self._shown is not None and self._onlookers is not None and response is not None:
             show(response, self._shown, self._onlookers.scrubber)
-        notes = [
-            f"{name} of {tee.size:,} bytes, shown up to {tee.limit:,}"
-            for name, tee in (("request", self._sent), ("reply", self._shown))
-            if tee is not None and tee.cut
-        ]
-        if notes and not self._flow.comment:
-            self._flow.comment = "; ".join(notes)
+            if self._shown.cut:
+                self._note("reply", self._shown)
+
+    def _note(self, name: str, copy: Tee) -> None:
+        note = f"{name} of {copy.size:,} bytes, shown up to {copy.limit:,}"
+        self._flow.comment = f"{self._flow.comment}; {note}" if self._flow.comment else note
 
     def _look(self) -> None:
         """Sees to it that a flow which somebody kills ends now: mitmproxy would look after the next hook."""

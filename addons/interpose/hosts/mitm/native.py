@@ -275,13 +275,17 @@ class EngineStream(HttpStream):
             yield HoldHook(carriage)
             if carriage.whole and not carriage.tells_a_secret():
                 self.flow.response.data.content = carriage.held()
+                carriage.show_request()
                 yield from self.send_response()
+                if self.client_state == self.state_upload:
+                    yield from self.flow_done()
                 return
             if (yield from self.check_killed(True)):
                 carriage.abandon()
                 return
         yield SendHttp(ResponseHeaders(self.stream_id, self.flow.response, end_stream=False), self.context.client)
         yield PumpHook(carriage)
+        carriage.show_request()
         carriage.show()
         if carriage.finished:
             yield from self.send_response(already_streamed=True)

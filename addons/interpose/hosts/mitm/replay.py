@@ -15,7 +15,7 @@ from interpose.errors import InterposeError
 from interpose.secret import Scrubber
 
 from .addon import EngineAddon
-from .calls import addressed, as_call, killed
+from .calls import CUT, addressed, as_call, killed
 from .carriage import Onlookers
 from .release import LOOK_EVERY
 from .tee import Tee, show
@@ -33,15 +33,24 @@ class Replay:
     def __init__(self, owner: EngineAddon) -> None:
         self._owner = owner
 
-    async def request(self, flow: http.HTTPFlow) -> None:
-        request = flow.request
+    def ours(self, flow: http.HTTPFlow) -> bool:
+        """Whether the engine answers. What was claimed when it was recorded stays so, whatever it says now: the
+        engine knows what may go where.
+        """
         if flow.is_replay != "request" or flow.response is not None:
-            return
-        # What was claimed when it was recorded stays so, whatever it says now: the engine knows what may go where.
+            return False
         was = addressed(flow)
-        if not self._owner.claims(request.host, request.port) and (
-            was is None or not self._owner.claims(was.host, was.port)
-        ):
+        return self._owner.claims(flow.request.host, flow.request.port) or (
+            was is not None and self._owner.claims(was.host, was.port)
+        )
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        # What is streamed is dialled before the next hook.
+        if self.ours(flow):
+            flow.request.stream = False
+
+    async def request(self, flow: http.HTTPFlow) -> None:
+        if not self.ours(flow):
             return
         await flow.wait_for_resume()
         if killed(flow):
@@ -56,11 +65,13 @@ class Replay:
                 flow.response = answering.result()
         except Exception as error:
             # Without a response mitmproxy would dial, and be told that it may not: nothing leaves either way.
-            logger.exception("replaying a call to %s failed", request.host)
+            logger.exception("replaying a call to %s failed", flow.request.host)
             flow.response = http.Response.make(500, f"interpose failed to replay this call: {error}\n")
 
     async def answer(self, flow: http.HTTPFlow) -> http.Response:
         """The engine's reply, whole. What breaks off is answered by a 502 and never passed off as an answer."""
+        if flow.metadata.get(CUT) == len(flow.request.raw_content or b""):
+            return http.Response.make(409, "This request was not kept whole, and half of it is none.\n")
         call = as_call(flow)
         # Whoever replays it is here, whoever sent it first.
         call.peer, call.sni = LOOPBACK, None
