@@ -107,9 +107,10 @@ class Desk:
         await self.press("Done")
 
 
-async def chat(proxy: str, ca: Path, key: str, content: str) -> str:
+async def chat(proxy: str, ca: Path, key: str, content: str, version: str = "http/1.1") -> str:
     """A streamed chat by the official SDK through the proxy; the text of its reply."""
-    transport = httpx.AsyncClient(proxy=proxy, verify=client_tls(ca), trust_env=False)
+    tls = client_tls(ca, version)
+    transport = httpx.AsyncClient(proxy=proxy, verify=tls, http2=version == "h2", trust_env=False)
     async with openai.AsyncOpenAI(api_key=key, max_retries=0, http_client=transport) as client:
         stream = await client.chat.completions.create(
             model="gpt-4o", messages=[{"role": "user", "content": content}], stream=True

@@ -198,10 +198,10 @@ async def test_a_stream_is_killed_from_the_page(way: Way, upstream: Upstream) ->
         await exchange.gone.wait()
 
     async with logged_in(way.web) as api:
-        for by in ("delete", "button", "command"):
+        for by, version in (("delete", "http/1.1"), ("button", "h2"), ("command", "http/1.1")):
             mark = way.ledger.mark()
             with upstream.answering(drip):
-                asking = asyncio.create_task(chat(way.proxy, way.ca, PLACEHOLDER, by))
+                asking = asyncio.create_task(chat(way.proxy, way.ca, PLACEHOLDER, by, version))
                 await upstream.arrived.wait()
                 flow = (await api.flows())[-1]
                 if by == "button":
