@@ -132,8 +132,10 @@ async def test_every_script_runs(
         ("version: 1\nproviderss: {}\n", (), "providerss"),
         (None, ("--set", "interpose_rules=/nowhere/rules.yaml"), "/nowhere/rules.yaml"),
         ("acting", ("--set", "ssl_insecure=true"), "ssl_insecure is set"),
+        ("acting", ("--listen-host", ""), "whoever reaches it could use your keys"),
+        ("acting", ("--listen-host", "0.0.0.0"), "add --listen-host 127.0.0.1"),
     ],
-    ids=["a mistake", "no file", "insecure"],
+    ids=["a mistake", "no file", "insecure", "as mitmproxy listens by itself", "on every address"],
 )
 async def test_what_is_wrong_ends_mitmdump_with_one_clear_error(
     bare: Path,

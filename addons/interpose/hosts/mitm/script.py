@@ -28,7 +28,7 @@ from interpose.rules.parts import Part, only
 from interpose.secret import Scrubber
 from interpose.state import make_state_folder, state_path
 
-from .addon import EngineAddon
+from .addon import EngineAddon, loopback
 from .carriage import Onlookers
 from .layers import Closed
 from .mode import Mode
@@ -95,6 +95,8 @@ class Shared:
                 rules = Mode("upstream", spec.data).applied_to(rules)
         if ctx.options.ssl_insecure and rules.credentials:
             raise InterposeError("ssl_insecure is set: no credential of the rules may be sent to whoever answers")
+        if rules.credentials and not rules.clients.required:
+            check_exposure()
         folder = ctx.options.interpose_state
         state = make_state_folder(state_path(Path(folder) if folder else None, os.environ))
         assembly = await self._stack.enter_async_context(
@@ -141,6 +143,17 @@ class Shared:
             if nextlayer.layer is not None:
                 del nextlayer.context.layers[nextlayer.context.layers.index(nextlayer) + 1 :]
             nextlayer.layer = Closed(nextlayer.context)
+
+
+def check_exposure() -> None:
+    """Raises InterposeError if strangers could use our keys. Left to itself, mitmproxy listens on every address."""
+    for host, port in (address[:2] for address in ctx.master.addons.get("proxyserver").listen_addrs()):
+        if not loopback(host):
+            raise InterposeError(
+                f"mitmproxy listens on {host}, port {port}, and whoever reaches it could use your keys: add "
+                "--listen-host 127.0.0.1, or let the rules ask every client for a key: "
+                "clients: {required: true, keys: …}"
+            )
 
 
 def web_address() -> tuple[str, int] | None:
