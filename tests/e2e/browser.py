@@ -42,7 +42,6 @@ class Desk:
         self.told: list[bytes] = []
         self.complaints: list[str] = []
         parts = urlsplit(url)
-        self.url = url
         self.base = f"{parts.scheme}://{parts.netloc}"
         self.token = parts.query.removeprefix("token=")
         page.set_default_timeout(PATIENCE)
