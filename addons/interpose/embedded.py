@@ -139,6 +139,8 @@ class Embedded:
 
     def _prepare(self) -> None:
         """What takes a moment and can fail, before the thread. Raises InterposeErrors."""
+        if self._running is not None:
+            raise InterposeError("this interceptor runs already: make another one when it has ended")
         self._rules = read_rules(self._asked)
         for warning in self._rules.warnings:
             log.warning("%s", warning)

@@ -143,6 +143,8 @@ async def test_a_second_one_in_the_process_is_refused_and_the_first_goes_on(
             await intercept().__aenter__()
         with pytest.raises(InterposeError, match="another interceptor runs in this process already"):
             intercept_sync().__enter__()
+        with pytest.raises(InterposeError, match="this interceptor runs already"):
+            await proxy.__aenter__()
         async with client(proxy) as sdk:
             await sdk.models.list()
         assert len(await proxy.calls()) == 1

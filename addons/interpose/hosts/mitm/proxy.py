@@ -242,9 +242,8 @@ def install(master: Master, owner: EngineAddon, *others: object) -> None:
     ahead = [owner, *others]
     addons.add(*ahead, Release(), Replay(owner))
     addons.chain[:] = [each for each in addons.chain if each not in ahead]
-    names = [type(each) for each in addons.chain]
-    # TlsConfig comes after NextLayer.
-    place = names.index(next_layer.NextLayer)
+    # TlsConfig, ahead of which others may have to be, comes after NextLayer.
+    place = next(place for place, each in enumerate(addons.chain) if isinstance(each, next_layer.NextLayer))
     addons.chain[place:place] = ahead
 
 
