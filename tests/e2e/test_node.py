@@ -122,7 +122,7 @@ async def test_a_proxy_that_is_gone_is_an_error_and_no_bypass(node: str, shell: 
     accepted = upstream.accepted
     server = f"https://localhost:{upstream.port}/"
     gone = dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), "http://127.0.0.1:1")
-    assert (await shell.says(node, "errors", server, **gone)).count("ECONNREFUSED 127.0.0.1:1") == 2
+    assert (await shell.says(node, "errors", server, **gone)).count("ECONNREFUSED 127.0.0.1:1") == 3
     assert upstream.accepted == accepted
 
 
@@ -130,9 +130,10 @@ async def test_a_proxy_that_is_gone_is_an_error_and_no_bypass(node: str, shell: 
 @pytest.mark.parametrize(("host", "status"), [("169.254.169.254", "403"), ("nowhere.invalid", "502")])
 async def test_a_refused_tunnel_is_an_error(node: str, host: str, status: str, shell: Shell) -> None:
     """fetch and https fail; https, and the preload, say why. The connection does not keep the process alive."""
-    by_fetch, by_https = (await shell.says(node, "errors", f"https://{host}/")).splitlines()
+    by_fetch, by_https, by_agent = (await shell.says(node, "errors", f"https://{host}/")).splitlines()
     ours, its_own = f"the proxy refused {host}:443: {status} {REASONS[status]}", "Request was cancelled."
     assert by_fetch in {"node18": [ours], "node24": [its_own]}.get(node, [ours, its_own])
+    assert by_agent == ours
     assert f"{host}:443" in by_https
     assert status in by_https
 
@@ -157,6 +158,13 @@ async def test_no_proxy_is_honoured(node: str, shell: Shell, upstream: Upstream)
             said = [shell.says(node, "get", server, NO_PROXY=each, no_proxy=each) for each in entries]
             assert set(await asyncio.gather(*said)) == {"hello"}
         assert len(await shell.ledger.connections(mark, len(others))) == len(others)
+
+
+@VERSIONS
+async def test_tls_by_hand_comes_here_too(node: str, shell: Shell, upstream: Upstream) -> None:
+    """Also by a name that an ES module has imported."""
+    with upstream.answering(providers):
+        assert await shell.says(node, "byHand", f"https://{OPENAI}/v1/models") == "HTTP/1.1 200 OK"
 
 
 async def test_threads_come_here_too(shell: Shell, upstream: Upstream) -> None:

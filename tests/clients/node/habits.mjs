@@ -1,6 +1,7 @@
 // What a program in Node does with connections, by name: node habits.mjs NAME URL
 import { createHash } from 'node:crypto';
 import https from 'node:https';
+import { connect } from 'node:tls';
 
 const [name, url] = process.argv.slice(2);
 const body = JSON.stringify({ model: 'gpt-4o-mini', messages: [{ role: 'user', content: 'Hi' }] });
@@ -50,7 +51,21 @@ const habits = {
   // Errors as each client tells them.
   async errors() {
     const byFetch = await fetch(url, { method: 'POST', headers, body }).then((reply) => reply.status, (error) => error.cause.message);
-    return `${byFetch}\n${await byHttps().then(() => 'no error', (error) => error.message)}`;
+    const said = [byFetch];
+    for (const agent of [https.globalAgent, new https.Agent()]) {
+      said.push(await byHttps(agent).then(() => 'no error', (error) => error.message));
+    }
+    return said.join('\n');
+  },
+
+  // HTTP over TLS by hand, by a name that was imported; what comes back is the status line.
+  async byHand() {
+    const { host, pathname } = new URL(url);
+    const socket = connect({ host, port: 443, servername: host });
+    socket.write(`GET ${pathname} HTTP/1.1\r\nhost: ${host}\r\nauthorization: ${headers.authorization}\r\nconnection: close\r\n\r\n`);
+    let text = '';
+    for await (const data of socket) text += data;
+    return text.split('\r\n')[0];
   },
 
   async get() {

@@ -48,18 +48,18 @@ if (named && !another && !globalThis[once]) {
       });
       this._request.on('error', (error) => this.destroy(error));
       this._request.on('socket', () => this._hold());
-      this._request.on('connect', (reply, socket, head) => {
+      this._request.on('connect', (reply, socket) => {
         if (reply.statusCode !== 200) {
           socket.destroy();
           this.destroy(new Error(`the proxy refused ${authority}: ${reply.statusCode} ${reply.statusMessage}`));
           return;
         }
-        this._stands(socket, head);
+        this._stands(socket);
       });
       this._request.end();
     }
 
-    _stands(socket, head) {
+    _stands(socket) {
       this._socket = socket;
       let ended = false;
       socket.setNoDelay(true);
@@ -71,7 +71,6 @@ if (named && !another && !globalThis[once]) {
       socket.on('error', (error) => this.destroy(error));
       // After a proper end, what has come may still wait to be read.
       socket.on('close', () => ended || this.destroy());
-      if (head.length) socket.unshift(head);
       this.emit('tunnel');
     }
 
@@ -134,8 +133,6 @@ if (named && !another && !globalThis[once]) {
     const tunnel = new Tunnel(host, Number(options.port));
     const callback = args.find((each) => typeof each === 'function');
     const socket = connect.call(this, { ...options, socket: tunnel }, callback);
-    // The reason, instead of "disconnected before secure TLS connection was established".
-    tunnel.on('error', (error) => socket.destroy(error));
     socket.ref = function () {
       tunnel._hold(true);
       return this;
@@ -146,5 +143,4 @@ if (named && !another && !globalThis[once]) {
     };
     return socket;
   };
-  require('module').syncBuiltinESMExports();
 }
