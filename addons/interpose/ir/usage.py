@@ -1,4 +1,4 @@
-"""The neutral conversation, as far as it is needed: what a reply used and how it ended.
+"""Tokens under one accounting, and what a meter reads out of a body.
 
 Every format's decoder translates into these; nothing here knows a wire format.
 """

@@ -1,0 +1,188 @@
+"""What a codec is, and the conventions by which any codec's reading can be written by any other.
+
+Reading a request
+- The reader consumes the JSON that it is given: it takes each key that it understands, and what is left over becomes
+  the node's `Own`. It copies nothing. A key whose value has a type that the format does not know stays left over. What
+  must be there and is not, or cannot be read at all (messages that are no list), raises `Malformed` with its path.
+- A null is left over, so that it is written back as null; to another format it says nothing.
+- How the format spells what it can spell in several ways goes into `Own.marks` (`"content:text"`).
+- System text on top of the request becomes leading messages of role system, marked "top".
+- Every block, message and tool has its JSON path in `at`.
+- A block, item or part that the codec does not know is a `Foreign`, whole. So is a server tool's call or result.
+- `ToolCall.arguments` is text. A format that has an object there reads it by `dumps` (below) and writes it by
+  `arguments_object`. Law: the object comes back equal.
+
+Writing a request
+- A pure function of its arguments (no clock, no random, no state), and append-only: for a longer conversation the
+  blocks written for its beginning stay the same, in the same order. So no decision about a message may look at a later
+  one, except that neighbours may be joined into one turn.
+- `Own` of the codec's own format is laid over what is written, marks honoured. `Own` of another is told as losses,
+  field by field (`Losses.own`), unless the writer understands the field.
+- A block that the target cannot hold is told as `dropped` (it says nothing without it), `approximated` (put into words)
+  or `impossible` (the answer would be about something else: an image, a sound, a document that only the provider's file
+  store has). Impossible ends the conversion; go on all the same, so that all of them are told at once.
+- Ids of tool calls that the target refuses are mapped by `ids.fit`: a stable hash, the same on call and result.
+- Opaque state of the target's own format goes back where it was; of another it is dropped, told as such (`dropped`,
+  "bound to its origin"), unless the target has a field to carry it (reply direction, see `opaque`).
+- Consecutive messages of one role are joined where the format wants roles to alternate. Tool results come first in the
+  user turn that answers a turn of calls. No missing results are invented.
+
+Replies and streams
+- A whole reply and a stream of it give the same blocks: `Assembler` over a reader's events equals `read_reply`.
+- A reader's `close` says how the stream ended: nothing more if the format's own end was seen, else `Failed`.
+- A writer never ends in success after `Failed`, and never without `finish`.
+- Streams are written as they come: what can be sent now is not held back; a format whose blocks must be whole and in
+  order gets them so.
+- `Stop` maps by reason; the format's own word (`raw`) counts where `format` is the writer's own.
+- Usage is `ir.Usage`: the whole input and the whole output. Each codec adds and subtracts as its format counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import orjson
+
+from interpose.errors import InterposeError
+from interpose.formats.capabilities import Capabilities
+from interpose.ir import Event, Failed, Losses, Reply, Request
+
+Json = dict[str, Any]
+ANY_MODEL = Capabilities()
+
+
+class Malformed(InterposeError):
+    """A body that its own format would not take: `path` says where, the message what is wrong."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}" if path else message)
+        self.path = path
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What stands outside a request's body: the path within the format's API as it came (`/v1/chat/completions`,
+    `/v1beta/models/gemini-2.5-flash:streamGenerateContent`), the query without its `?`, headers by lower-case name.
+    """
+
+    path: str = ""
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """For whom a request is written: the model's name there, what it can do, and the version of the API (Anthropic's
+    `anthropic-version`) where the provider has several.
+    """
+
+    model: str
+    capabilities: Capabilities = ANY_MODEL
+    version: str | None = None
+
+
+@dataclass(slots=True)
+class Written:
+    """A request to send. `path` and `query` are within the format's API, as in `Asked`; `headers` are those that the
+    format itself demands (never a credential, never content-type).
+    """
+
+    path: str
+    body: Json
+    query: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """For whom a reply is written: `request` is what it asked, as its own codec read it. `model` is echoed as the
+    reply's model. `id` is the call's, from which ids are made where the provider gave none; `now` is when the reply
+    began, in seconds since 1970, for formats that tell it.
+    """
+
+    request: Request
+    model: str
+    id: str
+    now: int
+
+
+class StreamReader(Protocol):
+    """A provider's stream, bytes to events. Any split of the bytes gives the same events."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Never raises: what cannot be read ends the stream in `Failed`, and nothing follows."""
+
+    def close(self) -> list[Event]:
+        """The end of the bytes: `Failed` unless the format's own end had been seen."""
+
+
+class StreamWriter(Protocol):
+    """Events to a client's stream."""
+
+    def write(self, events: Iterable[Event]) -> bytes:
+        """The bytes that tell these; `Failed` is told in the format's own grammar and is the last."""
+
+    def finish(self) -> bytes:
+        """The format's own end; b"" after `Failed`."""
+
+
+class Codec(Protocol):
+    """One wire format. `stream_type` is the content type of its streams."""
+
+    name: str
+    stream_type: str
+
+    def read_request(self, body: Json, asked: Asked) -> Request:
+        """Raises Malformed."""
+
+    def write_request(self, request: Request, target: Target, losses: Losses) -> Written:
+        """Never raises: what cannot be is told in `losses` as impossible."""
+
+    def read_reply(self, body: Json) -> Reply:
+        """Raises Malformed for a body that is no reply of this format (an error object, say)."""
+
+    def write_reply(self, reply: Reply, client: Client, losses: Losses) -> Json:
+        """Never raises."""
+
+    def reader(self) -> StreamReader: ...
+
+    def writer(self, client: Client, losses: Losses) -> StreamWriter: ...
+
+    def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Failed:
+        """What a reply with an error status says. Never raises: a body that is no JSON is its message, shortened."""
+
+    def write_error(self, failed: Failed) -> Json:
+        """The body that says so in this format; `status_for` says with which status."""
+
+    def status_for(self, status: int) -> int:
+        """The status that a client of this format understands (529 is 503 for all but Anthropic's)."""
+
+
+def dumps(value: Any) -> str:
+    """JSON text of a parsed value: compact, keys as they stand. A lone surrogate, which JSON may hold, stays."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # integers beyond 64 bits, lone surrogates, keys that are no text
+        import json
+
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def arguments_object(text: str, losses: Losses, at: str) -> Json:
+    """A tool call's arguments as the object that most formats want. Nothing is `{}`; what is no JSON object is kept as
+    text under the key `arguments`, and told.
+    """
+    if not text.strip():
+        return {}
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        value = None
+    if isinstance(value, dict):
+        return value
+    losses.approximated(at, "the arguments are no JSON object; they are passed as text")
+    return {"arguments": text}
