@@ -8,8 +8,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from . import chat, completions
 from .codec import Asked, Client, Codec, Malformed, StreamReader, StreamWriter, Target, Written
 
-__all__ = ["CODECS", "Asked", "Client", "Codec", "Malformed", "StreamReader", "StreamWriter", "Target", "Written"]
+__all__ = [
+    "CODECS",
+    "OF_PROVIDER",
+    "Asked",
+    "Client",
+    "Codec",
+    "Malformed",
+    "StreamReader",
+    "StreamWriter",
+    "Target",
+    "Written",
+    "between",
+]
 
-CODECS: Mapping[str, Codec] = {}
+CODECS: Mapping[str, Codec] = {
+    **{
+        codec.name: codec
+        for codec in (
+            chat.CODEC,
+            completions.CODEC,
+        )
+    },
+}
+# The codec of each provider format; a client's is named by the wire of what it asked.
+OF_PROVIDER: Mapping[str, str] = {
+    "openai": "openai-chat",
+    "openai-responses": "openai-responses",
+    "anthropic": "anthropic",
+    "gemini": "gemini",
+    "bedrock": "bedrock-converse",
+    "cohere": "cohere",
+    "mistral": "mistral",
+    "ollama": "ollama",
+}
+
+
+def between(client_wire: str, provider_format: str) -> tuple[Codec, Codec] | None:
+    """The two codecs between which such a call is converted; None if there is none for one of them."""
+    client, provider = CODECS.get(client_wire), CODECS.get(OF_PROVIDER.get(provider_format, ""))
+    return None if client is None or provider is None else (client, provider)
