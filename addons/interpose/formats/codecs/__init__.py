@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import chat, completions, responses
+from . import anthropic, chat, completions, responses
 from .codec import Asked, Client, Codec, Malformed, StreamReader, StreamWriter, Target, Written
 
 __all__ = [
@@ -34,6 +34,7 @@ CODECS: Mapping[str, Codec] = {
             responses.CODEC,
         )
     },
+    **anthropic.CODECS,
 }
 # The codec of each provider format; a client's is named by the wire of what it asked.
 OF_PROVIDER: Mapping[str, str] = {
