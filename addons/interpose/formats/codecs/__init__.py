@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import anthropic, chat, completions, responses
+from . import anthropic, chat, completions, gemini, responses
 from .codec import Asked, Client, Codec, Malformed, StreamReader, StreamWriter, Target, Written
 
 __all__ = [
@@ -31,6 +31,7 @@ CODECS: Mapping[str, Codec] = {
         for codec in (
             chat.CODEC,
             completions.CODEC,
+            gemini.CODEC,
             responses.CODEC,
         )
     },
