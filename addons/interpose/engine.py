@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
+
+from cachetools import LRUCache
 
 from .call import Call, Reply, upgrades
 from .errors import Refusal
@@ -26,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 # A call on a host that nobody configured is as patient as the SDKs are.
 DEFAULT_TIMEOUTS = Timeouts()
+_INDEX = re.compile(r"\[\d+\]")
 FAILURE_CODES = {
     "connect": "upstream_unreachable",
     "certificate": "upstream_certificate_invalid",
@@ -62,6 +66,7 @@ class Engine:
         self._upstream = upstream
         self._resolve = resolve
         self._live: set[Exchange] = set()
+        self._warned: LRUCache[tuple[str | None, str, str], None] = LRUCache(4096)
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -104,7 +109,7 @@ class Engine:
                 )
             )
         except asyncio.CancelledError:
-            exchange.settle("aborted")
+            exchange.abort()
             raise
         except Exception:
             logger.exception("the call %s failed inside interpose", exchange.id)
@@ -136,6 +141,7 @@ class Engine:
         if chosen.refusal is not None:
             raise chosen.refusal
         assert chosen.facts is not None
+        self._warn(chosen)
         exchange.trip = trip = Trip(call, chosen.facts, chosen.attempts[0], self._resolve)
         provider = trip.attempt.provider
         upgrade = upgrades(call)
@@ -159,7 +165,15 @@ class Engine:
             raise UpstreamFailure(
                 "protocol", f"{trip.attempt.url.origin} switched to another protocol unasked", reached=True
             )
-        return exchange.begin(reply)
+        return await exchange.begin(reply)
+
+    def _warn(self, chosen: Plan) -> None:
+        """Says in the log what conversions lose, as far as the rules want it said: each kind of loss once a route."""
+        for loss in chosen.losses:
+            kind = (chosen.route, loss.severity, _INDEX.sub("[]", loss.path))
+            if loss.severity in self.rules.losses.warned and kind not in self._warned:
+                self._warned[kind] = None
+                logger.warning("route %s: %s of a call: %s (%s)", chosen.route, loss.path, loss.reason, loss.severity)
 
     def forget(self, exchange: Exchange) -> None:
         self._live.discard(exchange)

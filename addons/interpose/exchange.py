@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Protocol, Self
 
 from .call import Call, Headers, Reply
 from .errors import Outcome, Refusal
 from .formats import FORMATS
+from .formats.codecs import Client
 from .ir import Reading, Usage, UsageSource
 from .ledger.record import Record, utc_text
 from .rules.compiled import Rules
@@ -24,9 +25,13 @@ from .stages.draft import Attempt, Head, Plan, Trip
 from .stages.gauge import Gauge
 from .stages.metering import measure
 from .stages.session import SessionGauge
+from .stages.translation import WHOLE_LIMIT, Return, Translation, summary
 from .upstream import UpstreamFailure, UpstreamReply
 
 logger = logging.getLogger(__name__)
+
+# So many losses of a call are recorded; they repeat each other beyond.
+MOST_LOSSES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ class Exchange:
             # It has hung up without a word.
             self.abort()
 
-    def begin(self, upstream: UpstreamReply) -> Reply:
+    async def begin(self, upstream: UpstreamReply) -> Reply:
         """The upstream's head has come: its reply, with our headers where the rules had a hand in the call."""
         assert self.plan is not None
         assert self.trip is not None
@@ -101,9 +106,43 @@ class Exchange:
         gauge = self.trip.gauge
         if upstream.session is not None:
             upstream.session.carry(self._spoken(gauge))
+        if self.trip.attempt.translation is not None:
+            return await self._converted(upstream, head, self.trip.attempt.translation)
         headers = (*head.headers, *self._marks(self.plan, self.trip.attempt)) if self.plan.acts else head.headers
         streams = gauge is not None and gauge.streaming
         return Reply(head.status, head.reason, headers, Flowing(self, upstream), streams)
+
+    async def _converted(self, upstream: UpstreamReply, head: Head, translation: Translation) -> Reply:
+        """The reply in the client's format: as it comes if it streams, else whole.
+
+        Raises UpstreamFailure and Refusal while the client has had nothing of it.
+        """
+        assert self.plan is not None
+        assert self.trip is not None
+        assert self.plan.facts is not None
+        client = Client(
+            translation.request, self.plan.facts.model or translation.model, self.id, int(self._engine.clock.now())
+        )
+        back = Return(translation, head.status, head.headers, client=client)
+        if back.streams:
+            headers = (*back.headers(), *self._marks(self.plan, self.trip.attempt))
+            return Reply(
+                back.status, phrase(back.status), headers, Translated(Flowing(self, upstream), back), stream=True
+            )
+        pieces, size = [], 0
+        async for chunk in upstream:
+            self.arrived(chunk)
+            pieces.append(chunk)
+            size += len(chunk)
+            if size > WHOLE_LIMIT:
+                raise Refusal(502, "upstream_reply_too_large", "The reply is too large to convert.", outcome="error")
+        data = back.whole(b"".join(pieces))
+        headers = (
+            *back.headers(),
+            (b"content-length", str(len(data)).encode()),
+            *self._marks(self.plan, self.trip.attempt),
+        )
+        return Reply(back.status, phrase(back.status), headers, Local(self, data, "ok"), back.status < 400)
 
     def refuse(self, refusal: Refusal) -> Reply:
         """Our own answer, in the client's format; an upstream that has answered already is hung up on."""
@@ -131,6 +170,7 @@ class Exchange:
             b"x-interpose-route": plan.route,
             b"x-interpose-provider": attempt.provider.name if attempt.provider else None,
             b"x-interpose-model": attempt.model,
+            b"x-interpose-losses": summary(attempt.translation.all_losses()) if attempt.translation else None,
         }
         return tuple((name, printable(value)) for name, value in said.items() if value)
 
@@ -211,6 +251,7 @@ class Exchange:
         ended = clock.monotonic()
         provider = attempt.provider if attempt is not None else None
         tried = []
+        lost = attempt.translation.all_losses() if attempt is not None and attempt.translation is not None else []
         if attempt is not None:
             tried.append(
                 {
@@ -253,6 +294,7 @@ class Exchange:
             usage_source=source,
             ttft_ms=None if self._first is None else round((self._first - self._began) * 1000, 3),
             duration_ms=round((ended - self._began) * 1000, 3),
+            losses=json.dumps([asdict(loss) for loss in lost[:MOST_LOSSES]]),
             rules_version=self._engine.rules.version,
         )
 
@@ -303,8 +345,52 @@ class Flowing:
             raise
         return chunk
 
+    def fail(self, error: Exception) -> None:
+        """What was made of it has failed: the provider is hung up on."""
+        self._exchange.settle("error", f"interpose failed: {type(error).__name__}")
+        self._upstream.cut()
+
     async def aclose(self) -> None:
         self._exchange.abort()
+
+
+class Translated:
+    """An upstream's stream in the client's format. One that breaks off ends in an error of that format."""
+
+    __slots__ = ("_back", "_done", "_flowing")
+
+    def __init__(self, flowing: Flowing, back: Return) -> None:
+        self._flowing = flowing
+        self._back = back
+        self._done = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._done:
+            if data := await self._next():
+                return data
+        raise StopAsyncIteration
+
+    async def _next(self) -> bytes:
+        try:
+            return self._back.feed(await self._flowing.__anext__())
+        except StopAsyncIteration:
+            self._done = True
+            return self._back.close()
+        except UpstreamFailure as failure:
+            self._done = True
+            return self._back.fail(f"{failure}.")
+        except Exception as error:
+            logger.exception("converting a reply failed")
+            self._done = True
+            self._flowing.fail(error)
+            return self._back.fail("interpose failed to convert this reply.")
+
+    async def aclose(self) -> None:
+        self._done = True
+        await self._flowing.aclose()
 
 
 class Local:
@@ -335,6 +421,14 @@ class Local:
         data, self._data = self._data or b"", None
         self._exchange.settle(self._outcome)
         return data
+
+
+def phrase(status: int) -> str:
+    """The reason phrase of a status; Anthropic's 529 is in no register."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 def printable(text: str) -> bytes:

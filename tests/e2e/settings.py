@@ -33,6 +33,7 @@ NAMES = (
     OLLAMA_CLOUD,
     "*.amazonaws.com",
     "*.test",
+    "*.provider.test",
     "xn--bcher-kva.test",
     "127.0.0.1",
     "localhost",

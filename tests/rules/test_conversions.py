@@ -31,27 +31,23 @@ def said(to: str, match: str, more: str = "") -> list[str]:
 
 WHERE = "routes[0].to.provider: "
 REFUSED = [
-    ("openai", "{host: api.anthropic.com}", "conversion from anthropic to openai is"),
-    ("openai", "{host: API.Anthropic.com., endpoint: chat}", "conversion from anthropic to openai is"),
-    ("openai", "{host: api.anthropic.com, model: 'claude-*', client: ci}", "conversion from anthropic to openai is"),
-    ("openai", "{host: api.anthropic.com, path: /v1/messages}", "conversion from anthropic to openai is"),
-    ("openai", "{host: api.anthropic.com, path: '/v1/messages*'}", "conversion from anthropic to openai is"),
-    ("openai", "{host: generativelanguage.googleapis.com}", "conversion from gemini to openai is"),
-    ("claude", "{host: api.openai.com}", "conversion from openai to anthropic is"),
-    ("claude", "{host: [api.openai.com, api.groq.com]}", "conversion from openai to anthropic is"),
-    ("claude", "{host: api.openai.com, endpoint: [chat, embeddings]}", "conversion from openai to anthropic is"),
-    ("claude", "{host: api.openai.com, path: '/v1/*'}", "conversion from openai to anthropic is"),
+    ("claude", "{host: api.openai.com, endpoint: embeddings}", "conversion from openai to anthropic is"),
+    ("claude", "{host: [api.openai.com, api.groq.com], endpoint: models}", "conversion from openai to anthropic is"),
+    ("claude", "{host: api.openai.com, path: '/v1/embeddings*'}", "conversion from openai to anthropic is"),
+    ("claude", "{host: API.OpenAI.com., endpoint: [files, batches]}", "conversion from openai to anthropic is"),
+    ("openai", "{host: api.anthropic.com, endpoint: count_tokens}", "conversion from anthropic to openai is"),
+    ("openai", "{host: generativelanguage.googleapis.com, endpoint: files}", "conversion from gemini to openai is"),
     (
         "gemini",
-        "{host: [api.openai.com, api.anthropic.com]}",
+        "{host: [api.openai.com, api.anthropic.com], endpoint: batches}",
         "conversion from openai to gemini and conversion from anthropic to gemini are",
     ),
-    ("claude", "{host: me.openai.azure.com}", "conversion from openai to anthropic is"),
     ("azure", "{host: api.openai.com}", "sending calls into the URL style of azure is"),
     ("azure", "{host: [api.groq.com, you.openai.azure.com]}", "sending calls into the URL style of azure is"),
     ("azure", "{host: llm.corp.test}", "sending calls into the URL style of azure is"),
-    ("azure", "{host: api.anthropic.com}", "conversion from anthropic to openai is"),
+    ("azure", "{host: api.anthropic.com}", "sending calls into the URL style of azure is"),
     ("openai", "{host: you.openai.azure.com}", "sending calls out of the URL style of azure is"),
+    ("claude", "{host: me.openai.azure.com}", "sending calls out of the URL style of azure is"),
     ("vertex", "{host: generativelanguage.googleapis.com}", "sending calls into the URL style of vertex is"),
     ("vertex", "{host: us-central1-aiplatform.googleapis.com}", "sending calls into the URL style of vertex is"),
     ("gemini", "{host: us-central1-aiplatform.googleapis.com}", "sending calls out of the URL style of vertex is"),
@@ -66,6 +62,14 @@ def test_a_route_that_can_only_be_refused_is_refused_when_read(to: str, match: s
 
 
 CARRIED = [
+    # Conversations are converted.
+    ("openai", "{host: api.anthropic.com}"),
+    ("openai", "{host: api.anthropic.com, path: /v1/messages}"),
+    ("openai", "{host: generativelanguage.googleapis.com}"),
+    ("claude", "{host: api.openai.com}"),
+    ("claude", "{host: api.openai.com, endpoint: [chat, embeddings]}"),
+    ("gemini", "{host: [api.openai.com, api.anthropic.com], endpoint: chat}"),
+    ("responses", "{host: api.anthropic.com, endpoint: chat}"),
     ("openai", "{endpoint: chat}"),
     ("claude", "{model: 'gpt-*'}"),
     ("azure", "{endpoint: chat}"),
@@ -101,24 +105,26 @@ def test_a_route_that_may_carry_a_call_is_left_alone(to: str, match: str) -> Non
     assert said(to, match) == []
 
 
-@pytest.mark.parametrize("unless", ["{path: /v1/messages}", "{endpoint: chat}"])
+@pytest.mark.parametrize("unless", ["{path: /models}", "{endpoint: models}"])
 def test_an_except_that_spares_calls_is_not_judged(unless: str) -> None:
     """What is left of a host's calls may be in another of its formats."""
-    assert said("openai", "{host: api.anthropic.com}", f"  except: {unless}\n") == []
-    assert said("openai", "{host: api.anthropic.com}", "  except: {client: ci}\n") != []
+    match = "{host: api.deepseek.com, endpoint: [models, count_tokens]}"
+    assert said("claude", match, f"  except: {unless}\n") == []
+    assert said("claude", match, "  except: {client: ci}\n") != []
 
 
 def test_the_hint_names_the_calls_that_can_go_there() -> None:
     """A host that offers the provider's format beside its own is answered with the path of that; the path works."""
-    (problem,) = said("claude", "{host: api.deepseek.com}")
-    path = '"/anthropic/v1/messages*"'
+    (problem,) = said("claude", "{host: api.deepseek.com, endpoint: [models, count_tokens]}")
+    path = '"/anthropic/v1/messages/count_tokens*"'
     assert problem.endswith(f"only its calls in that format can go there: narrow `match` by path: {path}")
     assert said("claude", f"{{host: api.deepseek.com, path: {path}}}") == []
 
 
 def test_every_target_of_a_list_is_judged_at_its_place() -> None:
     """`to` as a list has its problem at the entry that is wrong."""
-    text = f"{PROVIDERS}routes:\n- name: a\n  match: {{host: api.openai.com}}\n  to: [{{provider: claude}}]\n"
+    match = "{host: api.openai.com, endpoint: files}"
+    text = f"{PROVIDERS}routes:\n- name: a\n  match: {match}\n  to: [{{provider: claude}}]\n"
     with pytest.raises(RulesError) as caught:
         parse(text, "r.yaml", Path("/etc/rules"))
     (problem,) = caught.value.problems
@@ -140,7 +146,7 @@ providers:
     credential: {env: ANTHROPIC_API_KEY}
 routes:
   - name: gpt-to-claude
-    match: {endpoint: chat, model: ["gpt-4*", "gpt-5*"], client: ci, host: api.openai.com, header: {x-team: research}}
+    match: {endpoint: files, model: ["gpt-4*", "gpt-5*"], client: ci, host: api.groq.com, header: {x-team: research}}
     to: {provider: claude, model: claude-sonnet-4-5}
     fallback: [{provider: openai}]
     retry: {attempts: 3, on: [429, 5xx, connect, timeout], backoff: 0.5s..20s}

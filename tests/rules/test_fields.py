@@ -131,6 +131,10 @@ DIFFER: dict[str, tuple[str, str]] = {
     "routes.name": (route("match: {}"), route("match: {}").replace("name: a", "name: b")),
     "routes.to.provider": (route("match: {}"), route("match: {}").replace("provider: p", "provider: q")),
     "routes.to.model": (route("match: {}"), route("match: {}").replace("provider: p", "provider: p, model: m")),
+    "capabilities.*": (
+        "version: 1\ncapabilities: {a: [max_output=8192, no-tools]}\n",
+        "version: 1\ncapabilities: {a: no-tools}\n",
+    ),
     "ledger.to": ("version: 1\nledger: {to: [sqlite:a.db]}\n", "version: 1\nledger: {to: sqlite:b.db}\n"),
     "upstream.proxy": (
         "version: 1\nupstream: {proxy: 'http://a.test:1'}\n",
@@ -159,8 +163,13 @@ for side in ("match", "except"):
             route(f"{side}: {shape.format(one)}"),
             route(f"{side}: {shape.format(other)}"),
         )
-# One value alone is accepted of these two: there is nothing to differ. Certificates are tried in test_load.
-ALONE = {"version", "state.store", "ledger.capture", "providers.*.tls.ca", "upstream.ca"}
+for severity in ("exact", "carried", "approximated", "dropped", "synthesised"):
+    DIFFER[f"losses.{severity}"] = (
+        f"version: 1\nlosses: {{{severity}: allow}}\n",
+        f"version: 1\nlosses: {{{severity}: error}}\n",
+    )
+# One value alone is accepted of these: there is nothing to differ. Certificates are tried in test_load.
+ALONE = {"version", "state.store", "ledger.capture", "losses.impossible", "providers.*.tls.ca", "upstream.ca"}
 
 
 @pytest.mark.parametrize("path", sorted(DIFFER))

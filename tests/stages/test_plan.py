@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from types import MappingProxyType
@@ -10,7 +11,17 @@ import pytest
 
 from interpose.call import Call, Entrance, Origin, Peer, Url, header
 from interpose.errors import Refusal
-from interpose.rules.compiled import ClientKey, Clients, HostPattern, Intercept, Match, Provider, Route, Rules
+from interpose.rules.compiled import (
+    ClientKey,
+    Clients,
+    HostPattern,
+    Intercept,
+    LossPolicy,
+    Match,
+    Provider,
+    Route,
+    Rules,
+)
 from interpose.rules.facts import Facts
 from interpose.rules.patterns import AnyOf
 from interpose.rules.secrets import CredentialSource
@@ -371,15 +382,56 @@ def test_stream_left_out_is_false(body: bytes, stream: bool | None) -> None:
     assert facts.stream is stream
 
 
-def test_conversion_is_refused_by_name() -> None:
-    """A route into another format is an error that says so, before anything is sent."""
-    by = rules(
-        Provider("claude", "anthropic", None, ELSEWHERE, "", source()),
-        routes=(Route("r", EVERYTHING, None, "claude"),),
-    )
-    refusal = planned(call(bearer("sk-dummy")), by).refusal
-    assert refusal is not None
-    assert "not supported in this version" in refusal.message
+TO_CLAUDE = rules(
+    Provider("claude", "anthropic", None, ELSEWHERE, "", source()),
+    routes=(Route("r", EVERYTHING, None, "claude", "claude-x"),),
+)
+ASKS = b'{"model": "gpt-4o", "temperature": 1.5, "messages": [{"role": "user", "content": "Hi"}]}'
+
+
+def test_a_conversation_is_converted_for_its_provider() -> None:
+    """The plan has the provider's URL and body; what was lost is told."""
+    chosen = planned(call(bearer("sk-dummy"), body=ASKS), TO_CLAUDE)
+    assert chosen.refusal is None
+    (attempt,) = chosen.attempts
+    assert attempt.url == Url(ELSEWHERE, "/v1/messages")
+    assert attempt.model == "claude-x"
+    assert attempt.translation is not None
+    assert json.loads(attempt.body or b"") == {
+        "model": "claude-x",
+        "max_tokens": attempt.translation.written.body["max_tokens"],
+        "temperature": 1.0,
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
+    }
+    assert {(loss.severity, loss.path) for loss in attempt.translation.losses} == {
+        ("synthesised", "max_tokens"),
+        ("approximated", "temperature"),
+    }
+
+
+def refusal_of(body: bytes, by: Rules = TO_CLAUDE, target: str = "/v1/chat/completions") -> Refusal:
+    found = planned(call(bearer("sk-dummy"), body=body, target=target), by).refusal
+    assert found is not None
+    return found
+
+
+def test_what_cannot_be_converted_is_a_400_that_names_it() -> None:
+    """Before anything is sent: the body's flaw, or what the other format cannot hold, by its path."""
+    malformed = refusal_of(b'{"model": "m", "messages": 7}')
+    assert (malformed.status, malformed.param, malformed.code) == (400, "messages", "invalid_request")
+    broken = refusal_of(b'{"model": "m", ')
+    assert (broken.status, broken.code) == (400, "invalid_json")
+    impossible = refusal_of(ASKS.replace(b'"temperature"', b'"n": 2, "temperature"'))
+    assert (impossible.status, impossible.param, impossible.code) == (400, "n", "conversion_impossible")
+    other = refusal_of(b'{"model": "m", "input": "Hi"}', target="/v1/embeddings")
+    assert (other.status, other.code) == (400, "conversion_not_supported")
+
+
+def test_losses_that_the_rules_forbid_are_a_400() -> None:
+    """losses: {approximated: error}."""
+    strict = replace(TO_CLAUDE, losses=LossPolicy(frozenset(("approximated",))))
+    found = refusal_of(ASKS, strict)
+    assert (found.status, found.param, found.code) == (400, "temperature", "conversion_lossy")
 
 
 def test_reject_answers_calls_without_a_route() -> None:

@@ -210,10 +210,35 @@ def doctor(
     raise typer.Exit(status)
 
 
+@app.command()
+def convert(
+    *,
+    source: Annotated[str, typer.Option("--from", metavar="A", help="The format that it is in: openai, anthropic …")],
+    target: Annotated[str, typer.Option("--to", metavar="B", help="The format that is wanted.")],
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="What to convert. Default: stdin.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", metavar="K", help="request, reply or stream. Default: seen from the text.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="M", help="The model to ask for, or to name in the reply.")
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="The request asks for a stream, where its URL says so.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything was lost.")] = False,
+) -> None:
+    """Convert a request, a reply or a stream between wire formats; losses on stderr. Exits with 3 if impossible."""
+    from . import convert as converting
+
+    with told():
+        status = converting.convert(converting.Conversion(source, target, file, kind, model, stream, strict))
+    raise typer.Exit(status)
+
+
 app.add_typer(ca.app, name="ca")
 
 # Commands that a later version will have: known by name, so that whoever tries one is told.
-LATER = ("serve", "explain", "keys", "replay", "export", "convert", "alerts")
+LATER = ("serve", "explain", "keys", "replay", "export", "alerts")
 
 
 def _later(ctx: typer.Context) -> None:

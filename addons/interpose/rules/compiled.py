@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Literal, Self
 
 from interpose.call import Origin
+from interpose.formats.capabilities import Change
 
 from .facts import Facts
 from .patterns import AnyOf, Networks
@@ -255,11 +256,26 @@ class LedgerRules:
 
 
 @dataclass(frozen=True, slots=True)
+class LossPolicy:
+    """Which losses of a conversion are no reason to refuse it: those below are; `warned` are told in the log, too.
+
+    What is impossible is always refused.
+    """
+
+    forbidden: frozenset[str] = frozenset(("impossible",))
+    warned: frozenset[str] = frozenset(("approximated", "dropped"))
+
+    def forbids(self, severity: str) -> bool:
+        return severity == "impossible" or severity in self.forbidden
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """One rules file, compiled. Swapped as a whole on reload; a call keeps the one that it began with.
 
     `version` depends on the content alone, not on comments, layout or the order of providers. `source` is the file,
-    None for the built-in default. Rules of the same content are equal wherever they come from.
+    None for the built-in default. Rules of the same content are equal wherever they come from. `capabilities` are what
+    `formats.capabilities.capabilities_of` takes as overrides.
     """
 
     version: str
@@ -270,6 +286,8 @@ class Rules:
     clients: Clients = Clients()
     upstream: Upstream = Upstream()
     ledger: LedgerRules = LedgerRules()
+    losses: LossPolicy = LossPolicy()
+    capabilities: Mapping[str, Change] = field(default_factory=lambda: MappingProxyType({}))
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
     _by_origin: Mapping[Origin, tuple[Provider, ...]] = field(init=False, repr=False, compare=False)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from interpose.formats import FORMATS, same_family
+from interpose.formats.codecs import between
 from interpose.formats.hosts import HostRow, lookup
 
 from . import urls
@@ -51,6 +52,21 @@ class _Target:
         return None
 
 
+class _Offer(NamedTuple):
+    """A path that a host answers at."""
+
+    format: str
+    endpoint: str
+    pattern: str
+    wire: str
+
+    def goes_to(self, target: _Target) -> bool:
+        """Whether its calls can be carried to that provider: as they are, or converted."""
+        if same_family(self.format, target.format, self.endpoint):
+            return True
+        return self.endpoint == "chat" and between(self.wire, target.format) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """Which calls of a host a route asks for.
@@ -69,8 +85,8 @@ class _Asked:
         spared = isinstance(unless, dict) and not unless.keys().isdisjoint(("endpoint", "path"))
         return cls(AnyOf(endpoints) if endpoints else None, AnyOf(paths) if paths else None, bool(paths) or spared)
 
-    def offered(self, row: HostRow, *, beside: bool) -> Iterator[tuple[str, str, str]]:
-        """(format, endpoint, path pattern) of what the host answers, in its own format or, if `beside`, in any."""
+    def offered(self, row: HostRow, *, beside: bool) -> Iterator[_Offer]:
+        """What the host answers, in its own format or, if `beside`, in any."""
         for mount in row.mounts:
             if not beside and mount.surface.format != row.format:
                 continue
@@ -80,7 +96,7 @@ class _Asked:
                     continue
                 if self.paths is not None and not self._may_take(pattern):
                     continue
-                yield path.format or mount.surface.format, path.endpoint, pattern
+                yield _Offer(path.format or mount.surface.format, path.endpoint, pattern, path.wire)
 
     def _may_take(self, pattern: str) -> bool:
         """Whether a path of that pattern may be one that the route chooses; surely not is False."""
@@ -136,8 +152,8 @@ def _refusal(host: str, target: _Target, asked: _Asked) -> tuple[str, str] | Non
     row = lookup(host, 443)
     if row is not None:
         offered = list(asked.offered(row, beside=asked.chosen)) or list(asked.offered(row, beside=True))
-        if offered and not any(same_family(format_, target.format, endpoint) for format_, endpoint, _ in offered):
-            formats = [format_ for format_, _, _ in offered]
+        if offered and not any(each.goes_to(target) for each in offered):
+            formats = [each.format for each in offered]
             spoken = row.format if row.format in formats else formats[0]
             return f"conversion from {spoken} to {target.format}", _beside(row, target, asked)
     if target.dialect in OTHER_URLS:
@@ -151,7 +167,7 @@ def _beside(row: HostRow, target: _Target, asked: _Asked) -> str:
     """How to choose the calls of a host that are in the provider's format already, if it offers any."""
     if target.dialect in OTHER_URLS or row.dialect in OTHER_URLS:
         return ""
-    for format_, endpoint, pattern in asked.offered(row, beside=True):
-        if not _OPEN.search(pattern) and same_family(format_, target.format, endpoint):
-            return f'only its calls in that format can go there: narrow `match` by path: "{pattern}*"'
+    for each in asked.offered(row, beside=True):
+        if not _OPEN.search(each.pattern) and each.goes_to(target):
+            return f'only its calls in that format can go there: narrow `match` by path: "{each.pattern}*"'
     return ""

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from . import urls, values
+from . import abilities, urls, values
 from .compiled import VIRTUAL_PREFIX
 from .facts import ENDPOINTS
 from .patterns import checked_glob, is_glob, parsed_network
@@ -169,6 +169,16 @@ def _keyring(text: str) -> str:
     return _line(text)
 
 
+def _ability(text: str) -> str:
+    abilities.ability(text)
+    return text
+
+
+def _abilities(texts: list[str]) -> list[str]:
+    abilities.change(texts)
+    return texts
+
+
 def _store(text: str) -> str:
     if text != "memory" and re.match(r"(redis|rediss|valkey|unix)://.", text) is None:
         raise BadValue("is no store", 'write "memory" or redis://host:6379')
@@ -188,6 +198,8 @@ Globs = Annotated[list[Glob], OneOrMany(), Field(min_length=1)]
 # The value of a header may well hold parentheses: any line will do.
 HeaderGlobs = Annotated[list[Line], OneOrMany(), Field(min_length=1)]
 Lines = Annotated[list[Line], OneOrMany()]
+Ability = Annotated[str, AfterValidator(_ability), _as_text(abilities.PATTERN)]
+Abilities = Annotated[list[Ability], AfterValidator(_abilities), OneOrMany(), Field(min_length=1)]
 Endpoints = Annotated[list[Annotated[str, AfterValidator(_endpoint)]], OneOrMany(), Field(min_length=1)]
 Addresses = Annotated[list[Annotated[str, AfterValidator(_network)]], OneOrMany(), Field(min_length=1)]
 Methods = Annotated[list[Annotated[str, AfterValidator(_method)]], OneOrMany(), Field(min_length=1)]

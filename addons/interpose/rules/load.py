@@ -15,13 +15,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from . import conversions, regexlike, relations, urls
+from . import abilities, conversions, regexlike, relations, urls
 from .compiled import (
     ClientKey,
     Clients,
     HostPattern,
     Intercept,
     LedgerRules,
+    LossPolicy,
     Match,
     Provider,
     Route,
@@ -34,7 +35,7 @@ from .document import Document, read
 from .patterns import AnyOf, Networks, parsed_network
 from .problem import Path as Where
 from .problem import Problem, RulesError
-from .schema import CredentialSpec, MatchSpec, ProviderSpec, RouteSpec, RulesSpec
+from .schema import CredentialSpec, LossesSpec, MatchSpec, ProviderSpec, RouteSpec, RulesSpec
 from .secrets import CredentialSource
 from .support import at
 from .validate import validate
@@ -117,7 +118,11 @@ class _Compiler:
                 ),
             ),
             upstream=upstream,
+            capabilities=MappingProxyType(
+                {model: abilities.change(words) for model, words in spec.capabilities.items()}
+            ),
             ledger=LedgerRules(self._path(sink.removeprefix("sqlite:")) if sink else None),
+            losses=_loss_policy(spec.losses),
             warnings=tuple(self._warnings),
         )
 
@@ -218,6 +223,15 @@ class _Compiler:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             self._document.report(path, f"{file} cannot be read: {reason}")
         return file
+
+
+def _loss_policy(spec: LossesSpec) -> LossPolicy:
+    said = {name: value for name, value in spec.model_dump().items() if value is not None}
+    default = LossPolicy()
+    return LossPolicy(
+        frozenset(name for name, value in said.items() if value == "error") | default.forbidden,
+        frozenset(name for name, value in said.items() if value == "warn") | (default.warned - said.keys()),
+    )
 
 
 def _route(spec: RouteSpec) -> Route:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from . import support
 from .fieldtypes import (
+    Abilities,
     Addresses,
     BudgetText,
     ClaimedHosts,
@@ -24,6 +25,7 @@ from .fieldtypes import (
     Duration,
     DurationRange,
     Endpoints,
+    Glob,
     Globs,
     HeaderGlobs,
     HeaderName,
@@ -196,7 +198,7 @@ class LossesSpec(Section):
     approximated: Loss | None = None
     dropped: Loss | None = None
     synthesised: Loss | None = None
-    impossible: Loss | None = None
+    impossible: Literal["error"] | None = Field(default=None, description="nothing is sent then, ever")
 
 
 class StateSpec(Section):
@@ -255,7 +257,9 @@ class RulesSpec(Section):
     ledger: LedgerSpec = LedgerSpec()
     alerts: list[AlertSpec] = []
     prices: dict[Line, PriceSpec] = Field(default={}, description="by model, in place of the built-in prices")
-    capabilities: dict[Line, Lines] = Field(default={}, description="by model, in place of the built-in data")
+    capabilities: dict[Glob, Abilities] = Field(
+        default={}, description="by model (name or glob, exact ones first), in place of the built-in data"
+    )
     upstream: UpstreamSpec = UpstreamSpec()
 
 

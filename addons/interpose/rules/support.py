@@ -51,6 +51,8 @@ CARRIED_OUT: frozenset[Pattern] = frozenset(
         "state.store",
         "ledger.to",
         "ledger.capture",
+        *(f"losses.{name}" for name in ("exact", "carried", "approximated", "dropped", "synthesised", "impossible")),
+        "capabilities.*",
         "upstream.proxy",
         "upstream.connect_to.*",
         "upstream.ca",
@@ -113,14 +115,12 @@ UNSUPPORTED: tuple[Unsupported, ...] = (
         for name in ("fallback", "retry", "hedge", "hold", "usage", "capture", "sticky", "prefer")
     ),
     Unsupported(_p("models")),
-    Unsupported(_p("losses")),
     Unsupported(_p("state.store"), _other_than("memory"), "a store other than memory", "write store: memory"),
     Unsupported(_p("state.on_store_error")),
     Unsupported(_p("ledger.to"), _not_one_sqlite, "any ledger but a single sqlite: file", "write to: [sqlite:FILE]"),
     Unsupported(_p("ledger.capture"), _other_than("metadata"), "capturing bodies", "write capture: metadata"),
     Unsupported(_p("alerts")),
     Unsupported(_p("prices")),
-    Unsupported(_p("capabilities")),
 )
 
 

@@ -1,7 +1,7 @@
 """Fourth stage: what has to change so that the chosen provider understands the call?
 
-Same format: nothing but the model's name, spliced into the bytes where it stands, and the URL. Between formats:
-refused in this version.
+Same format: nothing but the model's name, spliced into the bytes where it stands, and the URL. Between formats: a
+`Translation`, which does the way back, too.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from interpose.call import Call, Url, header, upgrades, without
 from interpose.errors import Refusal
 from interpose.formats import same_family
+from interpose.formats.capabilities import capabilities_of
+from interpose.formats.codecs import Target, between
 from interpose.formats.endpoints import Match, replace_model, suspicious
 from interpose.rules.compiled import Provider
 from interpose.rules.conversions import OTHER_URLS
@@ -21,6 +23,10 @@ from interpose.wire.multipart import replace_field
 
 from .claim import plain_body
 from .draft import Attempt, Draft, Request, Stage, Trip
+from .translation import convert_request, summary
+
+# The endpoints whose calls are conversations.
+CONVERTED = frozenset(("chat",))
 
 
 class Conversion(Stage):
@@ -43,13 +49,8 @@ class Conversion(Stage):
                 403, "unknown_endpoint", f"{call.url.path} is no known endpoint; it can only go to the host it names."
             )
         if elsewhere and not same_family(draft.match.format, provider.format, draft.match.endpoint):
-            # A 400: SDKs try a 500 again, and this one will not get better.
-            raise Refusal(
-                400,
-                "conversion_not_supported",
-                f"The rules send this {draft.match.format} call to {provider.name}, which speaks {provider.format}: "
-                "conversion between formats is not supported in this version of interpose.",
-            )
+            draft.attempts.append(translated(draft, provider))
+            return
         url = provider_url(draft, provider) if elsewhere else call.url
         asked, wanted = draft.facts.model, draft.route.model if draft.route else None
         edits: dict[str, object] = {}
@@ -85,10 +86,56 @@ class Conversion(Stage):
         """The request with the body that the plan has edited; without edits, every byte as it came."""
         if trip.attempt.body is None:
             return request
+        if trip.attempt.translation is not None:
+            headers = trip.attempt.translation.headers(trip.call)
+            return Request(request.method, request.url, headers, trip.attempt.body)
         headers = request.headers
         if header(headers, b"content-encoding") is not None:
             headers = without(headers, frozenset((b"content-encoding",)))
         return Request(request.method, request.url, headers, trip.attempt.body)
+
+
+def translated(draft: Draft, provider: Provider) -> Attempt:
+    """The call in the provider's format.
+
+    Raises Refusal where there is no conversion, where the body cannot be converted, and for losses that the rules
+    forbid: all of it is a 400, for SDKs try a 500 again, and this one will not get better.
+    """
+    call, match, facts = draft.call, draft.match, draft.facts
+    assert match is not None
+    assert facts is not None
+    codecs = between(match.wire, provider.format) if match.endpoint in CONVERTED and not upgrades(call) else None
+    if codecs is None or provider.dialect in OTHER_URLS:
+        spoken = f"{provider.format} in the URL style of {provider.dialect}" if provider.dialect else provider.format
+        raise Refusal(
+            400,
+            "conversion_not_supported",
+            f"The rules send this {match.format} {match.endpoint} call to {provider.name}, which speaks {spoken}: this "
+            "version of interpose has no such conversion.",
+        )
+    if not isinstance(call.body, bytes):
+        raise Refusal(
+            413, "body_not_convertible", "The body is larger than 8 MiB: it streams through, and cannot be converted."
+        )
+    try:
+        body = plain_body(call)
+    except WireError as error:
+        raise Refusal(400, "body_not_readable", f"The body cannot be read: {error}.") from None
+    wanted = draft.route.model if draft.route is not None else None
+    model = wanted or facts.model or ""
+    translation = convert_request(
+        call,
+        body,
+        match.api_path,
+        codecs,
+        Target(model, capabilities_of(model, draft.rules.capabilities)),
+        draft.rules.losses,
+        provider.name,
+    )
+    written = translation.written
+    draft.note(f"converted from {codecs[0].name} to {codecs[1].name}: {summary(translation.losses) or 'no losses'}")
+    url = Url(provider.origin, provider.base_path + written.path + (f"?{written.query}" if written.query else ""))
+    return Attempt(url, provider, translation.model, {}, translation.body, translation)
 
 
 def runs_a_model(facts: Facts) -> bool:

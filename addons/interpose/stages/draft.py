@@ -15,6 +15,7 @@ from interpose.errors import Refusal
 from interpose.formats.endpoints import Match
 from interpose.formats.hosts import HostRow
 from interpose.formats.keys import ClientKey, Placement
+from interpose.ir.losses import Loss
 from interpose.rules.compiled import Provider, Route, Rules
 from interpose.rules.facts import Facts
 from interpose.rules.secrets import CredentialSource
@@ -22,6 +23,7 @@ from interpose.secret import Secret
 
 from .gauge import Gauge
 from .session import SessionGauge
+from .translation import Translation
 
 
 class KeyKind(StrEnum):
@@ -53,7 +55,8 @@ class Attempt:
     """One sending of the call. `provider` None means exactly the origin that the client addressed.
 
     `edits` are the fields of the body that are replaced in place, and `body` is the outcome; None leaves the body as it
-    came, `injection` None the client's headers.
+    came, `injection` None the client's headers. `translation` is there where the provider speaks another format than
+    the client: `body` is then what was made of the client's.
     """
 
     url: Url
@@ -61,6 +64,7 @@ class Attempt:
     model: str | None = None
     edits: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     body: bytes | None = field(default=None, repr=False)
+    translation: Translation | None = field(default=None, repr=False)
     injection: Injection | None = None
 
 
@@ -73,6 +77,11 @@ class Plan:
     client: str | None = None
     attempts: tuple[Attempt, ...] = ()
     refusal: Refusal | None = None
+
+    @property
+    def losses(self) -> list[Loss]:
+        """What the attempts cannot keep of the request."""
+        return [loss for each in self.attempts if each.translation is not None for loss in each.translation.losses]
 
     @property
     def acts(self) -> bool:

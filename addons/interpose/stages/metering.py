@@ -39,7 +39,8 @@ class Metering(Stage):
         if head.status == 101:
             trip.gauge = SessionGauge(trip.facts.format, head.headers)
             return head
-        trip.gauge = Gauge(trip.facts.wire, head.headers)
+        translation = trip.attempt.translation
+        trip.gauge = Gauge(translation.provider.name if translation else trip.facts.wire, head.headers)
         return head
 
 

@@ -1,0 +1,223 @@
+"""A call between two formats: the request as the provider takes it, and the way back, whole or piece by piece.
+
+Deciding makes a `Translation`, which is pure; the exchange uses it on the reply. What the codecs say of losses is
+judged here by the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import orjson
+
+from interpose.call import Call, Header, Headers, header
+from interpose.errors import Refusal
+from interpose.formats import ratelimits
+from interpose.formats.codecs import Asked, Client, Codec, Malformed, StreamReader, StreamWriter, Target
+from interpose.formats.codecs.codec import Json, Written
+from interpose.formats.meters import stream_kind
+from interpose.ir import Assembler, Failed, Losses, Reply, Request, events_of
+from interpose.ir.losses import Loss, Severity
+from interpose.rules.compiled import LossPolicy
+from interpose.wire.coding import decoder
+from interpose.wire.error import WireError
+
+# What of a client's headers means the same to any provider; the rest is its own format's, or says how its body came.
+KEPT = frozenset((b"user-agent", b"traceparent", b"tracestate", b"baggage", b"host"))
+# A whole reply is held to be converted; none is near this.
+WHOLE_LIMIT = 64 * 1024 * 1024
+# How Gemini's codec marks a request for a stream that is one JSON array: without alt=sse in its URL.
+STREAM_IS_ARRAY = "alt:array"
+# What a reply may be when it is decompressed.
+DECODED_LIMIT = 256 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Translation:
+    """One call's conversion. `written` is what goes to the provider, `losses` what that could not keep."""
+
+    client: Codec
+    provider: Codec
+    request: Request
+    written: Written
+    model: str
+    losses: Losses
+    returned: Losses = field(default_factory=lambda: Losses("reply"))
+
+    @property
+    def body(self) -> bytes:
+        return orjson.dumps(self.written.body)
+
+    def headers(self, call: Call) -> Headers:
+        """The request's headers: what of the client's means the same anywhere, and what the format demands."""
+        accept = self.provider.stream_type if self.request.stream else "application/json"
+        return (
+            *(pair for pair in call.headers if pair[0].lower() in KEPT),
+            (b"content-type", b"application/json"),
+            (b"accept", accept.encode()),
+            # Nothing is to be decoded on the way back.
+            (b"accept-encoding", b"identity"),
+            *((name.encode(), value.encode()) for name, value in self.written.headers.items()),
+        )
+
+    def all_losses(self) -> list[Loss]:
+        return [*self.losses, *self.returned]
+
+
+def read(call: Call, body: bytes, client: Codec, path: str) -> Request:
+    """What the client asks. Raises Refusal for a body that its own format would not take."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refusal(400, "invalid_json", f"The body is not JSON: {error}.") from None
+    if not isinstance(document, dict):
+        raise Refusal(400, "invalid_json", "The body must be a JSON object.")
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in call.headers}
+    try:
+        return client.read_request(document, Asked(path, call.url.query, headers))
+    except Malformed as error:
+        raise Refusal(400, "invalid_request", f"{error}.", param=error.path or None) from None
+
+
+def judge(losses: Iterable[Loss], policy: LossPolicy, provider: str) -> None:
+    """Raises Refusal for losses that the rules do not allow; an impossible one is never allowed."""
+    bad = [loss for loss in losses if policy.forbids(loss.severity)]
+    if not bad:
+        return
+    told = "; ".join(f"{loss.path}: {loss.reason}" for loss in bad[:5])
+    more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
+    impossible = any(loss.severity is Severity.IMPOSSIBLE for loss in bad)
+    raise Refusal(
+        400,
+        "conversion_impossible" if impossible else "conversion_lossy",
+        f"This call cannot be converted for {provider}{'' if impossible else ' without loss, which the rules forbid'}: "
+        f"{told}{more}.",
+        param=bad[0].path or None,
+    )
+
+
+def summary(losses: Iterable[Loss]) -> str:
+    """The short form for a header: `approximated=1 dropped=2`, or "" if nothing was lost."""
+    counts: dict[Severity, int] = {}
+    for loss in losses:
+        counts[loss.severity] = counts.get(loss.severity, 0) + 1
+    return " ".join(f"{severity}={counts[severity]}" for severity in Severity if severity in counts)
+
+
+def convert_request(
+    call: Call, body: bytes, path: str, between: tuple[Codec, Codec], target: Target, policy: LossPolicy, provider: str
+) -> Translation:
+    """Raises Refusal: for a malformed body, and for losses that the rules forbid."""
+    client, other = between
+    request = read(call, body, client, path)
+    losses = Losses()
+    target = Target(target.model or request.model, target.capabilities, target.version)
+    written = other.write_request(request, target, losses)
+    judge(losses, policy, provider)
+    return Translation(client, other, request, written, target.model, losses)
+
+
+class Return:
+    """The way back of one call: what the provider answers, for the client. `status` and `headers` are those of its
+    answer; `streams` says whether it is given piece by piece.
+    """
+
+    def __init__(self, translation: Translation, status: int, headers: Headers, *, client: Client) -> None:
+        self._translation = translation
+        self._status = status
+        self._client = client
+        content_type = (header(headers, b"content-type") or b"").decode("latin-1")
+        self.streams = status < 400 and translation.request.stream and stream_kind(content_type) is not None
+        self.status = translation.client.status_for(status) if status >= 400 else status
+        self._headers = headers
+        coding = (header(headers, b"content-encoding") or b"").decode("latin-1")
+        # Asked for as it is; a provider that compresses all the same is read all the same.
+        self._decoder = decoder(coding, limit=DECODED_LIMIT) if coding else None
+        if coding and self._decoder is None:
+            raise Refusal(
+                502, "upstream_reply_malformed", "The reply's content-encoding is not known.", outcome="error"
+            )
+        self._reader: StreamReader | None = translation.provider.reader() if self.streams else None
+        self._writer: StreamWriter | None = None
+        if status < 400 and translation.request.stream:
+            self._writer = translation.client.writer(client, translation.returned)
+
+    def headers(self) -> Headers:
+        """The client's headers: rate limits and retry hints in its dialect, the provider's request id, a content type
+        of its format.
+        """
+        request = self._translation.request
+        array = request.own is not None and STREAM_IS_ARRAY in request.own.marks
+        kind = self._translation.client.stream_type if self._writer is not None and not array else "application/json"
+        found: list[Header] = [(b"content-type", kind.encode())]
+        if self._writer is not None:
+            found.append((b"cache-control", b"no-cache"))
+        found += ratelimits.translate(
+            self._headers, self._translation.provider.name, self._translation.client.name, self._client.now
+        )
+        return tuple(found)
+
+    # Piece by piece
+
+    def feed(self, data: bytes) -> bytes:
+        assert self._reader is not None
+        assert self._writer is not None
+        return self._writer.write(self._reader.feed(self._plain(data)))
+
+    def close(self) -> bytes:
+        """The last bytes, once the provider has said all: its format's own end, or an error where it broke off."""
+        assert self._reader is not None
+        assert self._writer is not None
+        return self._writer.write(self._reader.close()) + self._writer.finish()
+
+    def _plain(self, data: bytes) -> bytes:
+        return data if self._decoder is None else b"".join(self._decoder.feed_pieces(data))
+
+    def fail(self, message: str) -> bytes:
+        """The last bytes of a stream that broke off: an error in the client's grammar."""
+        assert self._writer is not None
+        return self._writer.write([Failed(message)])
+
+    # Whole
+
+    def whole(self, body: bytes) -> bytes:
+        """A whole body. Raises Refusal for a success that is none of the provider's format."""
+        translation = self._translation
+        try:
+            body = self._plain(body)
+        except WireError as error:
+            raise Refusal(
+                502, "upstream_reply_malformed", f"The provider's reply cannot be read: {error}.", outcome="error"
+            ) from None
+        if self._status >= 400:
+            headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._headers}
+            failed = translation.provider.read_error(self._status, headers, body)
+            return orjson.dumps(translation.client.write_error(failed))
+        reply = self._read(body)
+        if self._writer is None:
+            return orjson.dumps(translation.client.write_reply(reply, self._client, translation.returned))
+        # Asked for a stream, and answered at once: told in its events.
+        return self._writer.write(events_of(reply)) + self._writer.finish()
+
+    def _read(self, body: bytes) -> Reply:
+        provider = self._translation.provider
+        try:
+            document: Json = orjson.loads(body)
+            if not isinstance(document, dict):
+                raise Malformed("", "it is no JSON object")
+            return provider.read_reply(document)
+        except (orjson.JSONDecodeError, Malformed) as error:
+            raise Refusal(
+                502, "upstream_reply_malformed", f"The provider's reply cannot be read: {error}.", outcome="error"
+            ) from None
+
+
+def collected(provider: Codec, data: bytes) -> Assembler:
+    """A whole stream as a reply: for `interpose convert`, and for a client that asked for none."""
+    reader = provider.reader()
+    assembler = Assembler(provider.name)
+    for event in [*reader.feed(data), *reader.close()]:
+        assembler.add(event)
+    assembler.finish()
+    return assembler

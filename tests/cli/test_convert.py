@@ -1,0 +1,97 @@
+"""`interpose convert`: what is on stdout, what on stderr, and the status."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Command
+
+ASKS = json.dumps({"model": "gpt-4o", "temperature": 1.5, "messages": [{"role": "user", "content": "Hi"}]})
+SAYS = json.dumps(
+    {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x", "stop_sequence": None,
+        "content": [{"type": "text", "text": "Hello"}], "stop_reason": "end_turn",
+        "usage": {"input_tokens": 3, "output_tokens": 2},
+    }
+)  # fmt: skip
+CHUNKS = (
+    'data: {"id":"x","choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}\n\n'
+    'data: {"id":"x","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+)
+
+
+def test_a_request_from_a_file(interpose: Command, tmp_path: Path) -> None:
+    """JSON alone on stdout; where it would be sent, and each loss with its path, on stderr."""
+    file = tmp_path / "request.json"
+    file.write_text(ASKS)
+    done = interpose("convert", "--from", "openai", "--to", "anthropic", "--model", "claude-x", str(file))
+    assert done.returncode == 0, done
+    made = json.loads(done.stdout)
+    assert (made["model"], made["temperature"]) == ("claude-x", 1.0)
+    assert made["messages"] == [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
+    assert done.stderr.startswith("POST /v1/messages\nanthropic-version: ")
+    assert "\napproximated: temperature: " in done.stderr
+
+
+def test_strict_says_that_something_was_lost(interpose: Command) -> None:
+    """With status 1, and the conversion all the same; where nothing was, with 0."""
+    clean = interpose("convert", "--from", "openai-chat", "--to", "gemini", "--strict", stdin=ASKS)
+    lossy = interpose("convert", "--from", "openai", "--to", "anthropic", "--strict", stdin=ASKS)
+    assert (clean.returncode, lossy.returncode) == (0, 1)
+    assert json.loads(clean.stdout)["generationConfig"]["temperature"] == 1.5
+    assert json.loads(lossy.stdout)["temperature"] == 1.0
+
+
+def test_a_reply_and_a_stream(interpose: Command) -> None:
+    """Seen from the text itself."""
+    reply = interpose("convert", "--from", "anthropic", "--to", "openai", stdin=SAYS)
+    assert json.loads(reply.stdout)["choices"][0]["message"]["content"] == "Hello"
+    stream = interpose("convert", "--from", "openai", "--to", "anthropic", stdin=CHUNKS)
+    assert stream.returncode == 0
+    assert stream.stdout.startswith("event: message_start\n")
+    assert stream.stdout.endswith('data: {"type":"message_stop"}\n\n')
+
+
+def test_a_stream_that_breaks_off_is_no_success(interpose: Command) -> None:
+    """What there was is printed, and ends in an error."""
+    done = interpose("convert", "--from", "openai", "--to", "anthropic", stdin=CHUNKS[: CHUNKS.index("\n\n") + 2])
+    assert done.returncode == 2
+    assert "event: error\n" in done.stdout
+    assert "message_stop" not in done.stdout
+    assert "breaks off" in done.stderr
+
+
+def test_what_is_impossible_prints_nothing(interpose: Command) -> None:
+    """And names the path."""
+    body = ASKS.replace('"temperature"', '"n": 2, "temperature"')
+    done = interpose("convert", "--from", "openai", "--to", "anthropic", stdin=body)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "\nimpossible: n: " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "told"),
+    [
+        (
+            ("--from", "openai", "--to", "gemini"),
+            '{"messages": 7}',
+            "stdin: this is no request of openai-chat: messages",
+        ),
+        (("--from", "openai", "--to", "gemini", "--kind", "reply"), "{", "it is not JSON"),
+        (("--from", "cobol", "--to", "gemini"), "{}", "--from cobol is not known: there are anthropic, "),
+        (("--from", "openai", "--to", "gemini", "--kind", "song"), "{}", "--kind song is not known"),
+    ],
+)
+def test_bad_input_is_named(interpose: Command, arguments: tuple[str, ...], stdin: str, told: str) -> None:
+    """With status 2 and an empty stdout."""
+    done = interpose("convert", *arguments, stdin=stdin)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
+def test_a_file_that_is_not_there(interpose: Command) -> None:
+    """One clear error."""
+    done = interpose("convert", "--from", "openai", "--to", "gemini", "/nowhere.json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "interpose: /nowhere.json: No such file or directory\n"

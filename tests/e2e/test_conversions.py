@@ -1,0 +1,227 @@
+"""What happens on the way between two formats when it is not all well: errors, cuts, losses; and a loop of tools."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import anthropic
+import httpx
+import openai
+import pytest
+import pytest_asyncio
+from google.genai import errors as genai_errors
+from tests.e2e.certificates import Authority
+from tests.e2e.conftest import Farm
+from tests.e2e.converted import CLIENTS, HI, SCHEMA, converting_rules
+from tests.e2e.proxy import Proxy
+from tests.e2e.settings import PLACEHOLDER, real
+from tests.e2e.test_sdks import Shell, shell
+from tests.e2e.upstream import Exchange, Header, Upstream
+
+__all__ = ["shell"]  # a fixture
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SDK_ERRORS = (openai.APIError, anthropic.APIError, genai_errors.APIError)
+CLAUDE_SAYS = b"".join(
+    b"event: %b\ndata: %b\n\n" % (json.loads(each)["type"].encode(), each)
+    for each in (
+        b'{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"c","content":[],'
+        b'"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":9,"output_tokens":1}}}',
+        b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}',
+        b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Good "}}',
+        b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"day"}}',
+        b'{"type":"content_block_stop","index":0}',
+        b'{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":4}}',
+        b'{"type":"message_stop"}',
+    )
+)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def converting(farm: Farm, authority: Authority, upstream: Upstream) -> Proxy:
+    return await farm.get("converting", converting_rules(authority, upstream), {"FAKE_HOUSE_KEY": real("house")})
+
+
+OTHERS = [name for name in CLIENTS if name != "anthropic"]
+
+
+@pytest.mark.parametrize("client", OTHERS)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_an_error_of_the_provider_is_the_clients_own(
+    client: str, stream: bool, converting: Proxy, upstream: Upstream, shell: Shell
+) -> None:
+    """Claude's 529 is a 503 with the provider's message, in the exception that the SDK raises for its own provider."""
+    shell(converting)
+
+    async def overloaded(exchange: Exchange) -> None:
+        body = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded just now"},"request_id":"r"}'
+        await exchange.json(body, 529)
+
+    mark = converting.ledger.mark()
+    with upstream.answering(overloaded), pytest.raises(SDK_ERRORS) as caught:
+        await CLIENTS[client]("to-anthropic", stream=stream)
+    assert "Overloaded just now" in str(caught.value)
+    assert getattr(caught.value, "status_code", getattr(caught.value, "code", None)) == 503
+    row = await converting.ledger.row(mark)
+    assert (row["outcome"], row["status"]) == ("error", 529)
+
+
+async def test_retry_hints_and_rate_limits_come_in_the_clients_dialect(
+    converting: Proxy, upstream: Upstream, shell: Shell
+) -> None:
+    """Claude's limits, with their RFC 3339 times, are OpenAI's headers with durations."""
+    shell(converting)
+
+    async def limited(exchange: Exchange) -> None:
+        headers: list[Header] = [
+            (b"content-type", b"application/json"),
+            (b"retry-after", b"7"),
+            (b"request-id", b"req_abc"),
+            (b"anthropic-ratelimit-requests-limit", b"50"),
+            (b"anthropic-ratelimit-requests-remaining", b"0"),
+            (b"anthropic-ratelimit-requests-reset", b"2099-01-01T00:00:00Z"),
+        ]
+        body = b'{"type":"error","error":{"type":"rate_limit_error","message":"Slow down"}}'
+        await exchange.reply(body, 429, headers)
+
+    with upstream.answering(limited), pytest.raises(openai.RateLimitError) as caught:
+        await CLIENTS["openai"]("to-anthropic", stream=False)
+    headers = caught.value.response.headers
+    assert headers["retry-after"] == "7"
+    assert headers["x-request-id"] == "req_abc"
+    assert headers["x-ratelimit-limit-requests"] == "50"
+    assert headers["x-ratelimit-remaining-requests"] == "0"
+    assert headers["x-ratelimit-reset-requests"].endswith("s")
+
+
+@pytest.mark.parametrize("client", OTHERS)
+async def test_a_stream_that_breaks_off_never_ends_in_success(
+    client: str, converting: Proxy, upstream: Upstream, shell: Shell
+) -> None:
+    """Cut behind any of its events, or in the middle of one: the SDK raises, and the record says truncated."""
+    shell(converting)
+    ends = [at + 2 for at in range(len(CLAUDE_SAYS) - 2) if CLAUDE_SAYS[at : at + 2] == b"\n\n"][:-1]
+    for end in (*ends, ends[2] + 40):
+
+        async def cut(exchange: Exchange, end: int = end) -> None:
+            await exchange.stream("text/event-stream")
+            await exchange.chunk(CLAUDE_SAYS[:end])
+            await exchange.end()
+
+        mark = converting.ledger.mark()
+        with upstream.answering(cut), pytest.raises((*SDK_ERRORS, RuntimeError, httpx.HTTPError)):
+            await CLIENTS[client]("to-anthropic", stream=True)
+        assert (await converting.ledger.row(mark))["outcome"] == "truncated", CLAUDE_SAYS[:end][-80:]
+
+
+@pytest.mark.parametrize("client", OTHERS)
+async def test_a_stream_comes_as_it_comes(client: str, converting: Proxy, upstream: Upstream, shell: Shell) -> None:
+    """Its first words are there before the provider says the next, and what is cut by a reset is an error, too."""
+    shell(converting)
+
+    async def reset(exchange: Exchange) -> None:
+        await exchange.stream("text/event-stream")
+        await exchange.chunk(CLAUDE_SAYS[: CLAUDE_SAYS.index(b"day")])
+        exchange.reset()
+
+    mark = converting.ledger.mark()
+    with upstream.answering(reset), pytest.raises((*SDK_ERRORS, RuntimeError, httpx.HTTPError)):
+        await CLIENTS[client]("to-anthropic", stream=True)
+    assert (await converting.ledger.row(mark))["outcome"] == "truncated"
+
+
+async def test_what_was_lost_is_told(converting: Proxy, upstream: Upstream, shell: Shell) -> None:
+    """In short in a header, in full in the ledger; what is impossible is refused before anything is sent."""
+    shell(converting)
+
+    async def claude(exchange: Exchange) -> None:
+        await exchange.json(
+            b'{"id":"msg_1","type":"message","role":"assistant","model":"c","content":[{"type":"text","text":"Hi"}],'
+            b'"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":9,"output_tokens":1}}'
+        )
+
+    messages: Any = [{"role": "user", "content": HI}]
+    mark = converting.ledger.mark()
+    async with openai.AsyncOpenAI(api_key=PLACEHOLDER, max_retries=0) as client:
+        with upstream.answering(claude):
+            raw = await client.chat.completions.with_raw_response.create(
+                model="to-anthropic", messages=messages, temperature=1.6, logit_bias={"5": 1}
+            )
+            with pytest.raises(openai.BadRequestError) as caught:
+                await client.chat.completions.create(model="to-anthropic", messages=messages, n=2)
+            assert len(upstream.requests) == 1
+            await client.chat.completions.create(model="to-anthropic", messages=messages, temperature=1.7)
+    assert raw.headers["x-interpose-losses"] == "approximated=1 dropped=1 synthesised=1"
+    assert caught.value.param == "n"
+    assert converting.errors.count("temperature of a call: Claude's temperature ends at 1 (approximated)") == 1
+    told, refused, _ = await converting.ledger.rows(mark, 3)
+    assert [(each["severity"], each["path"]) for each in json.loads(told["losses"])] == [
+        ("synthesised", "max_tokens"),
+        ("approximated", "temperature"),
+        ("dropped", "logit_bias"),
+    ]
+    assert (refused["outcome"], refused["status"]) == ("refused", 400)
+
+
+async def test_a_loop_of_tools_through_another_format(converting: Proxy, upstream: Upstream, shell: Shell) -> None:
+    """An OpenAI application answers Claude's tool call; Claude gets its own call, its thinking and the result back."""
+    shell(converting)
+    thinking = {"type": "thinking", "thinking": "They want the weather.", "signature": "c2lnbmF0dXJl"}
+    use = {"type": "tool_use", "id": "toolu_01", "name": "weather", "input": {"city": "Paris"}}
+    turns = [
+        ("tool_use", [thinking, {"type": "text", "text": "Let me look."}, use]),
+        ("end_turn", [{"type": "text", "text": "Sunny."}]),
+    ]
+
+    async def claude(exchange: Exchange) -> None:
+        reason, content = turns[len(upstream.requests) - 1]
+        reply = {
+            "id": "msg_1", "type": "message", "role": "assistant", "model": "c", "content": content,
+            "stop_reason": reason, "stop_sequence": None, "usage": {"input_tokens": 9, "output_tokens": 4},
+        }  # fmt: skip
+        await exchange.json(json.dumps(reply).encode())
+
+    messages: list[Any] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": HI}]
+    tools: Any = [{"type": "function", "function": {"name": "weather", "parameters": SCHEMA}}]
+    async with openai.AsyncOpenAI(api_key=PLACEHOLDER, max_retries=0) as client:
+        with upstream.answering(claude):
+            first = await client.chat.completions.create(model="to-anthropic", messages=messages, tools=tools)
+            message = first.choices[0].message
+            assert message.tool_calls is not None
+            (call,) = message.tool_calls
+            messages += [
+                message.model_dump(exclude_none=True),
+                {"role": "tool", "tool_call_id": call.id, "content": "18 degrees"},
+            ]
+            second = await client.chat.completions.create(model="to-anthropic", messages=messages, tools=tools)
+            asked, again = (json.loads(bytes(request.body)) for request in upstream.requests)
+    assert second.choices[0].message.content == "Sunny."
+    assert again["messages"][: len(asked["messages"])] == asked["messages"]
+    assert (again["system"], again["tools"]) == (asked["system"], asked["tools"])
+    assistant, result = again["messages"][-2:]
+    assert assistant == {"role": "assistant", "content": [thinking, {"type": "text", "text": "Let me look."}, use]}
+    assert result["role"] == "user"
+    assert result["content"][0]["type"] == "tool_result"
+    assert result["content"][0]["tool_use_id"] == "toolu_01"
+    assert "18 degrees" in json.dumps(result)
+
+
+async def test_a_gemini_client_without_sse_gets_an_array(converting: Proxy, upstream: Upstream, shell: Shell) -> None:
+    """As Google's own endpoint answers it: one JSON array, of that type."""
+    shell(converting)
+
+    async def claude(exchange: Exchange) -> None:
+        await exchange.stream("text/event-stream")
+        await exchange.chunk(CLAUDE_SAYS)
+        await exchange.end()
+
+    body = {"contents": [{"role": "user", "parts": [{"text": HI}]}]}
+    url = "https://generativelanguage.googleapis.com/v1beta/models/to-anthropic:streamGenerateContent"
+    async with httpx.AsyncClient(headers={"x-goog-api-key": PLACEHOLDER}) as client:
+        with upstream.answering(claude):
+            reply = await client.post(url, json=body)
+    assert reply.headers["content-type"] == "application/json"
+    texts = [part["text"] for each in reply.json() for part in each["candidates"][0]["content"].get("parts", ())]
+    assert "".join(texts) == "Good day"
