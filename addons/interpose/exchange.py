@@ -137,12 +137,15 @@ class Exchange:
             if size > WHOLE_LIMIT:
                 raise Refusal(502, "upstream_reply_too_large", "The reply is too large to convert.", outcome="error")
         data = back.whole(b"".join(pieces))
+        if self.trip.secret is not None:
+            # These bytes are ours, not the provider's: a key that it echoes goes no further.
+            data = data.replace(self.trip.secret.reveal().encode(), MASK.encode())
         headers = (
             *back.headers(),
             (b"content-length", str(len(data)).encode()),
             *self._marks(self.plan, self.trip.attempt),
         )
-        return Reply(back.status, phrase(back.status), headers, Local(self, data, "ok"), back.status < 400)
+        return Reply(back.status, phrase(back.status), headers, Local(self, data, "ok"))
 
     def refuse(self, refusal: Refusal) -> Reply:
         """Our own answer, in the client's format; an upstream that has answered already is hung up on."""

@@ -96,6 +96,20 @@ async def test_retry_hints_and_rate_limits_come_in_the_clients_dialect(
     assert headers["x-ratelimit-reset-requests"].endswith("s")
 
 
+async def test_an_echoed_credential_goes_no_further(converting: Proxy, upstream: Upstream, shell: Shell) -> None:
+    """What is written anew for the client holds no key, where the provider's own bytes would have passed."""
+    shell(converting)
+
+    async def echo(exchange: Exchange) -> None:
+        message = f"invalid key {real('house')} given"
+        await exchange.json(json.dumps({"type": "error", "error": {"type": "x", "message": message}}).encode(), 401)
+
+    with upstream.answering(echo), pytest.raises(openai.AuthenticationError) as caught:
+        await CLIENTS["openai"]("to-anthropic", stream=False)
+    assert "invalid key" in str(caught.value)
+    assert real("house") not in str(caught.value)
+
+
 @pytest.mark.parametrize("client", OTHERS)
 async def test_a_stream_that_breaks_off_never_ends_in_success(
     client: str, converting: Proxy, upstream: Upstream, shell: Shell
