@@ -94,6 +94,9 @@ class ClientHttp2(Http2Server):
             return False
         if isinstance(event, h2.events.StreamReset):
             self.release(event.stream_id)
+            # A request that is reset in the same breath as it ends is forgotten by mitmproxy at its end, and nobody
+            # is told of the reset: the call would run on with nobody to take its reply.
+            self.streams.setdefault(event.stream_id, StreamState.HEADERS_RECEIVED)
         return (yield from super().handle_h2_event(event))
 
     def consumed(self, stream_id: int) -> bytes:
