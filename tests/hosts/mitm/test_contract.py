@@ -23,6 +23,7 @@ from interpose.hosts.mitm.native import (
     EngineHook,
     EngineHttpLayer,
     EngineStream,
+    HoldHook,
     PumpHook,
 )
 
@@ -84,7 +85,7 @@ def test_a_connection_may_be_set_before_the_layer_starts() -> None:
 
 def test_our_hooks_block_and_carry_one_argument() -> None:
     """mitmproxy's connection handler supports single-argument hooks alone."""
-    for hook in (EngineHook, PumpHook):
+    for hook in (EngineHook, HoldHook, PumpHook):
         assert hook.blocking is True
         assert len(hook(None).args()) == 1  # type: ignore[arg-type]
     assert "(data,) = hook.args()" in source(mode_servers.ProxyConnectionHandler.handle_hook)
@@ -99,6 +100,17 @@ def test_the_connection_handler_has_the_lock_and_the_transports() -> None:
     assert hasattr(server.TimeoutWatchdog, "register_activity")
     assert "self.connections[connection_id] = handler" in source(Proxyserver.register_connection)
     assert "handler.layer.context.client.id" in source(mode_servers.ServerInstance.handle_stream)
+
+
+def test_a_connections_end_is_told_by_hooks_while_its_handler_is_known() -> None:
+    """`closing` ends there what the connection's own task has not."""
+    text = source(server.ConnectionHandler.handle_client)
+    assert text.index("asyncio.wait([handler])") < text.index("ClientDisconnectedHook")
+    text = source(server.ConnectionHandler.open_connection)
+    assert text.index("self.handle_connection") < text.index("finally") < text.index("ServerDisconnectedHook")
+    text = source(mode_servers.ServerInstance.handle_stream)
+    assert "with self.manager.register_connection(" in text
+    assert text.index("register_connection(") < text.index("await handler.handle_client()")
 
 
 def test_tls_sends_by_yielding_the_bytes_of_its_records() -> None:

@@ -33,6 +33,7 @@ from interpose.stages.claim import is_address, split_authority
 
 from .calls import bare_call
 from .carriage import Carriage, Onlookers, Stream
+from .closing import close
 from .layers import Closed, choose
 from .visits import Kind, Visit
 
@@ -128,6 +129,7 @@ class EngineAddon:
         return None
 
     async def client_disconnected(self, client: Client) -> None:
+        await close(ctx.master.addons.get("proxyserver").connections[client.id], client)
         if (visit := self._visits.get(client.id)) is not None:
             await visit.app()
             self._visits.pop(client.id, None)
@@ -275,6 +277,9 @@ class EngineAddon:
         except Exception:
             logger.exception("vetting a connection failed; it is not made")
             data.server.error = "vetting failed"
+
+    async def server_disconnected(self, data: ServerConnectionHookData) -> None:
+        await close(ctx.master.addons.get("proxyserver").connections[data.client.id], data.server)
 
     def server_connect_error(self, data: ServerConnectionHookData) -> None:
         if (visit := self._visits.get(data.client.id)) is not None:
