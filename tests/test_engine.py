@@ -323,6 +323,15 @@ async def test_a_host_that_fails_before_its_call_still_answers_and_records() -> 
     assert (bench.record.outcome, bench.record.path) == ("error", "/v1/models")
 
 
+async def test_a_call_whose_client_has_left_already_is_recorded_and_not_sent() -> None:
+    """`abandon` is for an adapter that has a whole request and nobody to answer."""
+    bench = Bench(lambda: ScriptedReply([]))
+    bench.engine.abandon(Call("GET", Url(OPENAI, "/v1/models"), ((b"Host", b"api.openai.com"),), b"", Peer("")))
+    assert (bench.record.outcome, bench.record.endpoint, bench.record.attempts) == ("aborted", "models", "[]")
+    assert bench.upstream.sent == []
+    assert await bench.engine.idle(0)
+
+
 async def test_a_failing_meter_does_not_disturb_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """Metering observes; its faults stay its own."""
 

@@ -135,6 +135,16 @@ class Engine:
             )
         )
 
+    def abandon(self, call: Call) -> None:
+        """The record of a call whose client had left before it could be handed over."""
+        exchange = Exchange(self, call)
+        self._live.add(exchange)
+        try:
+            exchange.plan = self.plan(call)
+        except Exception:
+            logger.exception("the call %s failed inside interpose", exchange.id)
+        exchange.settle("aborted")
+
     async def _carry(self, exchange: Exchange) -> Reply:
         call = exchange.call
         exchange.plan = chosen = self.plan(call)

@@ -24,6 +24,7 @@ from interpose.hosts.mitm.native import (
     EngineHttpLayer,
     EngineStream,
     HoldHook,
+    LeftHook,
     PumpHook,
 )
 
@@ -85,7 +86,7 @@ def test_a_connection_may_be_set_before_the_layer_starts() -> None:
 
 def test_our_hooks_block_and_carry_one_argument() -> None:
     """mitmproxy's connection handler supports single-argument hooks alone."""
-    for hook in (EngineHook, HoldHook, PumpHook):
+    for hook in (EngineHook, LeftHook, HoldHook, PumpHook):
         assert hook.blocking is True
         assert len(hook(None).args()) == 1  # type: ignore[arg-type]
     assert "(data,) = hook.args()" in source(mode_servers.ProxyConnectionHandler.handle_hook)

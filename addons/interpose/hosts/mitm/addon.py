@@ -31,10 +31,11 @@ from interpose.ledger import Connection
 from interpose.pool import embedded, metadata_address
 from interpose.stages.claim import is_address, split_authority
 
-from .calls import bare_call
+from .calls import as_call, bare_call
 from .carriage import Carriage, Onlookers, Stream
 from .closing import close
 from .layers import Closed, choose
+from .native import Left
 from .visits import Kind, Visit
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,11 @@ class EngineAddon:
         reply = self.engine.apologise(bare_call(flow))
         assert isinstance(reply.body, Local)
         return http.Response.make(reply.status, reply.body.whole(), http.Headers(reply.headers))
+
+    async def interpose_left(self, left: Left) -> None:
+        call = as_call(left.flow, app=await left.visit.app())
+        call.id = left.visit.call_id()
+        self.engine.abandon(call)
 
     async def interpose_engine(self, carriage: Carriage) -> None:
         await carriage.ask()

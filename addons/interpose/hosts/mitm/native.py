@@ -66,6 +66,22 @@ class Claims(Protocol):
     def carriage(self, flow: http.HTTPFlow, stream: Stream) -> Carriage: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A whole request whose client had left before the engine could be asked."""
+
+    flow: http.HTTPFlow
+    visit: Visit
+
+
+@dataclass
+class LeftHook(commands.StartHook):
+    """Such a call is recorded."""
+
+    name = "interpose_left"
+    left: Left
+
+
 @dataclass
 class EngineHook(commands.StartHook):
     """The engine is asked for a reply; completed when the reply's head is there, or none is to come."""
@@ -97,6 +113,7 @@ class EngineStream(HttpStream):
         super().__init__(context, stream_id)
         self.parent = parent
         self.carriage: Carriage | None = None
+        self.left = False
 
     def handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         # While a hook runs, mitmproxy's layer queues events until it ends. Two kinds must not wait for that: the
@@ -110,7 +127,19 @@ class EngineStream(HttpStream):
             ):
                 self.upload(event)
                 return
+        elif self._paused and isinstance(event, RequestProtocolError) and self.asks():
+            # mitmproxy would drop the call without a word. It has been made, hence leaves a record.
+            self.left = True
+            return
         yield from super().handle_event(event)
+
+    def asks(self) -> bool:
+        """Whether the engine is about to be asked: the request is whole, and only other addons' hooks are to run."""
+        request = self.flow.request
+        whole = self.client_state == self.state_done or any(
+            isinstance(event, RequestEndOfMessage) for event in self._paused_event_queue
+        )
+        return whole and request.method != "CONNECT" and self.flow.response is None and self.claimed()
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         try:
@@ -204,6 +233,10 @@ class EngineStream(HttpStream):
             return
         if self.flow.response:
             yield from self.answer()
+            return
+        if self.left:
+            yield LeftHook(Left(self.flow, self.parent.visit))
+            yield from self.break_off("Client disconnected.", ErrorCode.CLIENT_DISCONNECTED)
             return
         self.carriage = carriage = self.parent.owner.carriage(self.flow, self)
         if self.flow.request.headers.get("upgrade"):
