@@ -12,6 +12,8 @@ from types import MappingProxyType
 import pytest
 import pytest_asyncio
 from mitmproxy import ctx, http
+from mitmproxy.proxy import server_hooks
+from mitmproxy.test import tflow
 from tests.e2e.certificates import Authority
 from tests.e2e.clients import Client, Response, client_tls
 from tests.e2e.proxy import Ledger
@@ -138,3 +140,11 @@ async def test_a_failure_in_choosing_the_protocol_closes_the_connection(
         async with asyncio.timeout(5):
             await ask(interceptor)
     assert upstream.requests == []
+
+
+async def test_the_end_of_a_replays_connection_is_nobodys(interceptor: Interceptor) -> None:
+    """A flow that mitmproxy replays dials from no client's connection: there is nothing to end, and nothing fails."""
+    flow = tflow.tflow()
+    data = server_hooks.ServerConnectionHookData(flow.server_conn, flow.client_conn)
+    owner = next(each for each in ctx.master.addons.chain if isinstance(each, addon.EngineAddon))
+    await owner.server_disconnected(data)

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 
 from mitmproxy import ctx, http
-from mitmproxy.connection import Client
+from mitmproxy.connection import Client, Server
 from mitmproxy.exceptions import AddonHalt
 from mitmproxy.net.http.url import hostport
 from mitmproxy.proxy import layer
@@ -135,7 +135,7 @@ class EngineAddon:
         return None
 
     async def client_disconnected(self, client: Client) -> None:
-        await close(ctx.master.addons.get("proxyserver").connections[client.id], client)
+        await self.end(client, client)
         if (visit := self._visits.get(client.id)) is not None:
             await visit.app()
             self._visits.pop(client.id, None)
@@ -285,7 +285,13 @@ class EngineAddon:
             data.server.error = "vetting failed"
 
     async def server_disconnected(self, data: ServerConnectionHookData) -> None:
-        await close(ctx.master.addons.get("proxyserver").connections[data.client.id], data.server)
+        await self.end(data.client, data.server)
+
+    async def end(self, client: Client, connection: Client | Server) -> None:
+        # A flow that is replayed has no client whose handler could be known.
+        handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
+        if handler is not None:
+            await close(handler, connection)
 
     def server_connect_error(self, data: ServerConnectionHookData) -> None:
         if (visit := self._visits.get(data.client.id)) is not None:
