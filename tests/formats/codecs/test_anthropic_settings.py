@@ -336,5 +336,8 @@ def test_the_envelopes_name_the_model_where_they_do() -> None:
     assert sent.body["anthropic_version"] == "vertex-2023-10-16"
     again = vertex.read_request(sent.body, Asked(f"/v1/projects/p/locations/l{path}"))
     assert (again.model, again.stream) == ("claude@20250219", True)
+    silent = vertex.read_request({**copy.deepcopy(asked), "anthropic_version": "vertex-2023-10-16"}, Asked(path))
+    assert "stream" not in vertex.write_request(silent, Target("claude@20250219"), Losses()).body
+    assert CODEC.write_request(silent, Target("claude"), Losses()).body["stream"] is True
     count = CODEC.read_request({"model": "m", **copy.deepcopy(asked)}, Asked("/v1/messages/count_tokens"))
     assert vertex.write_request(count, Target("m"), Losses()).path.endswith("/count-tokens:rawPredict")

@@ -46,6 +46,8 @@ from .told import Stream
 IDLE_CLIENT = 600
 # Calls in flight get so long to end when we stop.
 DRAIN = 5.0
+# Below the ephemeral ports of Linux (32768) and of the others (49152): https://www.rfc-editor.org/rfc/rfc6335#section-6.
+NOT_GIVEN_OUT = range(20000, 32000)
 
 Address = tuple[str, int]
 
@@ -262,9 +264,17 @@ async def hang_up(server: proxyserver.Proxyserver) -> None:
 
 
 def free_port(host: str) -> int:
-    """A port that nobody listens on there just now: mitmweb wants to know its own beforehand."""
-    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
-        return int(found.getsockname()[1])
+    """A port that nobody listens on there: mitmweb wants to know its own beforehand.
+
+    Of those that no system gives out by itself, lest somebody else be given it until mitmweb listens.
+    """
+    for port in secrets.SystemRandom().sample(NOT_GIVEN_OUT, 50):
+        try:
+            with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+                return port
+        except OSError:
+            continue
+    raise ListenError(f"--web: no free port was found on {shown(host)}")
 
 
 def shown(host: str) -> str:

@@ -22,7 +22,8 @@ from .envelopes import Envelope
 from .names import COUNTING, FORMAT, TEXT, TOP, Json, hush, own, take_cache
 
 # Marks of a request.
-STREAM_TOLD = "stream:told"
+STREAM_TOLD = "stream:told"  # that there be none
+STREAM_BY_URL = "stream:url"  # alone
 OLD_OUTPUT = "output_format"
 VERSION = "version:"
 CUSTOM = "type:custom"  # of a tool
@@ -52,6 +53,8 @@ def read_request(body: Json, asked: Asked, envelope: Envelope) -> Request:
         stream = stream or told
         if not told:
             marks.append(STREAM_TOLD)
+    elif stream and envelope.stream_inside:
+        marks.append(STREAM_BY_URL)
     reasoning, output = _thinking(body, marks)
     return Request(
         FORMAT,

@@ -8,7 +8,7 @@ from interpose.ir import Losses, Message, Request, Text
 from .blocks_out import BlockWriter
 from .envelopes import Envelope, Named
 from .names import COUNTING, FORMAT, TEXT, TOP, Json, lay_over, marked
-from .requests_in import STREAM_TOLD, VERSION
+from .requests_in import STREAM_BY_URL, STREAM_TOLD, VERSION
 from .settings_out import (
     write_limit,
     write_output,
@@ -43,15 +43,27 @@ def write_request(request: Request, target: Target, losses: Losses, envelope: En
     write_stop(body, request, losses)
     write_output(body, request, losses)
     write_rest(body, request, losses)
-    if envelope.stream_inside and (request.stream or marked(request.own, STREAM_TOLD)):
-        body["stream"] = request.stream
+    path = envelope.write_path(Named(target.model, request.stream, counting))
+    if envelope.stream_inside:
+        _write_stream(
+            body, request, in_url=path != envelope.write_path(Named(target.model, not request.stream, counting))
+        )
     _lay_over_request(body, request, losses)
     if not envelope.betas_inside and isinstance(betas := body.get("anthropic_beta"), list):
         # What is no text was no header of a client's, and would break ours.
         headers["anthropic-beta"] = ",".join(beta for beta in betas if isinstance(beta, str) and beta.isascii())
         del body["anthropic_beta"]
-    path = envelope.write_path(Named(target.model, request.stream, counting))
     return Written(path, body, "", headers)
+
+
+def _write_stream(body: Json, request: Request, *, in_url: bool) -> None:
+    """Whether to stream, where the body says it. Vertex's URL says it too, and counts: there the body may be silent, or
+    say that there be none.
+    """
+    if marked(request.own, STREAM_TOLD):
+        body["stream"] = request.stream and not in_url
+    elif request.stream and not (in_url and marked(request.own, STREAM_BY_URL)):
+        body["stream"] = True
 
 
 def _version_of(request: Request) -> str | None:
