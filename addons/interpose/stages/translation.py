@@ -15,7 +15,7 @@ from interpose.call import Call, Header, Headers, header
 from interpose.errors import Refusal
 from interpose.formats import ratelimits
 from interpose.formats.codecs import Asked, Client, Codec, Malformed, StreamReader, StreamWriter, Target
-from interpose.formats.codecs.codec import Json, Written
+from interpose.formats.codecs.codec import Json, Written, encoded
 from interpose.formats.meters import stream_kind
 from interpose.ir import Assembler, Failed, Losses, Reply, Request, events_of
 from interpose.ir.losses import Loss, Severity
@@ -47,7 +47,7 @@ class Translation:
 
     @property
     def body(self) -> bytes:
-        return orjson.dumps(self.written.body)
+        return encoded(self.written.body)
 
     def headers(self, call: Call) -> Headers:
         """The request's headers: what of the client's means the same anywhere, and what the format demands."""
@@ -193,10 +193,10 @@ class Return:
         if self._status >= 400:
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._headers}
             failed = translation.provider.read_error(self._status, headers, body)
-            return orjson.dumps(translation.client.write_error(failed))
+            return encoded(translation.client.write_error(failed))
         reply = self._read(body)
         if self._writer is None:
-            return orjson.dumps(translation.client.write_reply(reply, self._client, translation.returned))
+            return encoded(translation.client.write_reply(reply, self._client, translation.returned))
         # Asked for a stream, and answered at once: told in its events.
         return self._writer.write(events_of(reply)) + self._writer.finish()
 

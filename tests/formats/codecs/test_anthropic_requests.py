@@ -424,8 +424,9 @@ def test_lone_surrogates_and_big_numbers_come_back() -> None:
     request = CODEC.read_request(copy.deepcopy(body), Asked("/v1/messages"))
     [called, _] = request.messages[0].blocks
     assert isinstance(called, ToolCall)
-    assert "\ud800" in called.arguments
+    assert "\\ud800" in called.arguments
     assert request.max_tokens == 10**30
+    assert CODEC.write_request(request, Target("m"), Losses()).body == body
 
 
 # Law 2, on conversations that Hypothesis makes, cut off where an application asks: before the assistant speaks.

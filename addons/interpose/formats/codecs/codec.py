@@ -39,6 +39,8 @@ Replies and streams
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -52,6 +54,7 @@ from interpose.ir import Event, Failed, Losses, Reply, Request
 
 Json = dict[str, Any]
 ANY_MODEL = Capabilities()
+_LONG_NUMBER = re.compile(r"\d{19}")
 
 
 class Malformed(InterposeError):
@@ -163,13 +166,38 @@ class Codec(Protocol):
 
 
 def dumps(value: Any) -> str:
-    """JSON text of a parsed value: compact, keys as they stand. A lone surrogate, which JSON may hold, stays."""
+    """JSON text of a parsed value: compact, keys as they stand. A lone surrogate, which JSON may hold, is escaped."""
     try:
         return orjson.dumps(value).decode()
     except TypeError:  # integers beyond 64 bits, lone surrogates, keys that are no text
-        import json
+        return json.dumps(value, separators=(",", ":"))
 
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+def encoded(value: Any) -> bytes:
+    """JSON bytes of a parsed value, of one that holds what UTF-8 or 64 bits do not, too."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def loads(text: str) -> Any:
+    """The value of JSON text. Lone surrogates, and integers beyond 64 bits, which orjson refuses or makes floats of,
+    stay what they are. Raises ValueError.
+    """
+    if _LONG_NUMBER.search(text) is None:
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            pass  # it may be but a surrogate
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def arguments_object(text: str, losses: Losses, at: str) -> Json:
@@ -179,8 +207,8 @@ def arguments_object(text: str, losses: Losses, at: str) -> Json:
     if not text.strip():
         return {}
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        value = loads(text)
+    except ValueError:
         value = None
     if isinstance(value, dict):
         return value

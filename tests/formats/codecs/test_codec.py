@@ -1,0 +1,55 @@
+"""What all codecs share: JSON as text inside of JSON, and as bytes."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interpose.formats.codecs.codec import arguments_object, dumps, encoded, loads
+from interpose.ir import Losses
+
+# Every text that JSON can hold, lone surrogates too, and numbers beyond 64 bits.
+TEXTS = st.text(st.characters(exclude_categories=[]))
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**40), 10**40)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(TEXTS, VALUES, max_size=4))
+def test_an_object_comes_back_equal_through_text(value: dict[str, Any]) -> None:
+    """The law of tool arguments, whatever is in them; the text is fit for any encoder."""
+    text = dumps(value)
+    text.encode()
+    losses = Losses()
+    assert arguments_object(text, losses, "at") == value
+    assert not list(losses)
+    assert json.loads(encoded(value)) == value
+
+
+@pytest.mark.parametrize("text", ["{", "7", "[1]", '"x"', "NaN", '{"a": NaN}', '{"a": Infinity}', "nonsense"])
+def test_what_is_no_object_is_kept_as_text_and_told(text: str) -> None:
+    """Never a non-object input, never an exception (pitfall 6)."""
+    losses = Losses()
+    assert arguments_object(text, losses, "messages[1]") == {"arguments": text}
+    (loss,) = losses
+    assert (loss.severity, loss.path) == ("approximated", "messages[1]")
+
+
+@pytest.mark.parametrize("text", ["", "  \n"])
+def test_no_arguments_are_an_empty_object(text: str) -> None:
+    """As every format has it."""
+    assert arguments_object(text, Losses(), "at") == {}
+
+
+def test_deep_nesting_is_no_crash() -> None:
+    """A hundred thousand brackets, with a number that only the slower parser keeps."""
+    with pytest.raises(ValueError, match="nested"):
+        loads("[" * 100_000 + "1" * 30 + "]" * 100_000)
