@@ -15,11 +15,12 @@ from mitmproxy import ctx, http
 from mitmproxy.proxy import server_hooks
 from mitmproxy.test import tflow
 from tests.e2e.certificates import Authority
-from tests.e2e.clients import Client, Response, client_tls
+from tests.e2e.clients import Client, Response, client_tls, request_bytes
 from tests.e2e.proxy import Ledger
 from tests.e2e.upstream import Exchange, Upstream
 
 from interpose.hosts.mitm import Interceptor, addon
+from interpose.hosts.mitm.visits import Visit
 from interpose.rules.compiled import Rules
 from interpose.rules.compiled import Upstream as UpstreamRules
 
@@ -148,3 +149,26 @@ async def test_the_end_of_a_replays_connection_is_nobodys(interceptor: Intercept
     data = server_hooks.ServerConnectionHookData(flow.server_conn, flow.client_conn)
     owner = next(each for each in ctx.master.addons.chain if isinstance(each, addon.EngineAddon))
     await owner.server_disconnected(data)
+
+
+async def test_a_client_that_leaves_while_its_program_is_looked_for_is_recorded(
+    interceptor: Interceptor, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the whole request and the engine nothing is lost: one record, aborted, and nothing sent upstream."""
+    asked = asyncio.Event()
+    looks = iter(("tunnel", "call"))
+
+    async def app(_: Visit) -> str | None:
+        if next(looks, None) == "call":
+            asked.set()
+            await asyncio.Event().wait()
+        return None
+
+    monkeypatch.setattr(Visit, "app", app)
+    trust = client_tls(interceptor.ca_certificate)
+    async with await Client.tunnel(interceptor.address, f"{HOST}:443", tls=trust) as client:
+        await client.send(request_bytes("POST", "/v1/chat/completions", HOST, body=b"{}"))
+        await asked.wait()
+    row = await Ledger(interceptor.ledger_path).row("")
+    assert (row["outcome"], row["path"]) == ("aborted", "/v1/chat/completions")
+    assert not upstream.requests

@@ -115,11 +115,16 @@ class Carriage:
             return
         self._task = asyncio.current_task()
         self._look()
+        call: Call | None = None
         try:
-            self.reply = await self._engine.handle(self.call(await self._visit.app()))
+            call = self.call(await self._visit.app())
+            self.reply = await self._engine.handle(call)
         except asyncio.CancelledError:
             if not self._ours():
                 raise
+            if call is None:
+                # The engine knows nothing of it yet. One record per call (law 7).
+                self._engine.abandon(self.call(None))
         except Exception:
             # The engine answers its own failures; what comes here is one of the adapter's. Nothing was sent.
             logger.exception("carrying a call to %s failed", self._flow.request.host)
