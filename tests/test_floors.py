@@ -20,6 +20,7 @@ FLOORS = {
     "formats": 2,
     "rules": 3,
     "stages": 4,
+    "bodies": 5,
     "engine": 5,
     "exchange": 5,
     "pool": 5,

@@ -7,7 +7,7 @@ The floors, each of which imports only from those below it (tests/test_floors.py
 2. `formats`    one module per wire format, and the table of known AI hosts
 3. `rules`      YAML -> frozen rules
 4. `stages`     who calls, where it goes, which key it gets, what it used: decided here, done by the engine
-5. `engine`, `exchange`, `upstream`, `pool`, `ledger`   one call's life, its connections, its record
+5. `engine`, `exchange`, `bodies`, `upstream`, `pool`, `ledger`   one call's life, its connections, its record
 6. `hosts`      what carries calls to the engine; mitmproxy is imported under `hosts/mitm` alone
 7. `cli`, `embedded`, `pytest_plugin`   the `interpose` command; the interceptor inside a program, or a test suite
 

@@ -22,9 +22,9 @@ from mitmproxy.proxy.mode_specs import LocalMode, ReverseMode, TransparentMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 
+from interpose.bodies import Local
 from interpose.call import Origin
 from interpose.engine import Engine
-from interpose.exchange import Local
 from interpose.formats.hosts import canonical_host
 from interpose.hosts.process import Process, Processes
 from interpose.ledger import Connection

@@ -1,0 +1,124 @@
+"""The bodies that replies have: an upstream's on its way, one that is converted as it comes, one of our own.
+
+Each tells its exchange how it ended, whoever comes first; what that means is the exchange's to say.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Self
+
+from .errors import Outcome
+from .stages.translation import Return
+from .upstream import UpstreamFailure, UpstreamReply
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+logger = logging.getLogger(__name__)
+
+
+class Flowing:
+    """An upstream's body on its way to the client."""
+
+    __slots__ = ("_exchange", "_upstream")
+
+    def __init__(self, exchange: Exchange, upstream: UpstreamReply) -> None:
+        self._exchange = exchange
+        self._upstream = upstream
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await self._upstream.__anext__()
+            self._exchange.arrived(chunk)
+        except StopAsyncIteration:
+            self._exchange.settle("ok")
+            raise
+        except UpstreamFailure as failure:
+            self._exchange.settle("truncated", str(failure))
+            raise
+        except Exception as error:
+            # Ours, not the upstream's: the client gets a broken reply, the record the truth.
+            self._exchange.settle("error", f"interpose failed: {type(error).__name__}")
+            raise
+        return chunk
+
+    def fail(self, error: Exception) -> None:
+        """What was made of it has failed: the provider is hung up on."""
+        self._exchange.settle("error", f"interpose failed: {type(error).__name__}")
+        self._upstream.cut()
+
+    async def aclose(self) -> None:
+        self._exchange.abort()
+
+
+class Translated:
+    """An upstream's stream in the client's format. One that breaks off ends in an error of that format."""
+
+    __slots__ = ("_back", "_done", "_flowing")
+
+    def __init__(self, flowing: Flowing, back: Return) -> None:
+        self._flowing = flowing
+        self._back = back
+        self._done = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._done:
+            if data := await self._next():
+                return data
+        raise StopAsyncIteration
+
+    async def _next(self) -> bytes:
+        try:
+            return self._back.feed(await self._flowing.__anext__())
+        except StopAsyncIteration:
+            self._done = True
+            return self._back.close()
+        except UpstreamFailure as failure:
+            self._done = True
+            return self._back.fail(f"{failure}.")
+        except Exception as error:
+            logger.exception("converting a reply failed")
+            self._done = True
+            self._flowing.fail(error)
+            return self._back.fail("interpose failed to convert this reply.")
+
+    async def aclose(self) -> None:
+        self._done = True
+        await self._flowing.aclose()
+
+
+class Local:
+    """A body of our own: one chunk."""
+
+    __slots__ = ("_data", "_exchange", "_outcome")
+
+    def __init__(self, exchange: Exchange, data: bytes, outcome: Outcome) -> None:
+        self._exchange = exchange
+        self._data: bytes | None = data
+        self._outcome: Outcome = outcome
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._data is None:
+            self._exchange.settle(self._outcome)
+            raise StopAsyncIteration
+        data, self._data = self._data, None
+        return data
+
+    async def aclose(self) -> None:
+        self._exchange.settle(self._outcome)
+
+    def whole(self) -> bytes:
+        """All of it at once, which settles the call: for a host that cannot wait."""
+        data, self._data = self._data or b"", None
+        self._exchange.settle(self._outcome)
+        return data
