@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 
 import psutil
 from cachetools import LRUCache
@@ -78,6 +79,8 @@ class Processes:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(2, "interpose-process")
+        # Both threads use what follows.
+        self._lock = Lock()
         # A process by its pid and its start, since pids come again.
         self._known: LRUCache[tuple[int, float], Process] = LRUCache(512)
         # Who has connected lately is likely to do so again.
@@ -119,7 +122,8 @@ class Processes:
     def _describe(self, pid: int) -> Process:
         process = psutil.Process(pid)
         key = (pid, process.create_time())
-        known = self._known.get(key)
+        with self._lock:
+            known = self._known.get(key)
         if known is None:
             with process.oneshot():
                 arguments = process.cmdline() or [process.name()]
@@ -127,7 +131,8 @@ class Processes:
                 name = process.name()
                 executable = process.exe() if name.endswith("MainThread") else name
                 known = Process(pid, app_name(executable, arguments), process.username(), scrub_command(arguments))
-            self._known[key] = known
+            with self._lock:
+                self._known[key] = known
         return known
 
     def _owner_on_linux(self, client: Address, server: Address) -> int | None:
@@ -135,12 +140,13 @@ class Processes:
         if inode is None:
             return None
         link = f"socket:[{inode}]"
-        lately = list(self._lately)
+        with self._lock:
+            lately = list(self._lately)
         for pid in (*reversed(lately), *_newest_first(frozenset(lately))):
             if _has_open(pid, link):
-                self._lately[pid] = None
+                with self._lock:
+                    self._lately[pid] = None
                 return pid
-            self._lately.pop(pid, None)
         return None
 
 

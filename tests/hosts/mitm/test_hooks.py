@@ -21,6 +21,7 @@ from tests.e2e.upstream import Exchange, Upstream
 
 from interpose.hosts.mitm import Interceptor, addon
 from interpose.hosts.mitm.visits import Visit
+from interpose.hosts.process import Processes
 from interpose.rules.compiled import Rules
 from interpose.rules.compiled import Upstream as UpstreamRules
 
@@ -172,3 +173,48 @@ async def test_a_client_that_leaves_while_its_program_is_looked_for_is_recorded(
     row = await Ledger(interceptor.ledger_path).row("")
     assert (row["outcome"], row["path"]) == ("aborted", "/v1/chat/completions")
     assert not upstream.requests
+
+
+@pytest.mark.parametrize("what", [KeyError, asyncio.CancelledError])
+async def test_a_failure_in_looking_for_the_program_stops_no_call(
+    interceptor: Interceptor, upstream: Upstream, what: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose a call is may stay unknown; the call goes on, and its connection is recorded."""
+
+    async def find(*args: object, **options: object) -> None:
+        raise what
+
+    monkeypatch.setattr(Processes, "find", find)
+    with upstream.answering(ok):
+        assert (await ask(interceptor)).status == 200
+    row = await Ledger(interceptor.ledger_path).row("")
+    assert (row["outcome"], row["app"]) == ("ok", None)
+
+
+async def test_a_failure_in_looking_for_the_program_opens_no_forbidden_destination(
+    interceptor: Interceptor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither lock on the way to a metadata service waits for it: mitmproxy goes on after an exception."""
+    monkeypatch.setattr(Visit, "app", broken)
+    with pytest.raises(ConnectionError, match="403"):
+        await Client.tunnel(interceptor.address, "169.254.169.254:80", tls=None)
+    flow = tflow.tflow()
+    flow.server_conn.address = ("169.254.169.254", 80)
+    owner = next(each for each in ctx.master.addons.chain if isinstance(each, addon.EngineAddon))
+    monkeypatch.setattr(owner, "_processes_of", lambda *_: None)
+    owner.client_connected(flow.client_conn)
+    data = server_hooks.ServerConnectionHookData(flow.server_conn, flow.client_conn)
+    with pytest.raises(RuntimeError, match="a bug"):
+        await owner.server_connect(data)
+    assert data.server.error == "a metadata address"
+
+
+async def test_what_another_addon_will_not_have_dialled_is_not(interceptor: Interceptor) -> None:
+    """It has said so ahead of us; that nothing speaks against it here does not change that."""
+    flow = tflow.tflow()
+    flow.server_conn.address = ("127.0.0.1", 9)
+    flow.server_conn.error = "not today"
+    owner = next(each for each in ctx.master.addons.chain if isinstance(each, addon.EngineAddon))
+    data = server_hooks.ServerConnectionHookData(flow.server_conn, flow.client_conn)
+    await owner.server_connect(data)
+    assert data.server.error == "not today"

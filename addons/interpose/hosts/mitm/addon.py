@@ -179,12 +179,12 @@ class EngineAddon:
         )
 
     async def http_connect(self, flow: http.HTTPFlow) -> None:
-        if (visit := self._visits.get(flow.client_conn.id)) is not None:
-            # It waits for our answer, hence is still there to be found; one that then refuses our certificate is not.
-            await visit.app()
         kind: Kind = "ai" if self.claims(flow.request.host, flow.request.port) else "tunnel"
         self.leads_to(flow, kind)
         self.vet(flow)
+        if (visit := self._visits.get(flow.client_conn.id)) is not None:
+            # It waits for our answer, hence is still there to be found; one that then refuses our certificate is not.
+            await visit.app()
 
     def http_connect_error(self, flow: http.HTTPFlow) -> None:
         # Node since 24.5 forgets the connection of a tunnel that it was refused; open, it would keep the process alive.
@@ -267,22 +267,27 @@ class EngineAddon:
 
     async def server_connect(self, data: ServerConnectionHookData) -> None:
         """The last lock: what mitmproxy itself dials is never a claimed host, a metadata service or ourselves."""
-        if (visit := self._visits.get(data.client.id)) is not None:
-            # It waits for its tunnel, hence is still there to be found.
-            await visit.app()
-        address = data.server.address
         try:
-            if address is None:
-                data.server.error = "no destination"
-            elif self.proxy is not None and (self.proxy.host, self.proxy.port) == address[:2]:
-                return
-            elif self.reserved(*address[:2], data.client):
-                data.server.error = "not a host of the rules"
-            else:
-                data.server.error = await self.forbidden(*address[:2])
+            # Another addon may have said no already.
+            data.server.error = data.server.error or await self.undiallable(data)
         except Exception:
             logger.exception("vetting a connection failed; it is not made")
             data.server.error = "vetting failed"
+        if (visit := self._visits.get(data.client.id)) is not None:
+            # It waits for its tunnel, hence is still there to be found.
+            await visit.app()
+
+    async def undiallable(self, data: ServerConnectionHookData) -> str | None:
+        """Why that connection is not made, if it is not."""
+        address = data.server.address
+        if address is None:
+            return "no destination"
+        host, port = address[:2]
+        if self.proxy is not None and (self.proxy.host, self.proxy.port) == (host, port):
+            return None
+        if self.reserved(host, port, data.client):
+            return "not a host of the rules"
+        return await self.forbidden(host, port)
 
     async def server_disconnected(self, data: ServerConnectionHookData) -> None:
         await self.end(data.client, data.server)

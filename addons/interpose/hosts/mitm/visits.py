@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Literal
 
 from interpose.exchange import Clock
@@ -70,17 +69,17 @@ class Visit:
 
         To be asked while the client is still waiting for us: one that has gone cannot be told.
         """
-        process = await self._found()
+        if self._process is not None:
+            await asyncio.wait((self._process,), timeout=PATIENCE)
+        process = self._found()
         return process.name if process is not None else None
 
-    async def _found(self) -> Process | None:
-        if self._process is None:
+    def _found(self) -> Process | None:
+        """The process, if it has been found by now. That it was not, for whatever reason, is no call's concern."""
+        looked = self._process
+        if looked is None or not looked.done() or looked.cancelled() or looked.exception() is not None:
             return None
-        if self._process.done():
-            return self._process.result()
-        with suppress(TimeoutError):
-            return await asyncio.wait_for(asyncio.shield(self._process), PATIENCE)
-        return None
+        return looked.result()
 
     def passes(self, layer: object) -> None:
         """From here on, what passes that layer is the visit's traffic. What was said before to get there was said
@@ -123,9 +122,7 @@ class Visit:
             return
         if self._kind == "ai" and self._decrypted and self._up == 0:
             self.fails("tls_dropped", DROPPED)
-        process = None
-        if self._process is not None and self._process.done() and not self._process.cancelled():
-            process = self._process.result()
+        process = self._found()
         self._record(
             Connection(
                 id=self.id,
