@@ -218,3 +218,25 @@ async def test_what_another_addon_will_not_have_dialled_is_not(interceptor: Inte
     data = server_hooks.ServerConnectionHookData(flow.server_conn, flow.client_conn)
     await owner.server_connect(data)
     assert data.server.error == "not today"
+
+
+async def test_nobody_looks_for_the_program_of_a_client_that_has_gone(
+    interceptor: Interceptor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where looking takes long, connections that come and go would else queue up without end."""
+    looks: list[asyncio.Future[None]] = []
+
+    async def find(*args: object, **options: object) -> None:
+        looks.append(asyncio.get_running_loop().create_future())
+        await looks[-1]
+
+    monkeypatch.setattr(Processes, "find", find)
+    async with await Client.direct(interceptor.address):
+        pass
+    owner = next(each for each in ctx.master.addons.chain if isinstance(each, addon.EngineAddon))
+    async with asyncio.timeout(10):
+        while not looks or owner._visits:
+            await asyncio.sleep(0)
+        while not looks[0].done():
+            await asyncio.sleep(0)
+    assert looks[0].cancelled()

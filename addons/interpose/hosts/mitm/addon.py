@@ -139,12 +139,12 @@ class EngineAddon:
         if (visit := self._visits.get(client.id)) is not None:
             await visit.app()
             self._visits.pop(client.id, None)
-            visit.end()
+            visit.over()
 
     def close(self) -> None:
         """Records the connections that are still open."""
         for visit in self._visits.values():
-            visit.end()
+            visit.over()
         self._visits.clear()
         self._processes.close()
 

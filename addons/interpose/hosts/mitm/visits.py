@@ -116,6 +116,12 @@ class Visit:
         if self._outcome == "ok":
             self._outcome, self._reason = outcome, reason
 
+    def over(self) -> None:
+        """The client has gone: its last visit ends, and nobody needs to go on looking for its program."""
+        self.end()
+        if self._process is not None:
+            self._process.cancel()
+
     def end(self) -> None:
         """Records the visit, unless nothing was asked for. Only the first end counts."""
         if self._kind is None:
