@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from mitmproxy.options import Options
+from mitmproxy.proxy import layers
 from mitmproxy.test import taddons, tflow
 from mitmproxy.tools.web.master import WebMaster
 from mitmproxy.websocket import WebSocketMessage
@@ -53,6 +54,25 @@ async def test_the_oldest_flows_go_by_size(master: WebMaster) -> None:
         master.view.add([each])
         forgetful.response(each)
     assert [len(each.response.content) for each in master.view] == [5000]
+
+
+async def test_flows_that_are_no_http_go_too(master: WebMaster) -> None:
+    """Names that are asked for, and what else comes in `--mode local`, by number and by size."""
+    forgetful = Forgetful(master, flows=2, size=30)
+    master.addons.add(forgetful)
+    lookup, stream, datagrams = (tflow.tdnsflow(resp=True), tflow.ttcpflow(), tflow.tudpflow())
+    for each, started, ended in (
+        (lookup, layers.dns.DnsRequestHook, layers.dns.DnsResponseHook),
+        (stream, layers.tcp.TcpStartHook, layers.tcp.TcpEndHook),
+        (datagrams, layers.udp.UdpStartHook, layers.udp.UdpEndHook),
+    ):
+        each.live = False
+        await master.addons.trigger_event(started(each))
+        await master.addons.trigger_event(ended(each))
+    assert list(master.view) == [stream, datagrams]
+    stream.messages[0].content = b"x" * 30
+    await master.addons.trigger_event(layers.tcp.TcpErrorHook(stream))
+    assert list(master.view) == [stream]
 
 
 async def test_a_flow_that_is_replayed_counts_once(master: WebMaster) -> None:

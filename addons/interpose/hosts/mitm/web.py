@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 
-from mitmproxy import http
+from mitmproxy import dns, flow, http, tcp, udp
 from mitmproxy.options import Options
 from mitmproxy.tools.web.master import WebMaster
 
@@ -38,7 +38,27 @@ class Forgetful:
     def websocket_end(self, flow: http.HTTPFlow) -> None:
         self.ended(flow)
 
-    def ended(self, flow: http.HTTPFlow) -> None:
+    # What `--mode local` brings here beside HTTP: names that are asked for, other UDP.
+
+    def dns_response(self, flow: dns.DNSFlow) -> None:
+        self.ended(flow)
+
+    def dns_error(self, flow: dns.DNSFlow) -> None:
+        self.ended(flow)
+
+    def tcp_end(self, flow: tcp.TCPFlow) -> None:
+        self.ended(flow)
+
+    def tcp_error(self, flow: tcp.TCPFlow) -> None:
+        self.ended(flow)
+
+    def udp_end(self, flow: udp.UDPFlow) -> None:
+        self.ended(flow)
+
+    def udp_error(self, flow: udp.UDPFlow) -> None:
+        self.ended(flow)
+
+    def ended(self, flow: flow.Flow) -> None:
         """A flow is over, once more if it has been replayed; the oldest go while there is too much."""
         self._total -= self._ended.pop(flow.id, 0)
         self._ended[flow.id] = size = held(flow)
@@ -51,8 +71,12 @@ class Forgetful:
                 self._view.remove([found])
 
 
-def held(flow: http.HTTPFlow) -> int:
+def held(flow: flow.Flow) -> int:
     """The bytes of a flow's bodies and messages."""
+    if isinstance(flow, tcp.TCPFlow | udp.UDPFlow):
+        return sum(len(message.content) for message in flow.messages)
+    if not isinstance(flow, http.HTTPFlow):
+        return 0
     messages = flow.websocket.messages if flow.websocket is not None else ()
     size = sum(len(part.raw_content or b"") for part in (flow.request, flow.response) if part is not None)
     return size + sum(len(message.content) for message in messages)
