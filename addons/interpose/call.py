@@ -132,7 +132,7 @@ def without(headers: Iterable[Header], names: frozenset[bytes]) -> Headers:
     return tuple(pair for pair in headers if pair[0].lower() not in names)
 
 
-def upgrades(call: Call) -> bool:
-    """Whether the call asks for a WebSocket: RFC 6455, 4.1."""
-    value = header(call.headers, b"upgrade")
+def upgrades(headers: Iterable[Header]) -> bool:
+    """Whether a request with these headers asks for a WebSocket: RFC 6455, 4.1."""
+    value = header(headers, b"upgrade")
     return value is not None and any(token.strip() == b"websocket" for token in value.lower().split(b","))

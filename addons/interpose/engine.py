@@ -154,7 +154,7 @@ class Engine:
         self._warn(chosen)
         exchange.trip = trip = Trip(call, chosen.facts, chosen.attempts[0], self._resolve)
         provider = trip.attempt.provider
-        upgrade = upgrades(call)
+        upgrade = upgrades(call.headers)
         headers = (*UPGRADE, *end_to_end(call.headers)) if upgrade else end_to_end(call.headers)
         request = Request(call.method, trip.attempt.url, headers, b"" if upgrade else exchange.body())
         for stage in STAGES:

@@ -336,6 +336,21 @@ async def test_an_upgrade_that_is_refused_is_an_ordinary_reply(acting: Proxy, up
     assert (row["status"], row["outcome"]) == (401, "error")
 
 
+async def test_an_offer_of_another_protocol_takes_nothing_from_a_request(audit: Proxy, upstream: Upstream) -> None:
+    """An Upgrade that is no WebSocket's is one that a server may ignore: the call is sent with its body."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.json(b"{}")
+
+    offer = (("Connection", "Upgrade"), ("Upgrade", "shouting/2"), ("Content-Type", "application/json"))
+    with upstream.answering(answer):
+        async with await Client.tunnel(audit.address, f"{OPENAI}:443", tls=client_tls(audit.ca)) as client:
+            for _ in range(2):
+                response = await client.request("POST", "/v1/chat/completions", OPENAI, *offer, body=b'{"model":"m"}')
+                assert response.status == 200
+    assert [bytes(each.body) for each in upstream.requests] == [b'{"model":"m"}'] * 2
+
+
 @pytest.mark.parametrize(
     ("request_bytes", "status", "code"),
     [

@@ -55,12 +55,12 @@ class Conversion(Stage):
         asked, wanted = draft.facts.model, draft.route.model if draft.route else None
         edits: dict[str, object] = {}
         body: bytes | None = None
-        if wanted is None or wanted == asked or not (runs_a_model(draft.facts) or upgrades(call)):
+        if wanted is None or wanted == asked or not (runs_a_model(draft.facts) or upgrades(call.headers)):
             draft.attempts.append(Attempt(url, provider, asked))
             return
         if draft.match.model_span is not None:
             url = model_in_path(url, call.url, draft.match, wanted)
-        elif upgrades(call):
+        elif upgrades(call.headers):
             raise Refusal(
                 400,
                 "model_in_messages",
@@ -104,7 +104,8 @@ def translated(draft: Draft, provider: Provider) -> Attempt:
     call, match, facts = draft.call, draft.match, draft.facts
     assert match is not None
     assert facts is not None
-    codecs = between(match.wire, provider.format) if match.endpoint in CONVERTED and not upgrades(call) else None
+    converted = match.endpoint in CONVERTED and not upgrades(call.headers)
+    codecs = between(match.wire, provider.format) if converted else None
     if codecs is None or provider.dialect in OTHER_URLS:
         spoken = f"{provider.format} in the URL style of {provider.dialect}" if provider.dialect else provider.format
         raise Refusal(

@@ -42,6 +42,7 @@ from mitmproxy.proxy.layers.tls import ClientTLSLayer
 from mitmproxy.proxy.layers.websocket import WebsocketLayer
 from wsproto.connection import ConnectionState
 
+from interpose.call import upgrades
 from interpose.wire.websocket import extensions
 
 from .carriage import Carriage, Onlookers, Stream, UpstreamSent
@@ -239,7 +240,7 @@ class EngineStream(HttpStream):
             yield from self.break_off("Client disconnected.", ErrorCode.CLIENT_DISCONNECTED)
             return
         self.carriage = carriage = self.parent.owner.carriage(self.flow, self)
-        if self.flow.request.headers.get("upgrade"):
+        if upgrades(self.flow.request.headers.fields):
             carriage.begin_relay()
         yield from self.carry(carriage)
 
