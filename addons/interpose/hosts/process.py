@@ -23,10 +23,10 @@ from threading import Lock
 import psutil
 from cachetools import LRUCache
 
+from .commandline import scrub_command
+
 Address = tuple[str, int]
 
-COMMAND_LIMIT = 512
-MASK = "***"
 LINUX = sys.platform == "linux"
 
 # One socket by its two ends, from the kernel: https://man7.org/linux/man-pages/man7/sock_diag.7.html
@@ -46,22 +46,6 @@ _INODE_AT = _PORTS_AT + 48 + 16
 
 # Programs that run another one, which people mean: by the name of the executable without its version.
 INTERPRETERS = frozenset(("python", "pypy", "node", "ruby", "perl", "php", "bun", "deno", "bash", "sh", "uv"))
-
-# Prefixes of keys that providers and services hand out, and what looks like a secret by the name that it goes by.
-_KEY = re.compile(
-    r"\b(?:sk|pk|rk|vk|xai|gsk|hf|r8|pplx|ghp|gho|ghs|github_pat|glpat|xox[abprs])[-_][\w.\-]{6,}"
-    r"|\bAIza[\w\-]{10,}|\b(?:AKIA|ASIA)[A-Z0-9]{12,}|\beyJ[\w\-]+\.[\w\-]+(?:\.[\w\-]*)?"
-)
-_NAMED = re.compile(
-    r"(?P<name>[\w.\-]*(?:key|token|secret|password|passwd|pwd|credential|auth|bearer)[\w.\-]*)"
-    r"(?P<between>\s*[=:]\s*[\"']?)(?P<value>[^\s\"'&]+)",
-    re.IGNORECASE,
-)
-_BEARER = re.compile(r"\b(?P<scheme>bearer|basic)\s+[^\s\"']+", re.IGNORECASE)
-_USERINFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.\-]*://)[^/\s@]*@", re.IGNORECASE)
-_OPTION = re.compile(r"-{1,2}[\w\-]*(?:key|token|secret|password|passwd|pwd|credential|auth)[\w\-]*", re.IGNORECASE)
-# Options whose next word is a secret by convention: curl's and wget's user:password.
-_SECRET_OPTIONS = frozenset(("-u", "--user", "--proxy-user", "-U", "-p"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,32 +235,3 @@ def app_name(executable: str, arguments: Sequence[str]) -> str:
         if "/" in script and "." not in base and base and not script.startswith("-"):
             return base[:64]
     return plain[:64]
-
-
-def scrub_command(arguments: Sequence[str]) -> str:
-    """A command line as one line of text, of at most COMMAND_LIMIT characters, with what looks like a secret masked.
-
-    A net with a fine mesh, and still a net: a secret that is named like none, and looks like none, passes.
-    """
-    words = []
-    secret_follows = False
-    for argument in arguments:
-        if secret_follows:
-            words.append(MASK)
-            secret_follows = False
-            continue
-        secret_follows = argument in _SECRET_OPTIONS or (
-            _OPTION.fullmatch(argument) is not None and "=" not in argument
-        )
-        words.append(scrub_text(argument))
-    text = " ".join(words)
-    text = "".join(character if character.isprintable() else " " for character in text)
-    return text if len(text) <= COMMAND_LIMIT else text[: COMMAND_LIMIT - 1] + "…"
-
-
-def scrub_text(text: str) -> str:
-    """One word of a command line, which may itself be a header, a URL or a script."""
-    text = _USERINFO.sub(rf"\g<scheme>{MASK}@", text)
-    text = _BEARER.sub(rf"\g<scheme> {MASK}", text)
-    text = _NAMED.sub(lambda found: f"{found['name']}{found['between']}{MASK}", text)
-    return _KEY.sub(MASK, text)
