@@ -41,7 +41,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -133,36 +133,29 @@ class StreamWriter(Protocol):
         """The format's own end; b"" after `Failed`."""
 
 
-class Codec(Protocol):
-    """One wire format. `stream_type` is the content type of its streams."""
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """One wire format: a row of pure functions. `stream_type` is the content type of its streams.
+
+    `name` is whose `Own` it reads: envelopes around one format share it.
+    `read_request` raises Malformed. `write_request` never raises: what cannot be is told in its losses as impossible.
+    `read_reply` raises Malformed for a body that is no reply of this format (an error object, say).
+    `read_error` is what a reply with an error status says, and never raises: a body that is no JSON is its message,
+    shortened. `write_error` is the body that says so in this format, with the status `status_for`: the one that its
+    clients understand (529 is 503 for all but Anthropic's).
+    """
 
     name: str
     stream_type: str
-
-    def read_request(self, body: Json, asked: Asked) -> Request:
-        """Raises Malformed."""
-
-    def write_request(self, request: Request, target: Target, losses: Losses) -> Written:
-        """Never raises: what cannot be is told in `losses` as impossible."""
-
-    def read_reply(self, body: Json) -> Reply:
-        """Raises Malformed for a body that is no reply of this format (an error object, say)."""
-
-    def write_reply(self, reply: Reply, client: Client, losses: Losses) -> Json:
-        """Never raises."""
-
-    def reader(self) -> StreamReader: ...
-
-    def writer(self, client: Client, losses: Losses) -> StreamWriter: ...
-
-    def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Failed:
-        """What a reply with an error status says. Never raises: a body that is no JSON is its message, shortened."""
-
-    def write_error(self, failed: Failed) -> Json:
-        """The body that says so in this format; `status_for` says with which status."""
-
-    def status_for(self, status: int) -> int:
-        """The status that a client of this format understands (529 is 503 for all but Anthropic's)."""
+    read_request: Callable[[Json, Asked], Request]
+    write_request: Callable[[Request, Target, Losses], Written]
+    read_reply: Callable[[Json], Reply]
+    write_reply: Callable[[Reply, Client, Losses], Json]
+    reader: Callable[[], StreamReader]
+    writer: Callable[[Client, Losses], StreamWriter]
+    read_error: Callable[[int, Mapping[str, str], bytes], Failed]
+    write_error: Callable[[Failed], Json]
+    status_for: Callable[[int], int]
 
 
 def dumps(value: Any) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from interpose.formats.codecs.codec import Asked, Client, Codec, Json, StreamReader, StreamWriter, Target, Written
-from interpose.ir import Failed, Losses, Reply, Request
+from interpose.ir import Failed, Losses, Request
 
 from . import errors, replies, requests_in, requests_out
 from .envelopes import ANTHROPIC, BEDROCK, EVENT_STREAM, VERTEX, Envelope
@@ -25,50 +25,48 @@ from .reader import MessagesReader
 from .writer import MessagesWriter
 
 
-class AnthropicCodec:
-    """`name` is the format's, whatever the envelope: what one of them reads is no other's `Own`."""
+def _codec(envelope: Envelope) -> Codec:
+    """The codec of an envelope. Its name is the format's, so that what one of them reads is another's `Own`."""
+    binary = envelope.stream_type == EVENT_STREAM
+    frame, failure = (bedrock_frame, bedrock_failure) if binary else (sse_frame, sse_failure)
 
-    name = FORMAT
+    def read_request(body: Json, asked: Asked) -> Request:
+        return requests_in.read_request(body, asked, envelope)
 
-    def __init__(self, envelope: Envelope) -> None:
-        self.envelope = envelope
-        self.stream_type = envelope.stream_type
-        self._binary = envelope.stream_type == EVENT_STREAM
+    def write_request(request: Request, target: Target, losses: Losses) -> Written:
+        return requests_out.write_request(request, target, losses, envelope)
 
-    def read_request(self, body: Json, asked: Asked) -> Request:
-        return requests_in.read_request(body, asked, self.envelope)
+    def reader() -> StreamReader:
+        return MessagesReader(BedrockFrames() if binary else SseFrames())
 
-    def write_request(self, request: Request, target: Target, losses: Losses) -> Written:
-        return requests_out.write_request(request, target, losses, self.envelope)
+    def writer(client: Client, losses: Losses) -> StreamWriter:
+        return MessagesWriter(client, losses, frame, failure)
 
-    def read_reply(self, body: Json) -> Reply:
-        return replies.read_reply(body)
-
-    def write_reply(self, reply: Reply, client: Client, losses: Losses) -> Json:
-        return replies.write_reply(reply, client, losses)
-
-    def reader(self) -> StreamReader:
-        return MessagesReader(BedrockFrames() if self._binary else SseFrames())
-
-    def writer(self, client: Client, losses: Losses) -> StreamWriter:
-        if self._binary:
-            return MessagesWriter(client, losses, bedrock_frame, bedrock_failure)
-        return MessagesWriter(client, losses, sse_frame, sse_failure)
-
-    def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Failed:
-        return errors.read_error(status, headers, body)
-
-    def write_error(self, failed: Failed) -> Json:
+    def write_error(failed: Failed) -> Json:
         """Bedrock's has a message alone, for its type is in the header x-amzn-errortype."""
-        return {"message": failed.message} if self._binary else errors.write_error(failed)
+        return {"message": failed.message} if binary else errors.write_error(failed)
 
-    def status_for(self, status: int) -> int:
-        return self.envelope.overloaded if status == errors.STATUSES["overloaded_error"] else status
+    def status_for(status: int) -> int:
+        return envelope.overloaded if status == errors.STATUSES["overloaded_error"] else status
+
+    return Codec(
+        name=FORMAT,
+        stream_type=envelope.stream_type,
+        read_request=read_request,
+        write_request=write_request,
+        read_reply=replies.read_reply,
+        write_reply=replies.write_reply,
+        reader=reader,
+        writer=writer,
+        read_error=errors.read_error,
+        write_error=write_error,
+        status_for=status_for,
+    )
 
 
-CODEC = AnthropicCodec(ANTHROPIC)
+CODEC = _codec(ANTHROPIC)
 CODECS: Mapping[str, Codec] = {
     ANTHROPIC.name: CODEC,
-    BEDROCK.name: AnthropicCodec(BEDROCK),
-    VERTEX.name: AnthropicCodec(VERTEX),
+    BEDROCK.name: _codec(BEDROCK),
+    VERTEX.name: _codec(VERTEX),
 }

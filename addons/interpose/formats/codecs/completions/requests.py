@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from interpose.formats.codecs.chat.facts import BOOLEAN, INTEGER, NUMBER, OBJECT, STRING, take
-from interpose.formats.codecs.codec import Json, Malformed, Target, Written
+from interpose.formats.codecs.codec import Asked, Json, Malformed, Target, Written
 from interpose.ir import Losses, Message, Own, Request, Sampling, Text
 
 NAME: Final = "openai-completions"
@@ -29,7 +29,7 @@ _SAMPLING = {
 _DEFAULTS: tuple[tuple[str, Any], ...] = (("echo", False), ("suffix", ""))
 
 
-def read_request(body: Any) -> Request:
+def read_request(body: Any, asked: Asked) -> Request:
     if not isinstance(body, dict):
         raise Malformed("", "the body must be a JSON object")
     model = body.pop("model", "")
