@@ -83,6 +83,11 @@ DIFFER: dict[str, tuple[str, str]] = {
         "version: 1\nproviders: {p: {format: gemini, base_url: https://a.test}}\n",
     ),
     "providers.*.dialect": (provider("dialect: groq"), provider("dialect: xai")),
+    "providers.*.api_version": (
+        provider("dialect: azure, api_version: 2025-01-01-preview"),
+        provider("dialect: azure, api_version: 2024-10-21"),
+    ),
+    "providers.*.responses": (provider("responses: false"), provider("responses: true")),
     "providers.*.base_url": (ONE, ONE.replace("a.test", "c.test")),
     "providers.*.credential.env": (provider("credential: {env: A}"), provider("credential: {env: B}")),
     "providers.*.credential.file": (provider("credential: {file: a}"), provider("credential: {file: b}")),

@@ -111,7 +111,6 @@ def test_empty_unsupported_sections_ask_for_nothing(path: str, tmp_path: Path) -
 
 
 VALUES = [
-    ("providers: {p: {format: anthropic, dialect: bedrock, base_url: https://x.test}}", "the dialect bedrock"),
     (
         "providers: {p: {format: openai, base_url: https://x.test/v1, credential: [{env: A}, {env: B}]}}",
         "a pool of several credentials",

@@ -21,7 +21,8 @@ class Match:
     `format` is the contract's name of the client's format, `wire` the body that a reply to it has ("none": nothing to
     meter). `api_path` is the path to append to a provider's base_url in the format's plain dialect: "/chat/completions"
     for openai and openai-responses, the whole path ("/v1/messages") for every other format. `model` is the model that
-    the URL names, decoded, and `model_span` its place in the target. `stream` is None where the body decides.
+    the URL names, decoded, and `model_span` its place in the target; `model_kept` says whether the plain dialect's URL
+    names it, too, and not the body. `stream` is None where the body decides.
     """
 
     format: str
@@ -30,6 +31,7 @@ class Match:
     api_path: str
     model: str | None = None
     model_span: tuple[int, int] | None = None
+    model_kept: bool = True
     stream: bool | None = None
     known: bool = True
 
@@ -96,10 +98,12 @@ def classify(host: HostRow, method: str, target: str) -> Match:
                 continue
             row, match = found
             span = _model_span(match) or _model_span(prefix)
+            kept = _model_span(match) is not None if row.plain is None else "{model}" in row.plain
             if span is not None:
                 span = span[0] + doubled, span[1] + doubled
             if span is None and row.endpoint == "realtime":
                 span = _model_in_query(target)
+                kept = True
             if row.plain is None:
                 api_path = path[prefix.end() :]
             elif match is None:
@@ -113,6 +117,7 @@ def classify(host: HostRow, method: str, target: str) -> Match:
                 api_path=api_path,
                 model=unquote(target[span[0] : span[1]], errors="replace") if span else None,
                 model_span=span,
+                model_kept=kept or span is None,
                 stream=row.stream,
             )
     return Match(format=host.format, wire="none", endpoint="other", api_path=path, known=False)

@@ -50,7 +50,11 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A provider in the rules. Its URL is `origin` + `base_path` (no trailing slash; empty for a bare origin)."""
+    """A provider in the rules. Its URL is `origin` + `base_path` (no trailing slash; empty for a bare origin).
+
+    `dialect` is the one that its host has, where the rules name none. `api_version` is Azure's. `responses` says
+    whether a provider of OpenAI's format has Responses beside Chat Completions.
+    """
 
     name: str
     format: str
@@ -60,6 +64,8 @@ class Provider:
     credential: CredentialSource | None = None
     timeouts: Timeouts = Timeouts()
     ca: Path | None = None
+    api_version: str | None = None
+    responses: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Routes that this version can only refuse: from known hosts to a provider of another format or another style of URLs.
+"""Routes that this version can only refuse: from known hosts to a provider that cannot take any of their calls.
 
 The engine refuses each such call (`stages.conversion`); here the rules are refused before any call is made. Nothing is
 said of a route that carries some of its calls, nor of one that names no hosts, globs over hosts, or unknown hosts.
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from interpose.formats import FORMATS, same_family
-from interpose.formats.codecs import between
+from interpose.formats import FORMATS
+from interpose.formats.dialects import WITHOUT_RESPONSES, Address, carries
 from interpose.formats.hosts import HostRow, lookup
 
 from . import urls
@@ -21,19 +21,16 @@ from .patterns import AnyOf, is_glob
 from .problem import BadValue
 from .support import at
 
-# Dialects whose URLs are not the format's plain ones: no call moves in or out of them by its path alone.
-OTHER_URLS = frozenset({"azure", "vertex"})
-
 # Where the pattern of a path (`formats.paths`) stops being literal.
 _OPEN = re.compile(r"[{*]")
+_MODEL = re.compile(r"\{\w*model\}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
     """What matters of a provider."""
 
-    format: str
-    dialect: str | None
+    address: Address
     host: str
 
     @classmethod
@@ -45,26 +42,28 @@ class _Target:
             format_, dialect, url = (provider.get(key) for key in ("format", "dialect", "base_url"))
             if isinstance(format_, str) and format_ in FORMATS and isinstance(url, str):
                 try:
-                    host = urls.base_url(url).origin.host
+                    base = urls.base_url(url)
                 except BadValue:
                     continue
-                return cls(format_, dialect if isinstance(dialect, str) else None, host)
+                known = lookup(base.origin.host, base.origin.port)
+                spoken = dialect if isinstance(dialect, str) else known.dialect if known is not None else None
+                responses = provider.get("responses", spoken not in WITHOUT_RESPONSES)
+                return cls(Address(format_, spoken, base.path, responses=responses is not False), base.origin.host)
         return None
 
 
 class _Offer(NamedTuple):
-    """A path that a host answers at."""
+    """A path that a host answers at. `model` is what its URL names: some model, or none."""
 
     format: str
     endpoint: str
     pattern: str
     wire: str
+    model: str | None
 
     def goes_to(self, target: _Target) -> bool:
         """Whether its calls can be carried to that provider: as they are, or converted."""
-        if same_family(self.format, target.format, self.endpoint):
-            return True
-        return self.endpoint == "chat" and between(self.wire, target.format) is not None
+        return carries(self.format, self.wire, self.endpoint, self.model, target.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,9 @@ class _Asked:
                     continue
                 if self.paths is not None and not self._may_take(pattern):
                     continue
-                yield _Offer(path.format or mount.surface.format, path.endpoint, pattern, path.wire)
+                # InvokeModel is judged by the model that can be converted: the call decides.
+                model = "claude" if _MODEL.search(pattern) else None
+                yield _Offer(path.format or mount.surface.format, path.endpoint, pattern, path.wire, model)
 
     def _may_take(self, pattern: str) -> bool:
         """Whether a path of that pattern may be one that the route chooses; surely not is False."""
@@ -155,18 +156,12 @@ def _refusal(host: str, target: _Target, asked: _Asked) -> tuple[str, str] | Non
         if offered and not any(each.goes_to(target) for each in offered):
             formats = [each.format for each in offered]
             spoken = row.format if row.format in formats else formats[0]
-            return f"conversion from {spoken} to {target.format}", _beside(row, target, asked)
-    if target.dialect in OTHER_URLS:
-        return f"sending calls into the URL style of {target.dialect}", ""
-    if row is not None and row.dialect in OTHER_URLS:
-        return f"sending calls out of the URL style of {row.dialect}", ""
+            return f"conversion from {spoken} to {target.address.format}", _beside(row, target, asked)
     return None
 
 
 def _beside(row: HostRow, target: _Target, asked: _Asked) -> str:
     """How to choose the calls of a host that are in the provider's format already, if it offers any."""
-    if target.dialect in OTHER_URLS or row.dialect in OTHER_URLS:
-        return ""
     for each in asked.offered(row, beside=True):
         if not _OPEN.search(each.pattern) and each.goes_to(target):
             return f'only its calls in that format can go there: narrow `match` by path: "{each.pattern}*"'

@@ -15,6 +15,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from interpose.formats.dialects import WITHOUT_RESPONSES
+from interpose.formats.hosts import lookup
+
 from . import abilities, conversions, regexlike, relations, urls
 from .compiled import (
     ClientKey,
@@ -129,10 +132,12 @@ class _Compiler:
     def _provider(self, name: str, spec: ProviderSpec) -> Provider:
         base = urls.base_url(spec.base_url)
         defaults = Timeouts()
+        known = lookup(base.origin.host, base.origin.port)
+        dialect = spec.dialect or (known.dialect if known is not None else None)
         return Provider(
             name=name,
             format=spec.format,
-            dialect=spec.dialect,
+            dialect=dialect,
             origin=base.origin,
             base_path=base.path,
             credential=self._credential(("providers", name, "credential"), spec.credential),
@@ -142,6 +147,8 @@ class _Compiler:
                 spec.timeouts.idle or defaults.idle,
             ),
             ca=self._ca(("providers", name, "tls", "ca"), spec.tls.ca),
+            api_version=spec.api_version,
+            responses=dialect not in WITHOUT_RESPONSES if spec.responses is None else spec.responses,
         )
 
     def _credential(self, path: Where, specs: list[CredentialSpec] | None) -> CredentialSource | None:

@@ -118,6 +118,10 @@ def _providers(document: Document) -> None:
         format_, dialect, url = (value if isinstance(value, str) else None for value in given)
         if dialect is not None:
             _dialect(document, (*path, "dialect"), dialect, format_)
+        if provider.get("api_version") is not None and dialect != "azure":
+            document.report((*path, "api_version"), "concerns the dialect azure alone", "remove it", key=True)
+        if provider.get("responses") is not None and format_ not in (None, "openai"):
+            document.report((*path, "responses"), "concerns the format openai alone", "remove it", key=True)
         if url is not None:
             try:
                 base = urls.base_url(url)

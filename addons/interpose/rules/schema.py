@@ -90,6 +90,12 @@ class ProviderSpec(Section):
     base_url: Url = Field(
         description="openai formats: up to and including /v1; every other: what stands before the API's own version"
     )
+    api_version: Line | None = Field(
+        default=None, description="azure: what its URLs say as api-version; below /openai/v1 none is needed"
+    )
+    responses: bool | None = Field(
+        default=None, description="openai: whether it has /responses, too; default: what is known of its dialect"
+    )
     credential: Annotated[list[CredentialSpec], OneOrMany(), Field(min_length=1)] | None = None
     timeouts: TimeoutsSpec = TimeoutsSpec()
     tls: TlsSpec = TlsSpec()

@@ -25,6 +25,8 @@ CARRIED_OUT: frozenset[Pattern] = frozenset(
         "providers.*.format",
         "providers.*.dialect",
         "providers.*.base_url",
+        "providers.*.api_version",
+        "providers.*.responses",
         "providers.*.credential.env",
         "providers.*.credential.file",
         "providers.*.credential.keyring",
@@ -96,9 +98,6 @@ def _not_one_sqlite(value: object) -> bool:
 
 
 UNSUPPORTED: tuple[Unsupported, ...] = (
-    Unsupported(
-        _p("providers.*.dialect"), lambda value: value == "bedrock", "the dialect bedrock", "use format: bedrock"
-    ),
     Unsupported(_p("providers.*.credential"), _several, "a pool of several credentials", "give one credential"),
     Unsupported(_p("intercept.virtual_host")),
     Unsupported(_p("clients.keys.budget")),

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 
 from interpose.call import Call, Url, header, upgrades, without
 from interpose.errors import Refusal
-from interpose.formats import same_family
 from interpose.formats.capabilities import capabilities_of
-from interpose.formats.codecs import Target, between
+from interpose.formats.codecs import Target
+from interpose.formats.dialects import CONVERTED, Address, as_it_is, between, locate
 from interpose.formats.endpoints import Match, replace_model, suspicious
 from interpose.rules.compiled import Provider
-from interpose.rules.conversions import OTHER_URLS
 from interpose.rules.facts import Facts
 from interpose.wire.error import WireError
 from interpose.wire.jsonedit import replace as replace_in_json
@@ -24,9 +23,6 @@ from interpose.wire.multipart import replace_field
 from .claim import plain_body
 from .draft import Attempt, Draft, Request, Stage, Trip
 from .translation import convert_request, summary
-
-# The endpoints whose calls are conversations.
-CONVERTED = frozenset(("chat",))
 
 
 class Conversion(Stage):
@@ -43,44 +39,58 @@ class Conversion(Stage):
         assert draft.match is not None
         if (flaw := suspicious(call.url.target)) is not None:
             raise Refusal(403, "suspicious_path", f"The path contains {flaw}, which rules cannot judge: send it plain.")
-        elsewhere = provider.origin != call.url.origin
-        if elsewhere and not draft.match.known:
+        match, facts = draft.match, draft.facts
+        if provider.origin == call.url.origin:
+            self._stay(draft, provider, facts)
+            return
+        if not match.known:
             raise Refusal(
                 403, "unknown_endpoint", f"{call.url.path} is no known endpoint; it can only go to the host it names."
             )
-        if elsewhere and not same_family(draft.match.format, provider.format, draft.match.endpoint):
-            draft.attempts.append(translated(draft, provider))
-            return
-        url = provider_url(draft, provider) if elsewhere else call.url
-        asked, wanted = draft.facts.model, draft.route.model if draft.route else None
-        edits: dict[str, object] = {}
-        body: bytes | None = None
-        if wanted is None or wanted == asked or not (runs_a_model(draft.facts) or upgrades(call.headers)):
-            draft.attempts.append(Attempt(url, provider, asked))
-            return
-        if draft.match.model_span is not None:
-            url = model_in_path(url, call.url, draft.match, wanted)
-        elif upgrades(call.headers):
-            raise Refusal(
-                400,
-                "model_in_messages",
-                "The rules replace the model of this call, but a WebSocket names its model in its messages, which are "
-                "not changed. Match it by a route that leaves the model alone.",
-                param="model",
-            )
-        elif isinstance(call.body, bytes):
-            edits["model"] = wanted
-            body = edited(call, edits)
+        model_in_url = match.model if match.model_span is not None else None
+        if as_it_is(match.format, match.wire, match.endpoint, model_in_url, address(provider)):
+            self._move(draft, provider, facts)
         else:
+            draft.attempts.append(translated(draft, provider))
+
+    def _stay(self, draft: Draft, provider: Provider, facts: Facts) -> None:
+        """The call goes where it was addressed, perhaps with another model."""
+        call, match = draft.call, draft.match
+        assert match is not None
+        asked, wanted = facts.model, draft.route.model if draft.route else None
+        if wanted is None or wanted == asked or not (runs_a_model(facts) or upgrades(call.headers)):
+            draft.attempts.append(Attempt(call.url, provider, asked))
+        elif match.model_span is not None:
+            draft.note(f"model {asked} becomes {wanted}, in the URL")
+            draft.attempts.append(Attempt(model_in_path(call.url, call.url, match, wanted), provider, wanted))
+        else:
+            draft.attempts.append(with_model(draft, provider, call.url, wanted))
+
+    def _move(self, draft: Draft, provider: Provider, facts: Facts) -> None:
+        """The call goes to another host of its format, in the URLs of that."""
+        call, match = draft.call, draft.match
+        assert match is not None
+        asked, wanted = facts.model, draft.route.model if draft.route else None
+        replaced = wanted is not None and wanted != asked and (runs_a_model(facts) or upgrades(call.headers))
+        model = wanted if replaced else asked
+        to = address(provider)
+        try:
+            place = locate(to, match.api_path, call.url.query, model, stream=facts.stream is True)
+        except LookupError as error:
             raise Refusal(
-                413,
-                "body_not_editable",
-                "The rules replace the model of this call, but its body is larger than 8 MiB and streams through. "
-                "Send a smaller body, or match it by a route that leaves the model alone.",
-                param="model",
-            )
-        draft.note(f"model {asked} becomes {wanted}, in place")
-        draft.attempts.append(Attempt(url, provider, wanted, edits, body))
+                400, "endpoint_not_there", f"{provider.name} cannot take this call: {error.args[0]}."
+            ) from None
+        url = Url(provider.origin, place.path + (f"?{place.query}" if place.query else ""))
+        if match.model_span is not None and match.model_kept:
+            if replaced and wanted is not None:
+                draft.note(f"model {asked} becomes {wanted}, in the URL")
+                url = model_in_path(url, call.url, match, wanted)
+            draft.attempts.append(Attempt(url, provider, model))
+        elif model is not None and place.model_inside and (replaced or match.model_span is not None):
+            # Also where the client's URL named the model and the provider's does not.
+            draft.attempts.append(with_model(draft, provider, url, model))
+        else:
+            draft.attempts.append(Attempt(url, provider, model))
 
     async def send(self, request: Request, trip: Trip) -> Request:
         """The request with the body that the plan has edited; without edits, every byte as it came."""
@@ -95,6 +105,31 @@ class Conversion(Stage):
         return Request(request.method, request.url, headers, trip.attempt.body)
 
 
+def with_model(draft: Draft, provider: Provider, url: Url, model: str) -> Attempt:
+    """The call with that model in its body, spliced in where another stands. Raises Refusal where it cannot be."""
+    call = draft.call
+    if upgrades(call.headers):
+        raise Refusal(
+            400,
+            "model_in_messages",
+            "The rules replace the model of this call, but a WebSocket names its model in its messages, which are "
+            "not changed. Match it by a route that leaves the model alone.",
+            param="model",
+        )
+    if not isinstance(call.body, bytes):
+        raise Refusal(
+            413,
+            "body_not_editable",
+            "The rules replace the model of this call, but its body is larger than 8 MiB and streams through. "
+            "Send a smaller body, or match it by a route that leaves the model alone.",
+            param="model",
+        )
+    edits: dict[str, object] = {"model": model}
+    assert draft.facts is not None
+    draft.note(f"model {draft.facts.model} becomes {model}, in place")
+    return Attempt(url, provider, model, edits, edited(call, edits))
+
+
 def translated(draft: Draft, provider: Provider) -> Attempt:
     """The call in the provider's format.
 
@@ -104,10 +139,12 @@ def translated(draft: Draft, provider: Provider) -> Attempt:
     call, match, facts = draft.call, draft.match, draft.facts
     assert match is not None
     assert facts is not None
-    converted = match.endpoint in CONVERTED and not upgrades(call.headers)
-    codecs = between(match.wire, provider.format) if converted else None
-    if codecs is None or provider.dialect in OTHER_URLS:
-        spoken = f"{provider.format} in the URL style of {provider.dialect}" if provider.dialect else provider.format
+    model_in_url = match.model if match.model_span is not None else None
+    to = address(provider)
+    convertible = match.endpoint in CONVERTED and not upgrades(call.headers)
+    codecs = between(match.wire, model_in_url, to) if convertible else None
+    if codecs is None:
+        spoken = f"{provider.format} as {provider.dialect} has it" if provider.dialect else provider.format
         raise Refusal(
             400,
             "conversion_not_supported",
@@ -127,7 +164,8 @@ def translated(draft: Draft, provider: Provider) -> Attempt:
     translation = convert_request(
         call,
         body,
-        match.api_path,
+        # The clouds' URLs of Claude say what its own API has in the body.
+        match.api_path if match.model_kept or model_in_url is None else call.url.path,
         codecs,
         Target(model, capabilities_of(model, draft.rules.capabilities)),
         draft.rules.losses,
@@ -135,7 +173,11 @@ def translated(draft: Draft, provider: Provider) -> Attempt:
     )
     written = translation.written
     draft.note(f"converted from {codecs[0].name} to {codecs[1].name}: {summary(translation.losses) or 'no losses'}")
-    url = Url(provider.origin, provider.base_path + written.path + (f"?{written.query}" if written.query else ""))
+    try:
+        place = locate(to, written.path, written.query, translation.model, stream=translation.request.stream)
+    except LookupError as error:
+        raise Refusal(400, "endpoint_not_there", f"{provider.name} cannot take this call: {error.args[0]}.") from None
+    url = Url(provider.origin, place.path + (f"?{place.query}" if place.query else ""))
     return Attempt(url, provider, translation.model, {}, translation.body, translation)
 
 
@@ -169,20 +211,10 @@ def edited(call: Call, edits: Mapping[str, object]) -> bytes:
         ) from None
 
 
-def provider_url(draft: Draft, provider: Provider) -> Url:
-    """The call's endpoint at the provider: its base, the path within the API, the query as it came."""
-    call, match = draft.call, draft.match
-    assert match is not None
-    for dialect in (provider.dialect, draft.host.dialect if draft.host else None):
-        if dialect in OTHER_URLS:
-            raise Refusal(
-                400,
-                "dialect_not_supported",
-                f"Sending a call of {call.url.origin.host} to {provider.name} needs the URL style of {dialect}, which "
-                "is not supported in this version of interpose.",
-            )
-    query = call.url.query
-    return Url(provider.origin, provider.base_path + match.api_path + (f"?{query}" if query else ""))
+def address(provider: Provider) -> Address:
+    return Address(
+        provider.format, provider.dialect, provider.base_path, provider.api_version, responses=provider.responses
+    )
 
 
 def model_in_path(url: Url, original: Url, match: Match, model: str) -> Url:
