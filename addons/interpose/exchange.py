@@ -20,7 +20,6 @@ from .formats.codecs import Client
 from .ir import Reading, Usage, UsageSource
 from .ledger.record import Record, utc_text
 from .rules.compiled import Rules
-from .secret import MASK
 from .stages import STAGES
 from .stages.draft import Attempt, Head, Plan, Trip
 from .stages.gauge import Gauge
@@ -140,7 +139,7 @@ class Exchange:
         data = back.whole(b"".join(pieces))
         if self.trip.secret is not None:
             # These bytes are ours, not the provider's: a key that it echoes goes no further.
-            data = data.replace(self.trip.secret.reveal().encode(), MASK.encode())
+            data = self.trip.secret.masked_bytes(data)
         headers = (
             *back.headers(),
             (b"content-length", str(len(data)).encode()),
@@ -156,7 +155,7 @@ class Exchange:
         self._reason = refusal.code
         if self.trip is not None and self.trip.secret is not None:
             # No text of ours quotes an upstream; this is the second lock on an echoed credential.
-            refusal.message = refusal.message.replace(self.trip.secret.reveal(), MASK)
+            refusal.message = self.trip.secret.masked(refusal.message)
         error = FORMATS[self._engine.format_of(self.call, self.plan)].error(refusal)
         headers: Headers = (
             *error.headers,

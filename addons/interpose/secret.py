@@ -33,6 +33,21 @@ class Secret:
     def reveal(self) -> str:
         return self.__value
 
+    def texts(self) -> tuple[str, ...]:
+        """Every text that must be seen nowhere."""
+        return (self.__value,)
+
+    def masked(self, text: str) -> str:
+        """The text without this secret."""
+        for value in self.texts():
+            text = text.replace(value, MASK)
+        return text
+
+    def masked_bytes(self, data: bytes) -> bytes:
+        for value in self.texts():
+            data = data.replace(value.encode(), MASK.encode())
+        return data
+
     def equals(self, other: str) -> bool:
         return hmac.compare_digest(self.__value.encode(), other.encode())
 
@@ -49,6 +64,28 @@ class Secret:
         raise TypeError("a Secret is never serialised")
 
 
+class AwsKeys(Secret):
+    """What AWS signs with: the secret key is the value, `access_key` its public name. `token` comes with keys that are
+    good for a while, and is as secret as they are.
+    """
+
+    __slots__ = ("__token", "access_key")
+
+    def __init__(self, access_key: str, secret_key: str, token: str | None, name: str) -> None:
+        super().__init__(secret_key, name)
+        if any(character in access_key + (token or "") for character in FORBIDDEN):
+            raise ValueError(f"the secret {name} contains a line break or NUL, which no header can carry")
+        self.access_key = access_key
+        self.__token = token
+
+    @property
+    def token(self) -> str | None:
+        return self.__token
+
+    def texts(self) -> tuple[str, ...]:
+        return (self.reveal(), *([self.__token] if self.__token else ()))
+
+
 class Scrubber(logging.Filter):
     """Replaces every known secret in text by `***`; as a logging filter, in every record that passes a
     handler.
@@ -62,8 +99,7 @@ class Scrubber(logging.Filter):
 
     def learn(self, secret: Secret) -> None:
         # A very short value would mask ordinary text; no provider issues one.
-        if len(value := secret.reveal()) >= 8:
-            self._values.add(value)
+        self._values.update(value for value in secret.texts() if len(value) >= 8)
 
     def scrub(self, text: str) -> str:
         for value in self._values:

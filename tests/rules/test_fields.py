@@ -72,6 +72,18 @@ def provider(rest: str) -> str:
     return f"version: 1\nproviders:\n{PROVIDER}, {rest}}}\n"
 
 
+def bedrock(credential: str) -> str:
+    host = "a.test" if "region" in credential else "bedrock-runtime.us-east-1.amazonaws.com"
+    return (
+        f"version: 1\nproviders: {{p: {{format: bedrock, base_url: https://{host}, credential: {{{credential}}}}}}}\n"
+    )
+
+
+def vertex(credential: str) -> str:
+    where = "https://aiplatform.googleapis.com"
+    return f"version: 1\nproviders: {{p: {{format: gemini, base_url: {where}, credential: {{{credential}}}}}}}\n"
+
+
 def route(rest: str) -> str:
     return f"{ONE}routes:\n- {{name: a, to: {{provider: p}}, {rest}}}\n"
 
@@ -93,6 +105,12 @@ DIFFER: dict[str, tuple[str, str]] = {
     "providers.*.credential.file": (provider("credential: {file: a}"), provider("credential: {file: b}")),
     "providers.*.credential.keyring": (provider("credential: {keyring: a/b}"), provider("credential: {keyring: a/c}")),
     "providers.*.credential.exec": (provider("credential: {exec: [a, b]}"), provider("credential: {exec: [a, c]}")),
+    "providers.*.credential.aws": (bedrock("aws: default"), bedrock("aws: team")),
+    "providers.*.credential.region": (
+        bedrock("aws: default, region: us-east-1"),
+        bedrock("aws: default, region: us-east-2"),
+    ),
+    "providers.*.credential.google": (vertex("google: default"), vertex("google: account.json")),
     "providers.*.credential.timeout": (
         provider("credential: {exec: [a], timeout: 1s}"),
         provider("credential: {exec: [a], timeout: 2s}"),
@@ -325,11 +343,42 @@ WRONG: list[tuple[str, str]] = [
     ),
     (
         "providers: {a: {format: openai, base_url: https://a.test/v1, credential: {env: A, file: b}}}\n",
-        "r.yaml:2:74: providers.a.credential: needs exactly one of env, file, keyring, exec; here is env and file",
+        "r.yaml:2:74: providers.a.credential: needs exactly one of env, file, keyring, exec, aws, google; "
+        "here is env and file",
     ),
     (
         "providers: {a: {format: openai, base_url: https://a.test/v1, credential: {env: A, ttl: 5m}}}\n",
         "r.yaml:2:83: providers.a.credential.ttl: concerns exec alone; remove it",
+    ),
+    (
+        "providers: {a: {format: openai, base_url: https://a.test/v1, credential: {aws: default}}}\n",
+        "r.yaml:2:80: providers.a.credential.aws: signs for Bedrock alone; write dialect: bedrock, or another source",
+    ),
+    (
+        "providers: {a: {format: bedrock, base_url: https://a.test, credential: {aws: default}}}\n",
+        "r.yaml:2:72: providers.a.credential: needs a region, which a.test does not name; add region: us-east-1",
+    ),
+    (
+        "providers: {a: {format: bedrock, base_url: https://bedrock-runtime.eu-west-1.amazonaws.com,\n"
+        "  credential: {aws: default, region: us-east-1}}}\n",
+        "r.yaml:3:38: providers.a.credential.region: is not the region of bedrock-runtime.eu-west-1.amazonaws.com: "
+        "AWS refuses such signatures; remove it",
+    ),
+    (
+        "providers: {a: {format: gemini, base_url: https://a.test, credential: {google: default}}}\n",
+        "r.yaml:2:80: providers.a.credential.google: is for Google's hosts alone; write dialect: vertex",
+    ),
+    (
+        "providers: {a: {format: openai, base_url: https://a.test/v1, credential: {env: A, region: eu-west-1}}}\n",
+        "r.yaml:2:83: providers.a.credential.region: concerns aws alone; remove it",
+    ),
+    (
+        "providers: {a: {format: openai, base_url: https://a.test/v1, api_version: preview}}\n",
+        "r.yaml:2:62: providers.a.api_version: concerns the dialect azure alone; remove it",
+    ),
+    (
+        "providers: {a: {format: anthropic, base_url: https://a.test, responses: false}}\n",
+        "r.yaml:2:62: providers.a.responses: concerns the format openai alone; remove it",
     ),
     (
         "providers: {a: {format: openai, base_url: https://a.test/v1, credential: {keyring: service}}}\n",

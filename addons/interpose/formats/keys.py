@@ -19,7 +19,7 @@ from interpose.call import Header, Headers, Url
 
 from .hostnames import HostRow
 
-Placement = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "query-key"]
+Placement = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "query-key", "sigv4"]
 Where = Literal[
     "bearer", "basic", "authorization", "x-api-key", "x-goog-api-key", "api-key", "query-key", "subprotocol", "sigv4"
 ]
@@ -172,7 +172,8 @@ def place(headers: Headers, url: Url, secret_value: str, placement: Placement) -
     """The request with this one key and none of the client's.
 
     It stands where the client's first key header stood, under that header's spelling if it is the same one, else at
-    the end. Raises ValueError, which does not repeat the value, for one that no header can carry.
+    the end. Raises ValueError, which does not repeat the value, for one that no header can carry. A signature is no
+    key: `aws.signed` makes it.
     """
     if not secret_value or _LINE_BREAKING.search(secret_value):
         raise ValueError("the credential is empty or holds a control character, which no header can carry")

@@ -15,10 +15,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from interpose.formats.aws import region_of
 from interpose.formats.dialects import WITHOUT_RESPONSES
 from interpose.formats.hosts import lookup
 
-from . import abilities, conversions, regexlike, relations, urls
+from . import abilities, cloud, conversions, regexlike, relations, urls
 from .compiled import (
     ClientKey,
     Clients,
@@ -140,7 +141,7 @@ class _Compiler:
             dialect=dialect,
             origin=base.origin,
             base_path=base.path,
-            credential=self._credential(("providers", name, "credential"), spec.credential),
+            credential=self._credential(("providers", name, "credential"), spec.credential, base.origin.host),
             timeouts=Timeouts(
                 spec.timeouts.connect or defaults.connect,
                 spec.timeouts.first_byte or defaults.first_byte,
@@ -151,7 +152,7 @@ class _Compiler:
             responses=dialect not in WITHOUT_RESPONSES if spec.responses is None else spec.responses,
         )
 
-    def _credential(self, path: Where, specs: list[CredentialSpec] | None) -> CredentialSource | None:
+    def _credential(self, path: Where, specs: list[CredentialSpec] | None, host: str) -> CredentialSource | None:
         if not specs:
             return None
         spec, place = specs[0], self._document.place(path)
@@ -164,6 +165,14 @@ class _Compiler:
         if spec.keyring is not None:
             service, _, user = spec.keyring.rpartition("/")
             return CredentialSource("keyring", (service, user), place=place)
+        if spec.aws is not None:
+            return CredentialSource("aws", (spec.aws, spec.region or region_of(host) or ""), place=place)
+        if spec.google is not None:
+            if spec.google == cloud.DEFAULT:
+                return CredentialSource("google", (cloud.DEFAULT,), place=place)
+            account = self._path(spec.google)
+            self._warn_of_mode(path, account)
+            return CredentialSource("google", (str(account),), place=place)
         assert spec.exec is not None, "relations.check lets exactly one source through"
         program, *arguments = spec.exec
         if "/" in program:  # like every other path, relative to the rules file; a bare name is looked up in PATH

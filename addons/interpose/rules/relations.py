@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
+from interpose.formats.aws import region_of
+
 from . import urls
 from .document import Document
 from .problem import BadValue, Path, did_you_mean, printable
@@ -40,7 +42,7 @@ ENDPOINT_PATHS = ("/chat/completions", "/completions", "/responses", "/embedding
 _VERSION = r"/v[0-9]+(?:(?:alpha|beta)[0-9]*)?"
 _ENDPOINT = r"(?:/(?:messages|models|chat|chat/completions|complete|completions|embed|embeddings|generate|rerank))?"
 
-SOURCES = ("env", "file", "keyring", "exec")
+SOURCES = ("env", "file", "keyring", "exec", "aws", "google")
 
 # What must be unique: where it stands, and what it is called.
 _UNIQUE: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -129,6 +131,7 @@ def _providers(document: Document) -> None:
                 continue  # the schema says what is wrong with it
             _base_path(document, (*path, "base_url"), base, format_, dialect)
             _scheme(document, (*path, "base_url"), base, provider.get("credential"))
+            _cloud(document, path, base.origin.host, format_, dialect, provider.get("credential"))
 
 
 def as_dialect(word: str) -> str:
@@ -177,6 +180,30 @@ def _scheme(document: Document, path: Path, base: urls.BaseUrl, credential: obje
         document.report(path, "would send a credential unencrypted", "use https, or leave out the credential")
     elif near == "public":
         document.report(path, "is not encrypted and not in a private network", "use https")
+
+
+def _cloud(
+    document: Document, path: Path, host: str, format_: str | None, dialect: str | None, credential: object
+) -> None:
+    """A cloud's credential is good for that cloud, and a signature for one region."""
+    entries = enumerate(credential) if isinstance(credential, list) else [(None, credential)]
+    for index, entry in entries:
+        if not isinstance(entry, dict):
+            continue
+        at_entry = (*path, "credential") if index is None else (*path, "credential", index)
+        told = entry.get("region")
+        if "aws" not in entry:
+            if told is not None:
+                document.report((*at_entry, "region"), "concerns aws alone", "remove it", key=True)
+        elif "bedrock" not in (format_, dialect) and region_of(host) is None:
+            document.report((*at_entry, "aws"), "signs for Bedrock alone", "write dialect: bedrock, or another source")
+        elif told is None and region_of(host) is None:
+            document.report(at_entry, f"needs a region, which {printable(host)} does not name", "add region: us-east-1")
+        elif isinstance(told, str) and region_of(host) not in (None, told):
+            message = f"is not the region of {printable(host)}: AWS refuses such signatures"
+            document.report((*at_entry, "region"), message, "remove it")
+        if "google" in entry and dialect != "vertex" and not host.endswith("googleapis.com"):
+            document.report((*at_entry, "google"), "is for Google's hosts alone", "write dialect: vertex")
 
 
 def _excepts(document: Document) -> None:

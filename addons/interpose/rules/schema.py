@@ -60,13 +60,20 @@ class Section(BaseModel):
 
 
 class CredentialSpec(Section):
-    """Where a credential comes from: exactly one of env, file, keyring, exec."""
+    """Where a credential comes from: exactly one of env, file, keyring, exec, aws, google."""
 
     env: Variable | None = Field(default=None, description="an environment variable's name")
     file: Line | None = Field(default=None, description="a file that holds the credential, relative to the rules file")
     keyring: Keyring | None = Field(default=None, description='"service/user" in the system keyring')
     exec: Annotated[list[Line], Field(min_length=1)] | None = Field(
         default=None, description="a command as a list (no shell) that prints the credential"
+    )
+    aws: Line | None = Field(
+        default=None, description='sign for Bedrock: "default" (environment, role, …) or the name of a profile'
+    )
+    region: Line | None = Field(default=None, description="aws: the region, where the host does not name it")
+    google: Line | None = Field(
+        default=None, description='"default" (Application Default Credentials) or a service account\'s file'
     )
     timeout: Duration | None = Field(default=None, description="exec: how long the command may take (10s)")
     ttl: Duration | None = Field(default=None, description="exec: how long its output is good for (5m)")

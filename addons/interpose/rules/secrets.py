@@ -1,5 +1,5 @@
-"""Where credentials come from: the environment, a file, the system keyring, a command. Rules hold references alone;
-a `SecretStore` resolves them when they are needed, keeps the values and never shows one.
+"""Where credentials come from: the environment, a file, the system keyring, a command, a cloud (`cloud`). Rules hold
+references alone; a `SecretStore` resolves them when they are needed, keeps the values and never shows one.
 
 No message contains a value, a command's arguments or its output: any of these may be the secret.
 """
@@ -17,12 +17,14 @@ from typing import Literal, Protocol
 from interpose.errors import InterposeError
 from interpose.secret import Secret
 
+from .cloud import LENDERS, CloudError, Lender
 from .problem import Place, Problem
 
-Kind = Literal["env", "file", "keyring", "exec"]
+Kind = Literal["env", "file", "keyring", "exec", "aws", "google"]
 
 MAX_BYTES = 64 * 1024
 FILE_RECHECK = 1.0  # seconds between looks at a file's modification time
+EARLY = 30.0  # seconds before its end at which a cloud's token is asked for anew
 RETRY_AFTER = 1.0  # seconds for which a failed command or keyring is not asked again
 
 
@@ -30,9 +32,10 @@ RETRY_AFTER = 1.0  # seconds for which a failed command or keyring is not asked 
 class CredentialSource:
     """A reference to a credential; never the credential itself.
 
-    `args` is, by kind: the variable's name; the absolute path; service and user; the argv. `timeout` and `ttl` are in
-    seconds: how long a command may run, and how long what it or the keyring said is good for. `place` is where the
-    rules name it, for messages.
+    `args` is, by kind: the variable's name; the absolute path; service and user; the argv; an AWS profile and the
+    region; the absolute path of a service account's file ("default": where the cloud's library looks). `timeout` and
+    `ttl` are in seconds: how long a command may run, and how long what it, the keyring or a cloud said is good for.
+    `place` is where the rules name it, for messages.
     """
 
     kind: Kind
@@ -44,7 +47,7 @@ class CredentialSource:
     @property
     def name(self) -> str:
         """What logs and the ledger may say: `env:OPENAI_API_KEY`; of an exec only the program's name."""
-        shown = {"keyring": "/".join(self.args)}.get(self.kind, self.args[0])
+        shown = "/".join(self.args) if self.kind == "keyring" else self.args[0]
         return f"{self.kind}:{shown}"
 
 
@@ -99,11 +102,14 @@ class SecretStore:
         self._kept: dict[CredentialSource, _Kept] = {}
         self._failed: dict[CredentialSource, tuple[float, SecretError]] = {}
         self._asking: dict[CredentialSource, asyncio.Task[Secret]] = {}
+        self._lenders: dict[CredentialSource, Lender] = {}
         self._how: Mapping[Kind, Callable[[CredentialSource], Awaitable[Secret]]] = {
             "env": self._from_environ,
             "file": self._from_file,
             "keyring": self._asked,
             "exec": self._asked,
+            "aws": self._asked,
+            "google": self._asked,
         }
 
     async def resolve(self, source: CredentialSource) -> Secret:
@@ -175,12 +181,30 @@ class SecretStore:
             self._failed[source] = (self._clock() + RETRY_AFTER, error)
 
     async def _ask(self, source: CredentialSource) -> Secret:
+        if source.kind in LENDERS:
+            return await self._borrow(source)
         if source.kind == "keyring":
             value = await asyncio.to_thread(self._from_keyring, *source.args)
         else:
             raw = await self._run(source.args, self._child_environ(), source.timeout)
             value = _text(raw.strip(), f"the output of {source.args[0]}")
         return self._keep(source, value, self._clock() + source.ttl)
+
+    async def _borrow(self, source: CredentialSource) -> Secret:
+        """A cloud's credential, kept as long as the cloud says, and no longer than any other."""
+        try:
+            lender = self._lenders.get(source)
+            if lender is None:
+                lender = self._lenders[source] = LENDERS[source.kind](source.name, source.args[0])
+            lent = await asyncio.to_thread(lender)
+        except CloudError as error:
+            raise SecretError(str(error)) from None
+        except ValueError as error:  # a Secret says what is wrong with it, and not what it is
+            raise SecretError(str(error)) from None
+        good = source.ttl if lent.seconds is None else min(source.ttl, max(lent.seconds - EARLY, 0))
+        self._learn(lent.secret)
+        self._kept[source] = _Kept(lent.secret, self._clock() + good)
+        return lent.secret
 
     def _child_environ(self) -> dict[str, str]:
         """The environment for a command: without the variables that hold our credentials, under whatever name."""

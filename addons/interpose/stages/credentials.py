@@ -6,14 +6,18 @@ its provider's base_url; where it is injected, every key header of the client's 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum, auto
 
+from interpose.call import Headers, Url
 from interpose.errors import Refusal
+from interpose.formats.aws import signed
 from interpose.formats.hosts import lookup
-from interpose.formats.keys import place, placement
+from interpose.formats.keys import ClientKey, Placement, place, placement
 from interpose.rules.compiled import Provider
-from interpose.secret import MASK
+from interpose.rules.secrets import CredentialSource
+from interpose.secret import AwsKeys
 
 from .draft import Attempt, Draft, Head, Injection, KeyKind, Request, Stage, Trip
 
@@ -74,9 +78,7 @@ class Credentials(Stage):
         assert source is not None
         assert provider is not None
         draft.note(f"the client's keys are replaced by {source.name}")
-        there = lookup(provider.origin.host, provider.origin.port)
-        where = placement(provider.format, provider.dialect, there, draft.key)
-        return replace(attempt, injection=Injection(source, where))
+        return replace(attempt, injection=Injection(source, placed(source, provider, draft.key)))
 
     async def send(self, request: Request, trip: Trip) -> Request:
         """The request with its credential.
@@ -92,17 +94,40 @@ class Credentials(Stage):
                 500, "credential_not_bound", "A credential was about to leave for another origin than its own."
             )
         trip.secret = secret = await trip.resolve(attempt.injection.source)
-        headers, url = place(request.headers, request.url, secret.reveal(), attempt.injection.placement)
+        if isinstance(secret, AwsKeys):
+            headers, url = signature(request, secret, attempt.injection.source)
+        else:
+            headers, url = place(request.headers, request.url, secret.reveal(), attempt.injection.placement)
         return Request(request.method, url, headers, request.body)
 
     def receive(self, head: Head, trip: Trip) -> Head:
         """The head without a credential that it echoes, in its reason phrase or its headers."""
         if trip.secret is None:
             return head
-        text = trip.secret.reveal()
-        value, mask = text.encode(), MASK.encode()
-        kept = tuple((name.replace(value, mask), content.replace(value, mask)) for name, content in head.headers)
-        return Head(head.status, head.reason.replace(text, MASK), kept)
+        masked = trip.secret.masked_bytes
+        kept = tuple((masked(name), masked(content)) for name, content in head.headers)
+        return Head(head.status, trip.secret.masked(head.reason), kept)
+
+
+# A cloud's credential goes where the cloud takes it, whatever the provider's keys do.
+_CLOUDS: Mapping[str, Placement] = {"aws": "sigv4", "google": "bearer"}
+
+
+def placed(source: CredentialSource, provider: Provider, key: ClientKey | None) -> Placement:
+    there = lookup(provider.origin.host, provider.origin.port)
+    return _CLOUDS.get(source.kind) or placement(provider.format, provider.dialect, there, key)
+
+
+def signature(request: Request, keys: AwsKeys, source: CredentialSource) -> tuple[Headers, Url]:
+    """Signs what is sent, after everything that changes it. Raises Refusal for a body that streams through: its hash
+    would have to go before it.
+    """
+    if not isinstance(request.body, bytes):
+        raise Refusal(
+            413, "body_not_signable", "The body is larger than 8 MiB: it streams through, and cannot be signed for AWS."
+        )
+    _, region = source.args
+    return signed(request.method, request.url, request.headers, request.body, keys, region)
 
 
 def nothing_to_send(draft: Draft, provider: Provider | None) -> Refusal:
