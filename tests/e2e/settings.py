@@ -32,6 +32,8 @@ NAMES = (
     MISTRAL,
     OLLAMA_CLOUD,
     "*.amazonaws.com",
+    "*.openai.azure.com",
+    "us-central1-aiplatform.googleapis.com",
     "*.test",
     "*.provider.test",
     "xn--bcher-kva.test",

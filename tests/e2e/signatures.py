@@ -19,13 +19,17 @@ _AUTHORIZATION = re.compile(
 )
 
 
-def assert_signed(request: Request, access_key: str, secret: str) -> None:
-    """Fails unless the request carries a valid signature of its host, its path, its signed headers and its body."""
+def assert_signed(request: Request, access_key: str, secret: str, token: str | None = None) -> None:
+    """Fails unless the request carries a valid signature of its host, its path, its signed headers and its body, and
+    the session token that belongs to the keys.
+    """
     found = _AUTHORIZATION.fullmatch(request.values("authorization")[0].decode())
     assert found is not None, request.values("authorization")
     assert found["id"] == access_key
     headers = {name: request.values(name)[0].decode() for name in found["headers"].split(";")}
     assert "host" in headers
+    assert request.values("x-amz-security-token") == ([token.encode()] if token else [])
+    assert token is None or "x-amz-security-token" in headers
     signed = AWSRequest(
         request.method.decode(),
         f"https://{headers['host']}{request.target.decode()}",

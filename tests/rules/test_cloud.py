@@ -87,6 +87,14 @@ class TokenServer(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.seconds = 3600
         self.status = 200
+        self._thread = threading.Thread(target=self.serve_forever)
+
+    def begin(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        self.shutdown()
+        self._thread.join()
 
 
 class _Tokens(BaseHTTPRequestHandler):
@@ -111,11 +119,9 @@ class _Tokens(BaseHTTPRequestHandler):
 @pytest.fixture
 def tokens() -> Iterator[TokenServer]:
     with TokenServer() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+        server.begin()
         yield server
-        server.shutdown()
-        thread.join()
+        server.end()
 
 
 def service_account(path: Path, server: TokenServer) -> CredentialSource:

@@ -40,7 +40,8 @@ class Metering(Stage):
             trip.gauge = SessionGauge(trip.facts.format, head.headers)
             return head
         translation = trip.attempt.translation
-        trip.gauge = Gauge(translation.provider.name if translation else trip.facts.wire, head.headers)
+        wire = translation.provider.wire or translation.provider.name if translation else trip.facts.wire
+        trip.gauge = Gauge(wire, head.headers)
         return head
 
 

@@ -68,7 +68,8 @@ class Malformed(InterposeError):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What stands outside a request's body: the path within the format's API as it came (`/v1/chat/completions`,
+    """What stands outside a request's body: the path within the format's API as it came (`Match.api_path`:
+    `/chat/completions` and `/responses` below OpenAI's base URL, for every other format the whole,
     `/v1beta/models/gemini-2.5-flash:streamGenerateContent`), the query without its `?`, headers by lower-case name.
     """
 
@@ -137,7 +138,8 @@ class StreamWriter(Protocol):
 class Codec:
     """One wire format: a row of pure functions. `stream_type` is the content type of its streams.
 
-    `name` is whose `Own` it reads: envelopes around one format share it.
+    `name` is whose `Own` it reads: envelopes around one format share it. `wire` is what its replies are to
+    `formats.meters`; it has the same name, if none is given.
     `read_request` raises Malformed. `write_request` never raises: what cannot be is told in its losses as impossible.
     `read_reply` raises Malformed for a body that is no reply of this format (an error object, say).
     `read_error` is what a reply with an error status says, and never raises: a body that is no JSON is its message,
@@ -156,6 +158,7 @@ class Codec:
     read_error: Callable[[int, Mapping[str, str], bytes], Failed]
     write_error: Callable[[Failed], Json]
     status_for: Callable[[int], int]
+    wire: str = ""
 
 
 def dumps(value: Any) -> str:

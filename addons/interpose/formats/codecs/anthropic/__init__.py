@@ -61,6 +61,7 @@ def _codec(envelope: Envelope) -> Codec:
         read_error=errors.read_error,
         write_error=write_error,
         status_for=status_for,
+        wire="bedrock-invoke" if binary else "anthropic",
     )
 
 

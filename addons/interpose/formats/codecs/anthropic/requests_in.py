@@ -38,7 +38,7 @@ def read_request(body: Json, asked: Asked, envelope: Envelope) -> Request:
     inside = envelope.version_inside
     version = _text(body, "anthropic_version") if inside else asked.headers.get("anthropic-version")
     if version is not None and version != envelope.version:
-        marks.append(f"{VERSION}{version}")
+        marks.append(f"{VERSION}{envelope.name}:{version}")
     if not envelope.betas_inside and (betas := asked.headers.get("anthropic-beta")):
         body["anthropic_beta"] = [beta for part in betas.split(",") if (beta := part.strip())]
     max_tokens = _integer(body, "max_tokens")

@@ -23,7 +23,7 @@ ROLES = {"user": "user", "tool": "user", "assistant": "assistant", "system": "sy
 
 
 def write_request(request: Request, target: Target, losses: Losses, envelope: Envelope) -> Written:
-    version = target.version or _version_of(request) or envelope.version
+    version = target.version or _version_of(request, envelope) or envelope.version
     native = request.format == FORMAT
     body: Json = {}
     headers: dict[str, str] = {}
@@ -66,12 +66,14 @@ def _write_stream(body: Json, request: Request, *, in_url: bool) -> None:
         body["stream"] = True
 
 
-def _version_of(request: Request) -> str | None:
+def _version_of(request: Request, envelope: Envelope) -> str | None:
+    """The version that the client told in the same envelope: each has versions of its own."""
     if request.own is None or request.own.format != FORMAT:
         return None
     for mark in request.own.marks:
         if mark.startswith(VERSION):
-            return mark.removeprefix(VERSION)
+            name, _, version = mark.removeprefix(VERSION).partition(":")
+            return version if name == envelope.name else None
     return None
 
 

@@ -13,7 +13,7 @@ from interpose.ir import CacheMark, Own
 from interpose.ir.reply import Reason
 
 NAME: Final = "openai-chat"
-CHAT_PATH = "/v1/chat/completions"
+CHAT_PATH = "/chat/completions"
 
 STRING = (str,)
 NUMBER = (int, float)

@@ -14,7 +14,7 @@ from interpose.formats.codecs.codec import Asked, Json, Malformed, Target, Writt
 from interpose.ir import Losses, Message, Own, Request, Sampling, Text
 
 NAME: Final = "openai-completions"
-PATH = "/v1/completions"
+PATH = "/completions"
 
 VITAL = frozenset(("prompt", "suffix", "echo", "best_of"))
 _SAMPLING = {

@@ -28,7 +28,7 @@ from .parts import write_part
 from .requests import MODES, TEXT_FORMATS
 from .turns import Turn, result_item
 
-PATH = "/v1/responses"
+PATH = "/responses"
 
 _MODES = {mode: word for word, mode in MODES.items()}
 _FORMATS = {kind: word for word, kind in TEXT_FORMATS.items()}
