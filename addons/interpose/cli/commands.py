@@ -235,10 +235,39 @@ def convert(
     raise typer.Exit(status)
 
 
+@app.command()
+def explain(
+    *,
+    file: Annotated[Path, typer.Argument(metavar="F", help="The rules file.", show_default=False)],
+    url: Annotated[str, typer.Option("--url", metavar="U", help="What the application would call.")],
+    model: Annotated[str | None, typer.Option("--model", metavar="M", help="The model that it would ask for.")] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option("--header", metavar="K:V", help="A header that it would send; may be given several times."),
+    ] = None,
+    request: Annotated[
+        Path | None, typer.Option("--request", metavar="FILE", help="The body that it would send; - for stdin.")
+    ] = None,
+    client: Annotated[
+        str | None, typer.Option("--client", metavar="NAME", help="The client of the rules that it would be.")
+    ] = None,
+    method: Annotated[str | None, typer.Option("--method", metavar="M", help="Default: what the URL takes.")] = None,
+    format_: Annotated[str, typer.Option("--format", metavar="F", help="text or json.")] = "text",
+) -> None:
+    """Show what the rules would do with a call, why, and what would be lost; exits with 1 if it would be refused."""
+    from . import explain as explaining
+
+    with told():
+        status = explaining.explain(
+            explaining.Question(file, url, model, tuple(header or ()), request, client, method, format_)
+        )
+    raise typer.Exit(status)
+
+
 app.add_typer(ca.app, name="ca")
 
 # Commands that a later version will have: known by name, so that whoever tries one is told.
-LATER = ("serve", "explain", "keys", "replay", "export", "alerts")
+LATER = ("serve", "keys", "replay", "export", "alerts")
 
 
 def _later(ctx: typer.Context) -> None:

@@ -43,4 +43,5 @@ def plan(call: Call, host: HostRow | None, rules: Rules, view: View, trace: list
         client=draft.client,
         attempts=() if refusal else tuple(draft.attempts),
         refusal=refusal,
+        losses=tuple(draft.losses),
     )

@@ -36,25 +36,15 @@ class Clients(Stage):
         if disguised(draft.call.headers, keys):
             raise Refusal(401, "malformed_key", "A key of ours stands in a header in a form that no client sends.")
         rules = draft.rules
-        if key is None:
+        assumed = next((known for known in rules.clients.keys if known.name == draft.view.client), None)
+        if assumed is not None:
+            self._admit(draft, assumed)
+        elif key is None:
             draft.key_kind = KeyKind.NONE
         elif (known := rules.clients.find(key.value)) is not None or key.value.startswith(VIRTUAL_PREFIX):
             if known is None:
                 raise Refusal(401, "invalid_api_key", "The API key is not known here. Ask for a valid one.")
-            if known.expired(draft.view.now):
-                raise Refusal(401, "expired_api_key", f"The API key of {known.name} has expired. Ask for a new one.")
-            draft.key_kind = KeyKind.VIRTUAL
-            draft.client = known.name
-            assert draft.facts is not None
-            if not permitted(known, draft.facts):
-                raise Refusal(
-                    403,
-                    "model_not_permitted",
-                    f"The key of {known.name} is good for some models only, and not for this call of "
-                    f"{draft.facts.model or 'none that could be read'}.",
-                    param="model",
-                )
-            draft.facts = replace(draft.facts, client=known.name)
+            self._admit(draft, known)
         elif key.value in rules.intercept.placeholders:
             draft.key_kind = KeyKind.PLACEHOLDER
         else:
@@ -66,6 +56,23 @@ class Clients(Stage):
                 "missing_api_key" if key is None else "invalid_api_key",
                 "A key issued here is required (clients.required). Send it where the provider's key would go.",
             )
+
+    def _admit(self, draft: Draft, known: ClientKey) -> None:
+        """The client is the one of that virtual key, if the key is good for the call."""
+        if known.expired(draft.view.now):
+            raise Refusal(401, "expired_api_key", f"The API key of {known.name} has expired. Ask for a new one.")
+        draft.key_kind = KeyKind.VIRTUAL
+        draft.client = known.name
+        assert draft.facts is not None
+        if not permitted(known, draft.facts):
+            raise Refusal(
+                403,
+                "model_not_permitted",
+                f"The key of {known.name} is good for some models only, and not for this call of "
+                f"{draft.facts.model or 'none that could be read'}.",
+                param="model",
+            )
+        draft.facts = replace(draft.facts, client=known.name)
 
 
 def disguised(headers: Headers, keys: Sequence[SentKey]) -> bool:

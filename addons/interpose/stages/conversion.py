@@ -22,7 +22,7 @@ from interpose.wire.multipart import replace_field
 
 from .claim import plain_body
 from .draft import Attempt, Draft, Request, Stage, Trip
-from .translation import convert_request, summary
+from .translation import convert_request, judge, summary
 
 
 class Conversion(Stage):
@@ -168,9 +168,9 @@ def translated(draft: Draft, provider: Provider) -> Attempt:
         match.api_path if match.model_kept or model_in_url is None else call.url.path,
         codecs,
         Target(model, capabilities_of(model, draft.rules.capabilities)),
-        draft.rules.losses,
-        provider.name,
     )
+    draft.losses = list(translation.losses)
+    judge(draft.losses, draft.rules.losses, provider.name)
     written = translation.written
     draft.note(f"converted from {codecs[0].name} to {codecs[1].name}: {summary(translation.losses) or 'no losses'}")
     try:

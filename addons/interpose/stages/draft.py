@@ -37,9 +37,13 @@ class KeyKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a decision may look at besides the call and the rules. `now` is Unix time in seconds."""
+    """What a decision may look at besides the call and the rules. `now` is Unix time in seconds.
+
+    `client` is whom to take for the caller, whatever key it shows: for `explain`, which knows no keys.
+    """
 
     now: float
+    client: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +74,17 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will be done with a call. With a `refusal` there are no attempts."""
+    """What will be done with a call. With a `refusal` there are no attempts.
+
+    `losses` are what a conversion cannot keep of the request, those that led to a refusal included.
+    """
 
     facts: Facts | None
     route: str | None = None
     client: str | None = None
     attempts: tuple[Attempt, ...] = ()
     refusal: Refusal | None = None
-
-    @property
-    def losses(self) -> list[Loss]:
-        """What the attempts cannot keep of the request."""
-        return [loss for each in self.attempts if each.translation is not None for loss in each.translation.losses]
+    losses: tuple[Loss, ...] = ()
 
     @property
     def acts(self) -> bool:
@@ -111,6 +114,7 @@ class Draft:
     provider: Provider | None = None
     # conversion and credentials
     attempts: list[Attempt] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
 
     def note(self, reason: str) -> None:
         if self.trace is not None:

@@ -105,16 +105,13 @@ def summary(losses: Iterable[Loss]) -> str:
     return " ".join(f"{severity}={counts[severity]}" for severity in Severity if severity in counts)
 
 
-def convert_request(
-    call: Call, body: bytes, path: str, between: tuple[Codec, Codec], target: Target, policy: LossPolicy, provider: str
-) -> Translation:
-    """Raises Refusal: for a malformed body, and for losses that the rules forbid."""
+def convert_request(call: Call, body: bytes, path: str, between: tuple[Codec, Codec], target: Target) -> Translation:
+    """Raises Refusal for a malformed body; what is lost is for `judge`."""
     client, other = between
     request = read(call, body, client, path)
     losses = Losses()
     target = Target(target.model or request.model, target.capabilities, target.version)
     written = other.write_request(request, target, losses)
-    judge(losses, policy, provider)
     return Translation(client, other, request, written, target.model, losses)
 
 

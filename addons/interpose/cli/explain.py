@@ -1,0 +1,329 @@
+"""`interpose explain`: what the rules would do with a call, and why, without sending anything.
+
+It renders the plan that the engine would execute, and what the stages would put on the wire; credentials stand there
+by their names. The exit status: 0 if the call would be sent, 1 if it would be refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from rich.console import Console
+from rich.json import JSON
+from rich.text import Text as Line
+
+from interpose.call import DEFAULT_PORTS, Call, Headers, Origin, Peer, Url
+from interpose.errors import InterposeError
+from interpose.formats.codecs import CODECS, Target
+from interpose.formats.dialects import codec_of_client
+from interpose.formats.endpoints import Match, classify
+from interpose.formats.hosts import canonical_host
+from interpose.ir import Losses, Message, Text
+from interpose.ir import Request as Conversation
+from interpose.rules.compiled import Route, Rules
+from interpose.rules.facts import Facts
+from interpose.rules.load import load
+from interpose.rules.problem import did_you_mean, printable
+from interpose.rules.secrets import CredentialSource
+from interpose.secret import AwsKeys, Secret
+from interpose.stages import STAGES, plan
+from interpose.stages.claim import Territory
+from interpose.stages.draft import Plan, Request, Trip, View
+from interpose.upstream import end_to_end
+
+from .terminal import console, refuse
+
+# Of a body that is shown; what is sent is whole.
+SHOWN = 20_000
+LINE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was asked for on the command line."""
+
+    rules: Path
+    url: str
+    model: str | None
+    headers: Sequence[str]
+    request: Path | None
+    client: str | None
+    method: str | None
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`sent` is what the first attempt would put on the wire; None if nothing would be sent."""
+
+    call: Call
+    plan: Plan
+    trace: list[str]
+    routes: list[tuple[str, bool, str]]
+    sent: Request | None
+
+
+def explain(question: Question) -> int:
+    """Prints the answer; returns the exit status. Raises InterposeError and RulesError for what cannot be asked."""
+    if sys.stdout is None:
+        raise InterposeError("cannot print the explanation: stdout is closed")
+    if question.format not in _SHOW:
+        refuse(f"--format {question.format} is not known: there are {', '.join(_SHOW)}")
+    rules = load(question.rules)
+    names = [key.name for key in rules.clients.keys]
+    if question.client is not None and question.client not in names:
+        hint = did_you_mean(question.client, names) or (f"there are {', '.join(names)}" if names else "there are none")
+        refuse(f"--client {printable(question.client)} is no client of the rules; {hint}")
+    answer = answered(rules, question)
+    _SHOW[question.format](answer)
+    return 0 if answer.plan.refusal is None else 1
+
+
+def answered(rules: Rules, question: Question) -> Answer:
+    """The plan for the call in question, and what would be sent."""
+    url = _url(question.url)
+    row = Territory(rules).row(url.origin.host, url.origin.port)
+    match = classify(row, question.method or "POST", url.target) if row is not None else None
+    if match is not None and not match.known and question.method is None and question.request is None:
+        # What is no POST may be a list: GET /v1/models.
+        match = classify(row, "GET", url.target) if row is not None else None
+        method = "GET" if match is not None and match.known else "POST"
+    else:
+        method = question.method or "POST"
+    body = b"" if method == "GET" else _body(question, match)
+    host = url.origin.host if DEFAULT_PORTS.get(url.origin.scheme) == url.origin.port else _with_port(url.origin)
+    headers = ((b"host", host.encode()), *_headers(question.headers))
+    if body and not any(name.lower() == b"content-type" for name, _ in headers):
+        headers = (*headers, (b"content-type", b"application/json"))
+    call = Call(method, url, headers, body, Peer("127.0.0.1"), sni=url.origin.host)
+    if row is None:
+        return Answer(
+            call, Plan(None), ["not a host that the rules intercept: what goes there passes undecrypted"], [], None
+        )
+    trace: list[str] = []
+    chosen = plan(call, row, rules, View(time.time(), question.client), trace)
+    sent = asyncio.run(_sent(call, chosen)) if chosen.attempts else None
+    return Answer(call, chosen, trace, _routes(rules, chosen), sent)
+
+
+def _url(text: str) -> Url:
+    try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+            raise ValueError
+        origin = Origin(parts.scheme, canonical_host(parts.hostname), parts.port or DEFAULT_PORTS[parts.scheme])
+    except ValueError:
+        refuse(f"--url {printable(text)} is no URL; write for example https://api.openai.com/v1/chat/completions")
+    return Url(origin, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+
+
+def _with_port(origin: Origin) -> str:
+    return str(origin).partition("://")[2]
+
+
+def _headers(given: Sequence[str]) -> Headers:
+    pairs = []
+    for text in given:
+        name, colon, value = text.partition(":")
+        if not colon or not name.strip():
+            refuse(f"--header {printable(name)} has no colon; write for example --header 'x-team: research'")
+        pairs.append((name.strip().encode("latin-1", "replace"), value.strip().encode("latin-1", "replace")))
+    return tuple(pairs)
+
+
+def _body(question: Question, match: Match | None) -> bytes:
+    """The request's body: the file's, with the model if one is named; without a file, a conversation of one word."""
+    if question.request is not None:
+        try:
+            data = sys.stdin.buffer.read() if str(question.request) == "-" else question.request.read_bytes()
+        except OSError as error:
+            raise InterposeError(f"{question.request}: {error.strerror or error}") from error
+        if question.model is None:
+            return data
+        try:
+            document = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise InterposeError(f"{question.request}: it is not JSON, so no model can be put in: {error}") from None
+        return orjson.dumps({**document, "model": question.model}) if isinstance(document, dict) else data
+    model = question.model or (match.model if match is not None else None) or "some-model"
+    codec = CODECS.get(codec_of_client(match.wire, match.model)) if match is not None else None
+    if match is None or codec is None or match.endpoint != "chat":
+        return orjson.dumps({"model": model})
+    conversation = Conversation(codec.name, model, [Message("user", [Text("Hello")])])
+    conversation.max_tokens = 1024
+    return orjson.dumps(codec.write_request(conversation, Target(model), Losses()).body)
+
+
+async def _sent(call: Call, chosen: Plan) -> Request:
+    """What the stages make of the call for its first attempt, with names in the place of credentials."""
+
+    async def resolve(source: CredentialSource) -> Secret:
+        named = f"<{source.name}>"
+        return AwsKeys(named, named, None, source.name) if source.kind == "aws" else Secret(named, source.name)
+
+    assert chosen.facts is not None
+    trip = Trip(call, chosen.facts, chosen.attempts[0], resolve)
+    request = Request(call.method, trip.attempt.url, end_to_end(call.headers), call.body)
+    for stage in STAGES:
+        request = await stage.send(request, trip)
+    return request
+
+
+def _routes(rules: Rules, chosen: Plan) -> list[tuple[str, bool, str]]:
+    """Each route: its name, whether it is the one, and why it is not."""
+    if chosen.facts is None:
+        return []
+    told = []
+    for route in rules.routes:
+        taken = route.name == chosen.route
+        reason = route.reason(chosen.facts)
+        if taken:
+            why = f"to {route.provider}" + (f" as {route.model}" if route.model else "")
+        elif reason is None:
+            why = f"would match, but stands behind {chosen.route}" if chosen.route else "would match"
+        else:
+            why = _why_not(route, reason, chosen.facts)
+        told.append((route.name, taken, why))
+    return told
+
+
+def _why_not(route: Route, field: str, facts: Facts) -> str:
+    """Which condition does not hold: what it asks, and what the call has."""
+    if field == "except":
+        held = route.unless.first_holding(facts) if route.unless is not None else None
+        return f"its except holds: {held}"
+    if field == "header":
+        return "; ".join(
+            f"header {name} is {printable(facts.header(name) or 'not there')}, not {' or '.join(wanted.texts)}"
+            for name, wanted in route.match.header
+            if not wanted.accepts(facts.header(name))
+        )
+    wanted = getattr(route.match, field)
+    has = getattr(facts, field)
+    if field == "ip":
+        asked = " or ".join(str(network) for network in wanted.networks)
+    else:
+        asked = " or ".join(wanted.texts) if hasattr(wanted, "texts") else str(wanted).lower()
+    shown = "not known" if has is None else str(has).lower() if isinstance(has, bool) else printable(str(has))
+    return f"{field} is {shown}, not {asked}"
+
+
+def _text(answer: Answer) -> None:
+    screen = console(sys.stdout)
+    call, chosen = answer.call, answer.plan
+    screen.print(Line(f"{call.method} {printable(str(call.url), LINE)}", style="bold"))
+    if (facts := chosen.facts) is not None:
+        asks = {None: "stream not known", True: "streamed", False: "not streamed"}[facts.stream]
+        client = f"client {chosen.client}" if chosen.client else "no client key"
+        model = f"model {printable(facts.model)}" if facts.model else "no model"
+        screen.print(f"  {facts.format} {facts.endpoint}, {model}, {asks}, {client}", markup=False, soft_wrap=True)
+    if answer.routes:
+        screen.print(Line("\nRoutes", style="bold"))
+        _align(screen, [("→" if taken else " ", name, why) for name, taken, why in answer.routes])
+    screen.print(Line("\nDecided", style="bold"))
+    for reason in answer.trace[1:] if chosen.facts is not None else answer.trace:
+        if not reason.startswith("route "):
+            screen.print(f"  {printable(reason, LINE)}", markup=False, soft_wrap=True)
+    if chosen.losses:
+        screen.print(Line(f"\nLost ({len(chosen.losses)})", style="bold"))
+        rows = [(loss.severity, loss.path or "(all of it)", loss.reason) for loss in chosen.losses]
+        _align(screen, [tuple(printable(text, LINE) for text in row) for row in rows])
+    if chosen.refusal is not None:
+        screen.print(Line(f"\nRefused with {chosen.refusal.status} {chosen.refusal.code}", style="bold red"))
+    elif answer.sent is not None:
+        _show_sent(screen, answer)
+
+
+def _align(screen: Console, rows: Sequence[tuple[str, ...]]) -> None:
+    """Columns, the last as long as it likes."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
+        screen.print("  " + "  ".join(cells).rstrip(), markup=False, soft_wrap=True)
+
+
+def _show_sent(screen: Console, answer: Answer) -> None:
+    sent, attempt = answer.sent, answer.plan.attempts[0]
+    assert sent is not None
+    to = attempt.provider.name if attempt.provider is not None else "the host itself"
+    screen.print(Line(f"\nSent to {to}", style="bold"))
+    screen.print(f"  {sent.method} {printable(str(sent.url), LINE)}", markup=False, soft_wrap=True)
+    for name, value in sent.headers:
+        if name.lower() == b"host":
+            continue  # it is the URL's
+        screen.print(
+            f"  {name.decode('latin-1')}: {printable(value.decode('latin-1'), LINE)}", markup=False, soft_wrap=True
+        )
+    if not isinstance(sent.body, bytes) or not sent.body:
+        return
+    screen.print()
+    try:
+        document = orjson.loads(sent.body)
+    except orjson.JSONDecodeError:
+        screen.print(f"  {len(sent.body)} bytes that are no JSON", markup=False, soft_wrap=True)
+        return
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    if len(text) > SHOWN:
+        screen.print(text[:SHOWN], markup=False, soft_wrap=True)
+        screen.print(f"… {len(text) - SHOWN} more characters; --format json has them all", markup=False, soft_wrap=True)
+    elif screen.is_terminal:
+        screen.print(JSON(text))
+    else:
+        screen.print(text, markup=False, soft_wrap=True)
+
+
+def _json(answer: Answer) -> None:
+    chosen, sent = answer.plan, answer.sent
+    facts = chosen.facts
+    told: dict[str, Any] = {
+        "call": {"method": answer.call.method, "url": str(answer.call.url)},
+        "facts": None
+        if facts is None
+        else {
+            name: getattr(facts, name)
+            for name in ("endpoint", "format", "wire", "host", "path", "model", "client", "ip", "stream")
+        },
+        "routes": [{"name": name, "taken": taken, "why": why} for name, taken, why in answer.routes],
+        "decided": answer.trace,
+        "route": chosen.route,
+        "attempts": [
+            {
+                "provider": attempt.provider.name if attempt.provider is not None else None,
+                "url": str(attempt.url),
+                "model": attempt.model,
+                "edits": dict(attempt.edits),
+                "converted": attempt.translation is not None,
+                "credential": attempt.injection.source.name if attempt.injection is not None else None,
+            }
+            for attempt in chosen.attempts
+        ],
+        "losses": [asdict(loss) for loss in chosen.losses],
+        "refusal": None
+        if chosen.refusal is None
+        else {"status": chosen.refusal.status, "code": chosen.refusal.code, "message": chosen.refusal.message},
+        "sent": None
+        if sent is None
+        else {
+            "method": sent.method,
+            "url": str(sent.url),
+            "headers": [
+                [name.decode("latin-1"), value.decode("latin-1")]
+                for name, value in sent.headers
+                if name.lower() != b"host"
+            ],
+            "body": sent.body.decode("utf-8", "replace") if isinstance(sent.body, bytes) else None,
+        },
+    }
+    print(json.dumps(told, indent=2))
+
+
+_SHOW = {"text": _text, "json": _json}

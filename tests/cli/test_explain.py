@@ -1,0 +1,126 @@
+"""`interpose explain`: the plan that the engine would execute, with reasons and losses, and the status."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Command
+
+RULES = """version: 1
+providers:
+  claude: {format: anthropic, base_url: https://api.anthropic.com, credential: {env: ANTHROPIC_API_KEY}}
+  azure: {format: openai, dialect: azure, base_url: https://team.openai.azure.com, credential: {env: AZURE_KEY}}
+  bedrock:
+    format: anthropic
+    dialect: bedrock
+    base_url: https://bedrock-runtime.us-east-1.amazonaws.com
+    credential: {aws: default}
+intercept: {placeholders: [sk-dummy]}
+clients:
+  keys:
+    - {name: ci, sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", models: "gpt-*"}
+routes:
+  - {name: research, match: {endpoint: chat, header: {x-team: research}}, to: {provider: azure}}
+  - {name: gpt-to-claude, match: {endpoint: chat, model: "gpt-*"}, to: {provider: claude, model: claude-sonnet-4-5}}
+  - {name: spare, match: {endpoint: chat}, except: {stream: true}, to: {provider: bedrock, model: anthropic.claude-3}}
+"""
+CHAT = "https://api.openai.com/v1/chat/completions"
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> str:
+    file = tmp_path / "rules.yaml"
+    file.write_text(RULES)
+    return str(file)
+
+
+def test_which_route_and_why_not_the_others(interpose: Command, rules: str) -> None:
+    """Each route has its reason in the words of the rules; the conversion, the URL and the credential's name follow."""
+    done = interpose("explain", rules, "--url", CHAT, "--model", "gpt-4o")
+    assert done.returncode == 0, done
+    assert "     research       header x-team is not there, not research\n" in done.stdout
+    assert "  →  gpt-to-claude  to claude as claude-sonnet-4-5\n" in done.stdout
+    assert "     spare          would match, but stands behind gpt-to-claude\n" in done.stdout
+    assert "  POST https://api.anthropic.com/v1/messages\n" in done.stdout
+    assert "  x-api-key: <env:ANTHROPIC_API_KEY>\n" in done.stdout
+    body = json.loads(done.stdout[done.stdout.index("\n{") :])
+    assert (body["model"], body["messages"][0]["content"][0]["text"]) == ("claude-sonnet-4-5", "Hello")
+
+
+def test_losses_in_full_and_a_refusal(interpose: Command, rules: str) -> None:
+    """A call that cannot be converted tells all that would be lost, and ends with 1."""
+    body = {"model": "gpt-5", "n": 2, "temperature": 1.5, "messages": [{"role": "user", "content": "Hi"}]}
+    done = interpose("explain", rules, "--url", CHAT, "--request", "-", stdin=json.dumps(body))
+    assert done.returncode == 1
+    assert "Lost (3)\n" in done.stdout
+    assert "  approximated  temperature  Claude's temperature ends at 1\n" in done.stdout
+    assert "  impossible    n            Claude gives one answer to a request\n" in done.stdout
+    assert done.stdout.rstrip().endswith("Refused with 400 conversion_impossible")
+
+
+def test_a_signature_is_shown_with_the_credentials_name(interpose: Command, rules: str) -> None:
+    """What is signed stands there as it would be sent, without any key: none is asked for."""
+    done = interpose("explain", rules, "--url", CHAT, "--model", "o3")
+    assert done.returncode == 0
+    assert "  POST https://bedrock-runtime.us-east-1.amazonaws.com/model/anthropic.claude-3/invoke\n" in done.stdout
+    assert "authorization: AWS4-HMAC-SHA256 Credential=<aws:default>/" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "route", "why"),
+    [
+        (["--header", "X-Team: research", "--model", "gpt-4o"], "research", "to azure"),
+        (["--header", "x-team: sales", "--model", "o3"], "research", "header x-team is sales, not research"),
+        (["--model", "o3"], "gpt-to-claude", "model is o3, not gpt-*"),
+        (["--request", "-"], "spare", "its except holds: stream"),
+    ],
+)
+def test_reasons(interpose: Command, rules: str, options: list[str], route: str, why: str) -> None:
+    """What the call has, and what the rule asks."""
+    body = '{"model": "o3", "stream": true, "messages": [{"role": "user", "content": "Hi"}]}'
+    done = interpose("explain", rules, "--url", CHAT, "--format", "json", *options, stdin=body)
+    told = {each["name"]: each["why"] for each in json.loads(done.stdout)["routes"]}
+    assert told[route] == why
+
+
+def test_a_client_is_taken_at_its_name(interpose: Command, rules: str) -> None:
+    """Without its key, which nobody has; what its key is not good for is refused."""
+    good = interpose("explain", rules, "--url", CHAT, "--model", "gpt-4o", "--client", "ci")
+    bad = interpose("explain", rules, "--url", CHAT, "--model", "o3", "--client", "ci")
+    unknown = interpose("explain", rules, "--url", CHAT, "--client", "c1")
+    assert "client ci\n" in good.stdout
+    assert (good.returncode, bad.returncode, unknown.returncode) == (0, 1, 2)
+    assert "Refused with 403 model_not_permitted" in bad.stdout
+    assert unknown.stderr == 'interpose: --client c1 is no client of the rules; there are ci\n'
+
+
+def test_what_is_not_intercepted_is_said(interpose: Command, rules: str) -> None:
+    """Its connections pass undecrypted: that is no refusal."""
+    done = interpose("explain", rules, "--url", "https://example.com/x")
+    assert done.returncode == 0
+    assert "passes undecrypted" in done.stdout
+
+
+def test_a_list_is_asked_for_with_get(interpose: Command, rules: str) -> None:
+    """The method is the one that the URL takes."""
+    done = interpose("explain", rules, "--url", "api.openai.com/v1/models")
+    assert done.returncode == 0
+    assert done.stdout.startswith("GET https://api.openai.com/v1/models\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--url", "http://[x"], "--url http://[x is no URL; write for example https://"),
+        (["--url", CHAT, "--header", "x-team"], "--header x-team has no colon; write for example"),
+        (["--url", CHAT, "--format", "yaml"], "--format yaml is not known: there are text, json"),
+        (["--url", CHAT, "--request", "/nonexistent"], "/nonexistent: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(interpose: Command, rules: str, options: list[str], said: str) -> None:
+    """Where, what, and what to do instead."""
+    done = interpose("explain", rules, *options)
+    assert done.returncode in (1, 2)
+    assert done.stderr.startswith(f"interpose: {said}")
+    assert done.stderr.count("\n") == 1
