@@ -110,7 +110,7 @@ class Reader:
             if data.strip():
                 self._fail(Failed(f"an event of the provider's stream could not be read: {data[:80]!r}"), out)
             return
-        failed = _failure(chunk, event.event)
+        failed = self._failure(chunk, event.event)
         if failed is not None:
             self._fail(failed, out)
         else:
@@ -191,10 +191,21 @@ class Reader:
         for index in sorted(self._choices):
             self._choices[index].end(out)
         if self._usage is not None:
-            rest: Json = {}
-            marks = ["usage"]
-            read_usage(self._usage, rest, marks)
-            out.append(Told(self._name, rest, frozenset(marks)))
+            out.append(self._told_usage(self._usage))
+
+    def _told_usage(self, usage: Json) -> Told:
+        rest: Json = {}
+        marks = ["usage"]
+        read_usage(usage, rest, marks)
+        return Told(self._name, rest, frozenset(marks))
+
+    def _failure(self, chunk: Json, event: bytes) -> Failed | None:
+        """What an event says that is an error and no chunk."""
+        if "x_groq" in chunk and isinstance(groq := chunk["x_groq"], dict) and groq.get("error"):
+            return failed_of({"error": groq["error"]})
+        if chunk.get("error") or chunk.get("object") == "error" or event == b"error":
+            return failed_of(chunk)
+        return None
 
     def _fail(self, failed: Failed, out: list[Event]) -> None:
         if not self._ended:
@@ -222,11 +233,3 @@ def _refuse(constant: str) -> Any:
 def _copy(usage: Json) -> Json:
     """`read_usage` consumes what it is given, two levels deep."""
     return {key: dict(value) if isinstance(value, dict) else value for key, value in usage.items()}
-
-
-def _failure(chunk: Json, event: bytes) -> Failed | None:
-    if "x_groq" in chunk and isinstance(groq := chunk["x_groq"], dict) and groq.get("error"):
-        return failed_of({"error": groq["error"]})
-    if chunk.get("error") or chunk.get("object") == "error" or event == b"error":
-        return failed_of(chunk)
-    return None
