@@ -51,10 +51,10 @@ ROWS: tuple[Row, ...] = (
                 "mistral-medium-3",
                 "mistral-medium-3-5",
             ),
-            "mistral-medium-3.5*",
+            *("mistral-medium-3.5*", "mistral-large-4*"),
         ),
         replace(_MISTRAL_SEES, thinking="effort"),
-        (_MISTRAL_LIST, _MISTRAL_REASONING),
+        (_MISTRAL_LIST, _MISTRAL_REASONING, "https://docs.mistral.ai/models/mistral-large-4-0"),
     ),
     # It thinks always: nothing tells it how much.
     Row(("magistral-*",), _MISTRAL_SEES, (_MISTRAL_LIST, _MISTRAL_REASONING)),
