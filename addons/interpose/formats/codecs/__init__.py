@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import anthropic, chat, completions, gemini, responses
+from . import anthropic, chat, completions, gemini, mistral, responses
 from .codec import Asked, Client, Codec, Malformed, StreamReader, StreamWriter, Target, Written
 
 __all__ = [
@@ -32,6 +32,7 @@ CODECS: Mapping[str, Codec] = {
             chat.CODEC,
             completions.CODEC,
             gemini.CODEC,
+            mistral.CODEC,
             responses.CODEC,
         )
     },
