@@ -3,7 +3,8 @@
 import pytest
 
 from interpose.formats.codecs import CODECS
-from interpose.formats.dialects import Address, Place, as_it_is, between, carries, codec_of_client, locate
+from interpose.formats.conversions import Asked, carries
+from interpose.formats.dialects import Address, Place, as_it_is, between, codec_of_client, locate
 
 AZURE = Address("openai", "azure", "")
 AZURE_V1 = Address("openai", "azure", "/openai/v1")
@@ -131,7 +132,8 @@ def test_a_call_goes_as_it_is_where_its_body_is_understood(
 ) -> None:
     """One format, one envelope; everything else of a conversation is converted."""
     assert as_it_is(*call, to) is same
-    assert carries(*call, to)
+    format_, wire, endpoint, model = call
+    assert carries(endpoint, Asked(format_, wire, model), to)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,6 @@ from urllib.parse import quote
 from . import same_family
 from .codecs import CODECS, OF_PROVIDER, Codec
 
-# The endpoints whose calls are conversations, which codecs convert.
-CONVERTED = frozenset(("chat",))
 # The conversations of Claude in clouds: (format, dialect) -> codec.
 _ENVELOPES: Mapping[tuple[str, str | None], str] = {
     ("anthropic", "vertex"): "vertex-anthropic",
@@ -166,10 +164,3 @@ def _without(query: str, name: str) -> str:
 
 def _with(query: str, version: str | None) -> str:
     return "&".join(part for part in (query, f"api-version={version}" if version else "") if part)
-
-
-def carries(format: str, wire: str, endpoint: str, model_in_url: str | None, to: Address) -> bool:  # noqa: A002
-    """Whether such a call can go to that provider: as it is, or converted."""
-    if as_it_is(format, wire, endpoint, model_in_url, to):
-        return True
-    return endpoint in CONVERTED and between(wire, model_in_url, to) is not None

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from interpose.formats import FORMATS
-from interpose.formats.dialects import WITHOUT_RESPONSES, Address, carries
+from interpose.formats.conversions import Asked, carries
+from interpose.formats.dialects import WITHOUT_RESPONSES, Address
 from interpose.formats.hosts import HostRow, lookup
 
 from . import urls
@@ -63,7 +64,7 @@ class _Offer(NamedTuple):
 
     def goes_to(self, target: _Target) -> bool:
         """Whether its calls can be carried to that provider: as they are, or converted."""
-        return carries(self.format, self.wire, self.endpoint, self.model, target.address)
+        return carries(self.endpoint, Asked(self.format, self.wire, self.model), target.address)
 
 
 @dataclass(frozen=True, slots=True)

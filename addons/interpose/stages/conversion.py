@@ -12,7 +12,8 @@ from interpose.call import Call, Url, header, upgrades, without
 from interpose.errors import Refusal
 from interpose.formats.capabilities import capabilities_of
 from interpose.formats.codecs import Target
-from interpose.formats.dialects import CONVERTED, Address, as_it_is, between, locate
+from interpose.formats.conversions import Asked, between
+from interpose.formats.dialects import Address, as_it_is, locate
 from interpose.formats.endpoints import Match, replace_model, suspicious
 from interpose.rules.compiled import Provider
 from interpose.rules.facts import Facts
@@ -98,7 +99,7 @@ class Conversion(Stage):
             return request
         if trip.attempt.translation is not None:
             headers = trip.attempt.translation.headers(trip.call)
-            return Request(request.method, request.url, headers, trip.attempt.body)
+            return Request(trip.attempt.translation.written.method, request.url, headers, trip.attempt.body)
         headers = request.headers
         if header(headers, b"content-encoding") is not None:
             headers = without(headers, frozenset((b"content-encoding",)))
@@ -141,8 +142,8 @@ def translated(draft: Draft, provider: Provider) -> Attempt:
     assert facts is not None
     model_in_url = match.model if match.model_span is not None else None
     to = address(provider)
-    convertible = match.endpoint in CONVERTED and not upgrades(call.headers)
-    codecs = between(match.wire, model_in_url, to) if convertible else None
+    asked = Asked(match.format, match.wire, model_in_url)
+    codecs = None if upgrades(call.headers) else between(match.endpoint, asked, call.method, match.api_path, to)
     if codecs is None:
         spoken = f"{provider.format} as {provider.dialect} has it" if provider.dialect else provider.format
         raise Refusal(
@@ -159,7 +160,8 @@ def translated(draft: Draft, provider: Provider) -> Attempt:
         body = plain_body(call)
     except WireError as error:
         raise Refusal(400, "body_not_readable", f"The body cannot be read: {error}.") from None
-    wanted = draft.route.model if draft.route is not None else None
+    # A list of models is of no model, whatever the route sends calls to.
+    wanted = draft.route.model if draft.route is not None and (runs_a_model(facts) or facts.model) else None
     model = wanted or facts.model or ""
     translation = convert_request(
         call,
@@ -172,7 +174,9 @@ def translated(draft: Draft, provider: Provider) -> Attempt:
     draft.losses = list(translation.losses)
     judge(draft.losses, draft.rules.losses, provider.name)
     written = translation.written
-    draft.note(f"converted from {codecs[0].name} to {codecs[1].name}: {summary(translation.losses) or 'no losses'}")
+    draft.note(
+        f"converted from {codecs.client.name} to {codecs.provider.name}: {summary(translation.losses) or 'no losses'}"
+    )
     try:
         place = locate(to, written.path, written.query, translation.model, stream=translation.request.stream)
     except LookupError as error:

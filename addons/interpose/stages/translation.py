@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import orjson
 
@@ -16,8 +17,9 @@ from interpose.errors import Refusal
 from interpose.formats import ratelimits
 from interpose.formats.codecs import Asked, Client, Codec, Malformed, StreamReader, StreamWriter, Target
 from interpose.formats.codecs.codec import Json, Written, encoded
+from interpose.formats.conversions import Pair
 from interpose.formats.meters import stream_kind
-from interpose.ir import Assembler, Failed, Losses, Reply, Request, events_of
+from interpose.ir import Assembler, Failed, Losses, Own, events_of
 from interpose.ir.losses import Loss, Severity
 from interpose.rules.compiled import LossPolicy
 from interpose.wire.coding import decoder
@@ -33,13 +35,24 @@ STREAM_IS_ARRAY = "alt:array"
 DECODED_LIMIT = 256 * 1024 * 1024
 
 
+class Wanted(Protocol):
+    """What every request tells, whatever it asks for: a conversation, vectors, a list of models."""
+
+    model: str
+    stream: bool
+    own: Own | None
+
+
 @dataclass(slots=True)
 class Translation:
-    """One call's conversion. `written` is what goes to the provider, `losses` what that could not keep."""
+    """One call's conversion. `written` is what goes to the provider, `losses` what that could not keep.
 
-    client: Codec
-    provider: Codec
-    request: Request
+    The two codecs are of the same kind of call: `request` is what the client's has read, and the provider's writes.
+    """
+
+    client: Codec[Any, Any]
+    provider: Codec[Any, Any]
+    request: Wanted
     written: Written
     model: str
     losses: Losses
@@ -47,14 +60,15 @@ class Translation:
 
     @property
     def body(self) -> bytes:
-        return encoded(self.written.body)
+        return b"" if self.written.method == "GET" else encoded(self.written.body)
 
     def headers(self, call: Call) -> Headers:
         """The request's headers: what of the client's means the same anywhere, and what the format demands."""
         accept = self.provider.stream_type if self.request.stream else "application/json"
+        sent = () if self.written.method == "GET" else ((b"content-type", b"application/json"),)
         return (
             *(pair for pair in call.headers if pair[0].lower() in KEPT),
-            (b"content-type", b"application/json"),
+            *sent,
             (b"accept", accept.encode()),
             # Nothing is to be decoded on the way back.
             (b"accept-encoding", b"identity"),
@@ -65,19 +79,20 @@ class Translation:
         return [*self.losses, *self.returned]
 
 
-def read(call: Call, body: bytes, client: Codec, path: str) -> Request:
+def read(call: Call, body: bytes, client: Codec[Any, Any], path: str) -> Wanted:
     """What the client asks. Raises Refusal for a body that its own format would not take."""
     try:
-        document = orjson.loads(body)
+        document = {} if call.method == "GET" else orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Refusal(400, "invalid_json", f"The body is not JSON: {error}.") from None
     if not isinstance(document, dict):
         raise Refusal(400, "invalid_json", "The body must be a JSON object.")
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in call.headers}
     try:
-        return client.read_request(document, Asked(path, call.url.query, headers))
+        request: Wanted = client.read_request(document, Asked(path, call.url.query, headers))
     except Malformed as error:
         raise Refusal(400, "invalid_request", f"{error}.", param=error.path or None) from None
+    return request
 
 
 def judge(losses: Iterable[Loss], policy: LossPolicy, provider: str) -> None:
@@ -105,7 +120,7 @@ def summary(losses: Iterable[Loss]) -> str:
     return " ".join(f"{severity}={counts[severity]}" for severity in Severity if severity in counts)
 
 
-def convert_request(call: Call, body: bytes, path: str, between: tuple[Codec, Codec], target: Target) -> Translation:
+def convert_request(call: Call, body: bytes, path: str, between: Pair, target: Target) -> Translation:
     """Raises Refusal for a malformed body; what is lost is for `judge`."""
     client, other = between
     request = read(call, body, client, path)
@@ -120,7 +135,7 @@ class Return:
     answer; `streams` says whether it is given piece by piece.
     """
 
-    def __init__(self, translation: Translation, status: int, headers: Headers, *, client: Client) -> None:
+    def __init__(self, translation: Translation, status: int, headers: Headers, *, client: Client[Any]) -> None:
         self._translation = translation
         self._status = status
         self._client = client
@@ -191,19 +206,15 @@ class Return:
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._headers}
             failed = translation.provider.read_error(self._status, headers, body)
             return encoded(translation.client.write_error(failed))
-        reply = self._read(body)
-        if self._writer is None:
-            return encoded(translation.client.write_reply(reply, self._client, translation.returned))
-        # Asked for a stream, and answered at once: told in its events.
-        return self._writer.write(events_of(reply)) + self._writer.finish()
-
-    def _read(self, body: bytes) -> Reply:
-        provider = self._translation.provider
         try:
             document: Json = orjson.loads(body)
             if not isinstance(document, dict):
                 raise Malformed("", "it is no JSON object")
-            return provider.read_reply(document)
+            reply = translation.provider.read_reply(document)
+            if self._writer is None:
+                return encoded(translation.client.write_reply(reply, self._client, translation.returned))
+            # Asked for a stream, and answered at once: told in its events.
+            return self._writer.write(events_of(reply)) + self._writer.finish()
         except (orjson.JSONDecodeError, Malformed) as error:
             raise Refusal(
                 502, "upstream_reply_malformed", f"The provider's reply cannot be read: {error}.", outcome="error"

@@ -22,7 +22,6 @@ __all__ = [
     "StreamWriter",
     "Target",
     "Written",
-    "between",
 ]
 
 CODECS: Mapping[str, Codec] = {
@@ -49,9 +48,3 @@ OF_PROVIDER: Mapping[str, str] = {
     "mistral": "mistral",
     "ollama": "ollama",
 }
-
-
-def between(client_wire: str, provider_format: str) -> tuple[Codec, Codec] | None:
-    """The two codecs between which such a call is converted; None if there is none for one of them."""
-    client, provider = CODECS.get(client_wire), CODECS.get(OF_PROVIDER.get(provider_format, ""))
-    return None if client is None or provider is None else (client, provider)

@@ -44,7 +44,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 import orjson
 
@@ -92,23 +92,24 @@ class Target:
 @dataclass(slots=True)
 class Written:
     """A request to send. `path` and `query` are within the format's API, as in `Asked`; `headers` are those that the
-    format itself demands (never a credential, never content-type).
+    format itself demands (never a credential, never content-type). A GET has no body.
     """
 
     path: str
     body: Json
     query: str = ""
     headers: dict[str, str] = field(default_factory=dict)
+    method: Literal["GET", "POST"] = "POST"
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class Client[Q = Request]:
     """For whom a reply is written: `request` is what it asked, as its own codec read it. `model` is echoed as the
     reply's model. `id` is the call's, from which ids are made where the provider gave none; `now` is when the reply
     began, in seconds since 1970, for formats that tell it.
     """
 
-    request: Request
+    request: Q
     model: str
     id: str
     now: int
@@ -134,30 +135,38 @@ class StreamWriter(Protocol):
         """The format's own end; b"" after `Failed`."""
 
 
+def no_stream(*_: object) -> NoReturn:
+    raise AssertionError("this kind of call has no streams")
+
+
 @dataclass(frozen=True, slots=True)
-class Codec:
+class Codec[Q = Request, R = Reply]:
     """One wire format: a row of pure functions. `stream_type` is the content type of its streams.
 
     `name` is whose `Own` it reads: envelopes around one format share it. `wire` is what its replies are to
     `formats.meters`; it has the same name, if none is given.
     `read_request` raises Malformed. `write_request` never raises: what cannot be is told in its losses as impossible.
-    `read_reply` raises Malformed for a body that is no reply of this format (an error object, say).
+    `read_reply` raises Malformed for a body that is no reply of this format (an error object, say), `write_reply` for
+    one that cannot be what was asked.
     `read_error` is what a reply with an error status says, and never raises: a body that is no JSON is its message,
     shortened. `write_error` is the body that says so in this format, with the status `status_for`: the one that its
     clients understand (529 is 503 for all but Anthropic's).
+
+    What is asked and answered is a conversation, where nothing else is said: `embeddings`, `modellists` and `counting`
+    have codecs of other things, none of which is streamed.
     """
 
     name: str
-    stream_type: str
-    read_request: Callable[[Json, Asked], Request]
-    write_request: Callable[[Request, Target, Losses], Written]
-    read_reply: Callable[[Json], Reply]
-    write_reply: Callable[[Reply, Client, Losses], Json]
-    reader: Callable[[], StreamReader]
-    writer: Callable[[Client, Losses], StreamWriter]
+    read_request: Callable[[Json, Asked], Q]
+    write_request: Callable[[Q, Target, Losses], Written]
+    read_reply: Callable[[Json], R]
+    write_reply: Callable[[R, Client[Q], Losses], Json]
     read_error: Callable[[int, Mapping[str, str], bytes], Failed]
     write_error: Callable[[Failed], Json]
     status_for: Callable[[int], int]
+    stream_type: str = "application/json"
+    reader: Callable[[], StreamReader] = no_stream
+    writer: Callable[[Client[Q], Losses], StreamWriter] = no_stream
     wire: str = ""
 
 
