@@ -14,6 +14,9 @@ from .codecs import Codec
 from .dialects import Address, as_it_is
 from .kinds import Kind
 
+LEGACY = "openai-completions"
+
+
 class Asked(NamedTuple):
     """What tells a client's codec: its format, the wire of its reply, and the model in its URL, as in `Match`."""
 
@@ -38,6 +41,11 @@ def _conversation(asked: Asked, method: str, path: str, to: Address) -> Pair | N
     return None if found is None else Pair(*found)
 
 
+def _completion(asked: Asked, method: str, path: str, to: Address) -> Pair | None:
+    """OpenAI's alone: all others have bodies of their own for it, whatever their wire is called."""
+    return _conversation(asked, method, path, to) if asked.wire == LEGACY else None
+
+
 def _of(kind: Kind) -> _Between:
     def between(asked: Asked, method: str, path: str, to: Address) -> Pair | None:
         client, provider = kind.client(asked.format, method, path), kind.provider(to.format, to.dialect)
@@ -48,6 +56,7 @@ def _of(kind: Kind) -> _Between:
 
 CONVERSIONS: Mapping[str, _Between] = {
     "chat": _conversation,
+    "completions": _completion,
     "embeddings": _of(Kind(embeddings.CLIENTS, embeddings.PROVIDERS)),
 }
 
