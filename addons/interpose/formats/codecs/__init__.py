@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import anthropic, chat, completions, gemini, mistral, responses
+from . import anthropic, chat, completions, converse, gemini, mistral, responses
 from .codec import Asked, Client, Codec, Malformed, StreamReader, StreamWriter, Target, Written
 
 __all__ = [
@@ -30,6 +30,7 @@ CODECS: Mapping[str, Codec] = {
         for codec in (
             chat.CODEC,
             completions.CODEC,
+            converse.CODEC,
             gemini.CODEC,
             mistral.CODEC,
             responses.CODEC,
