@@ -20,6 +20,7 @@ from .names import (
     CONTENTLESS,
     EMPTY,
     FORMAT,
+    FORMATS,
     GUARDED,
     INPUT_TEXT,
     INPUT_VALUE,
@@ -274,12 +275,15 @@ def _read_media(kind: Literal["image", "document", "audio", "video"], value: Any
         del value["source"]
     else:
         return None
-    word = value.get("format")
-    media_type = TYPES[kind].get(word, "") if isinstance(word, str) else ""
-    if media_type:
-        del value["format"]
+    word, media_type, quiet = value.get("format"), "", None
+    if isinstance(word, str):
+        media_type = TYPES[kind].get(word, "")
+        if word in FORMATS[kind]:  # the service has been seen to take a MIME type, too
+            media_type, quiet = word, {"format": word}
+        if media_type:
+            del value["format"]
     name = take_text(value, "name")
-    return Media(kind, source, media_type, name, None, None, None, at, own(value))
+    return Media(kind, source, media_type, name, None, None, None, at, own(value, silent=quiet))
 
 
 RESULT_READERS: Mapping[str, Reader] = {

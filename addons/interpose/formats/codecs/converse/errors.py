@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from interpose.formats.codecs import anthropic
+from interpose.formats.codecs.anthropic import errors
 from interpose.formats.codecs.anthropic.errors import EXCEPTIONS
 from interpose.formats.codecs.codec import encoded
 from interpose.ir import Failed
@@ -43,7 +43,7 @@ FRAMES: Mapping[int, str] = {status: kind for kind, status in EXCEPTIONS.items()
 
 def read_error(status: int, headers: Mapping[str, str], body: bytes) -> Failed:
     """As InvokeModel's, which has the same headers and bodies; and those that tell their kind in the body."""
-    failed = anthropic.CODEC.read_error(status, headers, body)
+    failed = errors.read_error(status, headers, body)
     if failed.type is None:
         try:
             told = orjson.loads(body)
@@ -74,9 +74,9 @@ def status_for(status: int) -> int:
 
 def write_failure(failed: Failed) -> bytes:
     """An exception as a frame, which ends a stream."""
-    kind = failed.type
-    if kind not in FRAMES.values():
-        unknown = "internalServerException" if failed.status >= 500 else "validationException"
-        kind = FRAMES.get(status_for(failed.status), unknown)
+    unknown = "internalServerException" if failed.status >= 500 else "validationException"
+    kind = FRAMES.get(status_for(failed.status), unknown)
+    if failed.type is not None and failed.type in FRAMES.values():
+        kind = failed.type
     headers = {":exception-type": kind, ":content-type": "application/json", ":message-type": "exception"}
     return encode_message(headers, encoded({"message": failed.message}))

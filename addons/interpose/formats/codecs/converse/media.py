@@ -6,6 +6,8 @@ AudioBlock.
 
 from __future__ import annotations
 
+import binascii
+
 from interpose.ir import Losses, Media
 
 from .names import ALIASES, FORMATS, MAX_DOCUMENT_NAME, SIGNATURES, Json
@@ -62,4 +64,27 @@ def fitted_media(block: Media, losses: Losses) -> Json | None:
     if word is None:
         losses.impossible(block.at, f"Bedrock takes no {block.kind} of type {media_type or 'unknown'}")
         return None
-    return {"format": word, "source": {"s3Location": {"uri": source.value}} if stored else {"bytes": source.value}}
+    if stored:
+        return {"format": word, "source": {"s3Location": {"uri": source.value}}}
+    data = _plain_base64(source.value)
+    if not data:
+        losses.impossible(block.at, f"the {block.kind} is no base64")
+        return None
+    return {"format": word, "source": {"bytes": data}}
+
+
+def _plain_base64(value: str) -> str | None:
+    """As Bedrock reads it: in the common alphabet, in one line, with its padding; None for what is no base64."""
+    try:
+        binascii.a2b_base64(value, strict_mode=True)
+    except ValueError:
+        value = "".join(value.translate(_COMMON).split()).rstrip("=")
+        value += "=" * (-len(value) % 4)
+        try:
+            binascii.a2b_base64(value, strict_mode=True)
+        except ValueError:
+            return None
+    return value
+
+
+_COMMON = str.maketrans("-_", "+/")

@@ -71,11 +71,11 @@ class ConverseReader:
     def feed(self, data: bytes) -> list[Event]:
         if self._done:
             return []
-        self._events = events = []
+        events: list[Event] = []
+        self._events = events
         try:
             for message in self._decoder.feed(data):
-                self._message(message)
-                if self._done:
+                if not self._goes_on(message):
                     break
         except (WireError, Unreadable) as error:
             self._fail(Failed(f"The provider's stream cannot be read: {error}"))
@@ -93,6 +93,10 @@ class ConverseReader:
     def _fail(self, failed: Failed) -> None:
         self._done = True
         self._events.append(failed)
+
+    def _goes_on(self, message: Message) -> bool:
+        self._message(message)
+        return not self._done
 
     def _message(self, message: Message) -> None:
         headers, payload = message
@@ -301,14 +305,12 @@ def _exception(kind: str, payload: bytes) -> Failed:
 
 
 def _hold(opened: _Open, kind: str, value: object) -> None:
-    """A part of a block that is told when it is complete: input in pieces, a list that grows, anything else laid over."""
+    """A part of a block that is told when complete: input in pieces, a list that grows, anything else laid over."""
     whole = opened.whole
     if kind == "toolUse" and isinstance(value, dict) and isinstance(text := value.get("input"), str):
         opened.pieces.append(text)
-    elif (
-        kind == "reasoningContent" and isinstance(value, dict) and isinstance(data := value.get("redactedContent"), str)
-    ):
-        opened.pieces.append(data)
+    elif kind == "reasoningContent" and isinstance(value, dict) and isinstance(value.get("redactedContent"), str):
+        opened.pieces.append(value["redactedContent"])
         whole.setdefault(kind, {})
     elif isinstance(value, list) and isinstance(held := whole.setdefault(kind, {}), dict):
         grown = held.setdefault("content", [])

@@ -204,11 +204,11 @@ def _output(body: Json) -> Output | None:
     """
     config = body.get("outputConfig")
     form = config.get("textFormat") if isinstance(config, dict) else None
-    structure = form.get("structure") if isinstance(form, dict) and form.get("type") == "json_schema" else None
-    told = structure.get("jsonSchema") if isinstance(structure, dict) else None
-    if not isinstance(told, dict) or not isinstance(text := told.get("schema"), str):
+    if not isinstance(config, dict) or not isinstance(form, dict) or form.get("type") != "json_schema":
         return None
-    if len(structure) != 1 or len(form) != 2:
+    structure = form.get("structure")
+    told = structure.get("jsonSchema") if isinstance(structure, dict) and len(structure) == 1 else None
+    if not isinstance(told, dict) or not isinstance(text := told.get("schema"), str) or len(form) != 2:
         return None
     try:
         schema = loads(text)

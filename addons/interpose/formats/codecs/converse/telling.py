@@ -167,9 +167,7 @@ class BlockTeller:
                 return
             opened.decided = True
             if begun[0] != "{":
-                self._losses.approximated(
-                    f"{opened.at}.toolUse.input", "the arguments are no JSON object; passed as text"
-                )
+                self._losses.approximated(opened.at, "the arguments are no JSON object; they are passed as text")
                 self._wrap(opened, "arguments")
         if opened.close:
             text = dumps(text)[1:-1]

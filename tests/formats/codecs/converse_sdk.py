@@ -1,0 +1,165 @@
+"""botocore as an oracle: its model of the service, its validator, its parsers of replies and of event streams."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import botocore.session
+from botocore.eventstream import EventStream
+from botocore.exceptions import EventStreamError
+from botocore.model import OperationModel, Shape
+from botocore.parsers import EventStreamJSONParser, create_parser
+from botocore.validate import ParamValidator
+
+__all__ = ["EventStreamError", "accumulated", "events", "flaws", "operation", "parsed", "validate"]
+
+
+@cache
+def operation(name: str) -> OperationModel:
+    return botocore.session.get_session().get_service_model("bedrock-runtime").operation_model(name)
+
+
+def validate(body: Any, model: str = "anthropic.claude-test", *, stream: bool = False) -> None:
+    """Fails unless the service's model takes the body: names, types and required members by botocore's own validator,
+    which leaves words, patterns and sizes to the service; these by `flaws`.
+    """
+    shape = operation("ConverseStream" if stream else "Converse").input_shape
+    report = ParamValidator().validate({**body, "modelId": model}, shape)
+    assert not report.has_errors(), report.generate_report()
+    found = list(flaws(shape, {**body, "modelId": model}, "$"))
+    assert not found, found
+
+
+def flaws(shape: Any, value: Any, path: str) -> Iterator[str]:
+    """Where a value breaks what the model says of words, patterns and sizes."""
+    if shape.type_name == "structure":
+        if getattr(shape, "is_document_type", False):
+            return
+        if getattr(shape, "is_tagged_union", False) and len(value) != 1:
+            yield f"{path} has {len(value)} members"
+        for name, inner in value.items():
+            yield from flaws(shape.members[name], inner, f"{path}.{name}")
+    elif shape.type_name == "list":
+        yield from _sized(shape, len(value), path)
+        for place, inner in enumerate(value):
+            yield from flaws(shape.member, inner, f"{path}[{place}]")
+    elif shape.type_name == "map":
+        yield from _sized(shape, len(value), path)
+        for name, inner in value.items():
+            yield from flaws(shape.key, name, f"{path}.{name}")
+            yield from flaws(shape.value, inner, f"{path}.{name}")
+    elif shape.type_name == "string":
+        yield from _sized(shape, len(value), path)
+        if shape.enum and value not in shape.enum:
+            yield f"{path} is {value!r}, none of {shape.enum}"
+        pattern = shape.metadata.get("pattern")
+        if pattern and not re.fullmatch(pattern, value):
+            yield f"{path} is {value[:80]!r}, not {pattern}"
+    elif shape.type_name == "blob" and not isinstance(value, bytes):
+        base64.b64decode(value, validate=True)
+    elif shape.type_name in ("integer", "float", "double", "long"):
+        yield from _sized(shape, value, path)
+
+
+def _sized(shape: Shape, size: float, path: str) -> Iterator[str]:
+    least, most = shape.metadata.get("min"), shape.metadata.get("max")
+    if (least is not None and size < least) or (most is not None and size > most):
+        yield f"{path} is of {size}, not from {least} to {most}"
+
+
+def parsed(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Any:
+    """A whole reply as boto3 gives it to its caller; of an error, what it raises."""
+    told = {"body": json.dumps(body).encode(), "headers": headers or {}, "status_code": status}
+    found = create_parser("rest-json").parse(told, operation("Converse").output_shape)
+    return {name: value for name, value in found.items() if name != "ResponseMetadata"}
+
+
+class _Raw:
+    """The body of an HTTP reply, as botocore reads it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def stream(self) -> Iterator[bytes]:
+        yield self._data
+
+    def close(self) -> None:
+        pass
+
+
+def events(data: bytes) -> list[Any]:
+    """The events of a stream as boto3 gives them to its caller. Raises EventStreamError for an exception's frame."""
+    shape = operation("ConverseStream").output_shape.members["stream"]
+    return list(EventStream(_Raw(data), shape, EventStreamJSONParser(), "ConverseStream"))
+
+
+def accumulated(data: bytes) -> Any:
+    """The whole reply that the events amount to, as JSON: written from the types alone, for boto3 has no accumulator."""
+    blocks: dict[int, Any] = {}
+    inputs: dict[int, str] = {}
+    reply: Any = {}
+    for event in events(data):
+        [(kind, told)] = event.items()
+        index = told.get("contentBlockIndex")
+        if kind == "contentBlockStart":
+            blocks[index] = dict(told["start"])
+        elif kind == "contentBlockDelta":
+            _add(blocks.setdefault(index, {}), told["delta"], inputs, index)
+        elif kind == "messageStop" or kind == "metadata":
+            reply |= told
+    for index, text in inputs.items():
+        blocks[index]["toolUse"]["input"] = _input(text)
+    reply["output"] = {"message": {"role": "assistant", "content": [_wire(blocks[at]) for at in sorted(blocks)]}}
+    return reply
+
+
+def _input(text: str) -> Any:
+    """Arguments that were cut off at the limit of tokens are no JSON: they stay text."""
+    try:
+        return json.loads(text or "{}")
+    except ValueError:
+        return text
+
+
+def _add(block: Any, delta: Any, inputs: dict[int, str], index: int) -> None:
+    [(kind, value)] = delta.items()
+    if kind == "text":
+        cited = block.get("citationsContent")
+        if cited is None:
+            block["text"] = block.get("text", "") + value
+        else:
+            content = cited.setdefault("content", [{"text": ""}])
+            content[0]["text"] += value
+    elif kind == "citation":
+        cited = block.setdefault("citationsContent", {"citations": []})
+        if "text" in block:
+            cited["content"] = [{"text": block.pop("text")}]
+        cited["citations"].append(value)
+    elif kind == "toolUse":
+        inputs[index] = inputs.get(index, "") + value["input"]
+    elif kind == "toolResult":
+        block["toolResult"].setdefault("content", []).extend(value)
+    elif kind == "reasoningContent":
+        told = block.setdefault("reasoningContent", {})
+        if "redactedContent" in value:
+            told["redactedContent"] = told.get("redactedContent", b"") + value["redactedContent"]
+        else:
+            text = told.setdefault("reasoningText", {})
+            for name, piece in value.items():
+                text[name] = text.get(name, "") + piece
+    else:
+        block.setdefault(kind, {}).update(value)
+
+
+def _wire(value: Any) -> Any:
+    """As JSON has it: bytes are base64 there."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, dict):
+        return {name: _wire(one) for name, one in value.items()}
+    return [_wire(one) for one in value] if isinstance(value, list) else value
