@@ -4,11 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from interpose.formats.codecs.codec import arguments_object, dumps, encoded, loads
-from interpose.ir import Losses
+from interpose.formats.codecs.opaque import pack, unpack
+from interpose.ir import Losses, Opaque
 
 # Every text that JSON can hold, lone surrogates too, and numbers beyond 64 bits.
 TEXTS = st.text(st.characters(exclude_categories=[]))
@@ -53,3 +54,13 @@ def test_deep_nesting_is_no_crash() -> None:
     """A hundred thousand brackets, with a number that only the slower parser keeps."""
     with pytest.raises(ValueError, match="nested"):
         loads("[" * 100_000 + "1" * 30 + "]" * 100_000)
+
+
+@example("\ud800", "gemini", None)
+@given(TEXTS, TEXTS, st.none() | TEXTS)
+def test_opaque_state_comes_back_equal(payload: str, model: str, id_: str | None) -> None:
+    """Whatever a provider gave out, lone surrogates too; packed, it is fit for any encoder."""
+    opaque = Opaque("gemini", "thought_signature", payload, id_, model)
+    text = pack(opaque)
+    text.encode()
+    assert unpack(text) == opaque

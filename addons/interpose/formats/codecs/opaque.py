@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 
-import orjson
-
 from interpose.ir import Opaque
+
+from .codec import encoded, loads
 
 # Tells ours from a provider's own: no provider's state begins so.
 PREFIX = "interpose.1."
@@ -20,7 +20,7 @@ PREFIX = "interpose.1."
 def pack(opaque: Opaque) -> str:
     """As text of base64's URL alphabet behind PREFIX."""
     told = [opaque.format, opaque.kind, opaque.payload, opaque.id, opaque.model]
-    return PREFIX + base64.urlsafe_b64encode(orjson.dumps(told)).decode().rstrip("=")
+    return PREFIX + base64.urlsafe_b64encode(encoded(told)).decode().rstrip("=")
 
 
 def unpack(text: str) -> Opaque | None:
@@ -29,7 +29,7 @@ def unpack(text: str) -> Opaque | None:
         return None
     packed = text[len(PREFIX) :]
     try:
-        told = orjson.loads(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)))
+        told = loads(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)).decode())
         format_, kind, payload, id_, model = told
     except (binascii.Error, ValueError, TypeError):
         return None
