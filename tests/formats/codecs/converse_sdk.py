@@ -99,7 +99,7 @@ def events(data: bytes) -> list[Any]:
 
 
 def accumulated(data: bytes) -> Any:
-    """The whole reply that the events amount to, as JSON: written from the types alone, for boto3 has no accumulator."""
+    """The whole reply that the events amount to, as JSON: made from the types alone, for boto3 has no accumulator."""
     blocks: dict[int, Any] = {}
     inputs: dict[int, str] = {}
     reply: Any = {}

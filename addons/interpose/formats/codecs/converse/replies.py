@@ -36,6 +36,7 @@ from .usage import take_usage, write_usage
 QUIET = frozenset(("metrics", "performanceConfig", "serviceTier"))
 CONTENT = "output.message.content"
 NO_USAGE = "usage:absent"
+NO_ROLE = "role:absent"
 
 
 def read_reply(body: Json) -> Reply:
@@ -46,14 +47,16 @@ def read_reply(body: Json) -> Reply:
         raise Malformed("output.message", "a reply has a message")
     blocks = read_blocks(message.get("content"), CONTENT, READERS)
     del message["content"]
-    if message.get("role") == "assistant":
+    marks = [] if isinstance(body.get("usage"), dict) else [NO_USAGE]
+    if "role" not in message:
+        marks.append(NO_ROLE)
+    elif message["role"] == "assistant":
         del message["role"]
     if not message:
         del output["message"]
     if not output:
         del body["output"]
     answer = Answer(blocks, take_stop(body))
-    marks = () if isinstance(body.get("usage"), dict) else (NO_USAGE,)
     usage, quiet = take_usage(body)
     quiet |= hush(body, QUIET)
     return Reply(FORMAT, answers=[answer], usage=usage, own=own(body, *marks, silent=quiet))
@@ -86,7 +89,8 @@ def write_reply(reply: Reply, client: Client, losses: Losses) -> Json:
     content: list[Json] = []
     for place, block in enumerate(answer.blocks):
         content += write_block(block, f"{CONTENT}[{place}]", client, place, losses)
-    body: Json = {"output": {"message": {"role": "assistant", "content": content}}}
+    message: Json = {"content": content} if marked(reply.own, NO_ROLE) else {"role": "assistant", "content": content}
+    body: Json = {"output": {"message": message}}
     ours = reply.format == FORMAT
     if answer.stop is not None or not ours:
         body["stopReason"] = write_stop(answer.stop, losses)
