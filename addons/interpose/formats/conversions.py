@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from . import dialects, embeddings
+from . import dialects, embeddings, modellists
 from .codecs import Codec
 from .dialects import Address, as_it_is
 from .kinds import Kind
@@ -58,6 +58,7 @@ CONVERSIONS: Mapping[str, _Between] = {
     "chat": _conversation,
     "completions": _completion,
     "embeddings": _of(Kind(embeddings.CLIENTS, embeddings.PROVIDERS)),
+    "models": _of(Kind(modellists.CLIENTS, modellists.PROVIDERS)),
 }
 
 

@@ -182,7 +182,7 @@ def translated(draft: Draft, provider: Provider) -> Attempt:
     except LookupError as error:
         raise Refusal(400, "endpoint_not_there", f"{provider.name} cannot take this call: {error.args[0]}.") from None
     url = Url(provider.origin, place.path + (f"?{place.query}" if place.query else ""))
-    return Attempt(url, provider, translation.model, {}, translation.body, translation)
+    return Attempt(url, provider, translation.model or None, {}, translation.body, translation)
 
 
 def runs_a_model(facts: Facts) -> bool:

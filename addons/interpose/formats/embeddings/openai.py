@@ -227,6 +227,7 @@ def codec_of(dialect: Dialect, format_: str) -> Codec[Request, Reply]:
         read_error=errors.read,
         write_error=errors.write,
         status_for=errors.status_for,
+        wire="openai-embeddings",
     )
 
 
