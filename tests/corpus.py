@@ -1,7 +1,8 @@
 """The recorded provider traffic, read where it lies: one typed `Line` per recorded call.
 
 The recordings are no part of this repository. They are looked for at INTERPOSE_CORPUS, else at ../shared/corpus beside
-the project's root; where there are none, `tests/conftest.py` leaves the modules that need them out, and says so.
+the project's root; where there are none, `tests/conftest.py` leaves the modules that need them out, and says so. The
+providers' published descriptions are looked for at INTERPOSE_SPECS, else beside the recordings.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from urllib.parse import SplitResult, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = Path(os.environ.get("INTERPOSE_CORPUS") or ROOT.parent / "shared" / "corpus")
+SPECS = Path(os.environ.get("INTERPOSE_SPECS") or CORPUS.parent / "specs")
 SUFFIX = ".jsonl.gz"
 
 
 def available() -> bool:
-    """Whether there are recordings to read."""
-    return CORPUS.is_dir() and any(CORPUS.glob(f"*{SUFFIX}"))
+    """Whether there are recordings to read, and descriptions to hold against what is made of them."""
+    return CORPUS.is_dir() and any(CORPUS.glob(f"*{SUFFIX}")) and SPECS.is_dir()
 
 
 def families() -> list[str]:

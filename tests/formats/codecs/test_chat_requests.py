@@ -256,6 +256,14 @@ def test_a_longer_conversation_begins_as_the_shorter(given_: list[Message]) -> N
         assert laws.is_prefix(messages(*given_[:end]), whole), end
 
 
+def test_a_message_of_which_nothing_is_left_is_left_out() -> None:
+    """OpenAI takes no empty list of parts; what was in it is told."""
+    known = Message("system", [Foreign("anthropic", "tool_addition", {"type": "tool_addition"}, at="messages[0]")])
+    body, losses = write(asked(known, user(Text("Hello"))))
+    assert body["messages"] == [{"role": "user", "content": "Hello"}]
+    assert losses == [("dropped", "messages[0]")]
+
+
 @given(conversations())
 def test_no_call_goes_without_its_id(given_: list[Message]) -> None:
     """Every result names a call in front of it, with nothing but results between them."""

@@ -32,6 +32,7 @@ from interpose.ir import (
     Output,
     Own,
     Reasoning,
+    Refused,
     Request,
     Sampling,
     Source,
@@ -94,25 +95,7 @@ def test_a_conversation_from_elsewhere_is_written_as_items() -> None:
             {"type": "function_call_output", "call_id": "toolu_2", "output": "no city"},
             {"type": "message", "role": "user", "content": "Go on."},
             {"type": "message", "role": "system", "content": "Be briefer."},
-            {
-                "type": "message",
-                "role": "assistant",
-                "content": [
-                    {
-                        "type": "output_text",
-                        "text": "It rains.",
-                        "annotations": [
-                            {
-                                "type": "url_citation",
-                                "url": "https://example.org",
-                                "title": "Rain",
-                                "start_index": 0,
-                                "end_index": 9,
-                            }
-                        ],
-                    }
-                ],
-            },
+            {"type": "message", "role": "assistant", "content": "It rains."},
             {"type": "message", "role": "user", "content": "Thanks."},
         ],
         "tools": [
@@ -131,7 +114,17 @@ def test_a_conversation_from_elsewhere_is_written_as_items() -> None:
     assert told(elsewhere()) == [
         ("approximated", "messages[0].content[0]"),  # the mark of a cache
         ("approximated", "messages[2].content[1]"),  # that the result is an error
+        ("dropped", "messages[4].content[0]"),  # the citation
     ]
+
+
+def test_what_was_answered_before_goes_back_as_texts() -> None:
+    """Each by itself: parts of an answer would need the id and the status that OpenAI gave it, and these have none."""
+    request = asks(assistant(text("One."), text("Two."), Refused("No.", at="messages[0].content[2]")))
+    assert written(request)["input"] == [
+        {"type": "message", "role": "assistant", "content": content} for content in ("One.", "Two.", "No.")
+    ]
+    assert told(request) == [("approximated", "messages[0].content[2]")]
 
 
 def test_ids_are_fitted_the_same_on_call_and_result() -> None:

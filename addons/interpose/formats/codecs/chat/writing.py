@@ -64,7 +64,9 @@ class _Conversation:
             return
         if self._shown:
             self._show()
-        self._written.append(self._said(message, results))
+        written = self._said(message, results)
+        if self._native or written.get("content") != []:
+            self._written.append(written)
 
     def finish(self) -> list[Json]:
         self._show()

@@ -37,8 +37,10 @@ def message_item(blocks: list[Block], role: str, out: Out, id_: str | None = Non
         if id_ is not None:
             return {"id": id_, "type": "message", "status": "completed", "role": role, "content": parts}
         alone = parts[0] if len(parts) == 1 else {}
+        if role == "assistant":
+            return _said_before(alone, last, out) if alone else {"type": "message", "role": role, "content": parts}
         # A text by itself is what every server of this format takes, for any role.
-        bare = "text" in alone and not alone.get("annotations") and "prompt_cache_breakpoint" not in alone
+        bare = "text" in alone and "prompt_cache_breakpoint" not in alone
         return {"type": "message", "role": role, "content": alone["text"] if bare else parts}
     item: Json = {"role": role, "content": parts}
     if STRING in own.marks and isinstance(last, Text):
@@ -53,6 +55,17 @@ def message_item(blocks: list[Block], role: str, out: Out, id_: str | None = Non
     if id_ is not None:
         item["id"] = id_
     return item
+
+
+def _said_before(part: Json, block: Block, out: Out) -> Json:
+    """A text of an earlier answer. As parts it would need the id and the status that OpenAI once gave it."""
+    if "prompt_cache_breakpoint" in part:
+        return {"type": "message", "role": "assistant", "content": [part]}
+    if part.get("annotations"):
+        out.losses.dropped(getattr(block, "at", ""), "an earlier answer goes back as its text, without citations")
+    if "refusal" in part:
+        out.losses.approximated(getattr(block, "at", ""), "an earlier refusal goes back as a text")
+    return {"type": "message", "role": "assistant", "content": part.get("text", part.get("refusal"))}
 
 
 def reasoning_item(blocks: list[Thinking], out: Out, id_: str | None = None) -> Json | None:
@@ -267,7 +280,9 @@ def ends(block: Block, out: Out) -> bool:
         return True
     if isinstance(block, Thinking):
         return block.opaque is not None
-    return out.seed is not None and isinstance(block, Text) and block.opaque is not None
+    if out.seed is None:
+        return out.origin != NAME and not isinstance(block, Foreign)
+    return isinstance(block, Text) and block.opaque is not None
 
 
 def _put_call(turn: Turn, block: ToolCall) -> None:
