@@ -20,10 +20,10 @@ from interpose.ir import Losses
 
 # By family: its codec, and how many requests any other codec writes at least.
 FAMILIES = {
-    "openai_chat": ("openai-chat", 1610),
-    "chat_compat": ("openai-chat", 990),
+    "openai_chat": ("openai-chat", 1590),
+    "chat_compat": ("openai-chat", 975),
     "openai_responses": ("openai-responses", 1220),
-    "anthropic_messages": ("anthropic", 1150),
+    "anthropic_messages": ("anthropic", 1140),
     "bedrock_invoke": ("bedrock-anthropic", 60),
     "gemini_generate": ("gemini", 975),
 }
