@@ -95,3 +95,27 @@ def test_a_file_that_is_not_there(interpose: Command) -> None:
     done = interpose("convert", "--from", "openai", "--to", "gemini", "/nowhere.json")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "interpose: /nowhere.json: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "body"),
+    [
+        ("gemini", {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}),
+        ("bedrock", {"messages": [{"role": "user", "content": [{"text": "Hi"}]}]}),
+        (
+            "vertex-anthropic",
+            {
+                "anthropic_version": "vertex-2023-10-16",
+                "max_tokens": 9,
+                "messages": [{"role": "user", "content": "Hi"}],
+            },
+        ),
+    ],
+)
+def test_what_a_format_says_in_its_url_is_told_by_options(interpose: Command, source: str, body: object) -> None:
+    """The model, and whether to stream."""
+    done = interpose(
+        "convert", "--from", source, "--to", "openai", "--model", "gpt-4o", "--stream", stdin=json.dumps(body)
+    )
+    made = json.loads(done.stdout)
+    assert (made["model"], made["stream"], made["messages"]) == ("gpt-4o", True, [{"role": "user", "content": "Hi"}])

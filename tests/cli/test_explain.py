@@ -92,7 +92,7 @@ def test_a_client_is_taken_at_its_name(interpose: Command, rules: str) -> None:
     assert "client ci\n" in good.stdout
     assert (good.returncode, bad.returncode, unknown.returncode) == (0, 1, 2)
     assert "Refused with 403 model_not_permitted" in bad.stdout
-    assert unknown.stderr == 'interpose: --client c1 is no client of the rules; there are ci\n'
+    assert unknown.stderr == "interpose: --client c1 is no client of the rules; there are ci\n"
 
 
 def test_what_is_not_intercepted_is_said(interpose: Command, rules: str) -> None:

@@ -19,7 +19,7 @@ import orjson
 from interpose.errors import InterposeError
 from interpose.formats.capabilities import capabilities_of
 from interpose.formats.codecs import CODECS, OF_PROVIDER, Asked, Client, Codec, Malformed, Target
-from interpose.ir import Failed, Losses, Request
+from interpose.ir import Failed, Losses, Message, Request, Text
 from interpose.ir.losses import Loss, Severity
 from interpose.rules.problem import printable
 
@@ -125,9 +125,7 @@ def _document(data: bytes, kind: str, source: Codec, target: Codec, asked: Conve
     if not isinstance(document, dict):
         raise Malformed("", "it is no JSON object")
     if kind == "request":
-        verb = "streamGenerateContent" if asked.stream else "generateContent"
-        path = f"/v1beta/models/{asked.model or SOME_MODEL}:{verb}" if source.name == "gemini" else ""
-        request = source.read_request(document, Asked(path, "alt=sse" if asked.stream else ""))
+        request = source.read_request(document, _addressed(source, asked))
         model = asked.model or request.model
         written = target.write_request(request, Target(model, capabilities_of(model)), losses)
         if not losses.impossibilities:
@@ -138,6 +136,14 @@ def _document(data: bytes, kind: str, source: Codec, target: Codec, asked: Conve
         return _json(written.body)
     reply = source.read_reply(document)
     return _json(target.write_reply(reply, _client(target, asked, reply.model), losses))
+
+
+def _addressed(source: Codec, asked: Conversion) -> Asked:
+    """Where such a request is sent in its own format: some say in the URL alone which model, and whether to stream."""
+    model = asked.model or SOME_MODEL
+    example = Request(source.name, model, [Message("user", [Text("Hello")])], stream=asked.stream)
+    written = source.write_request(example, Target(model), Losses())
+    return Asked(written.path, written.query)
 
 
 def _stream(data: bytes, source: Codec, target: Codec, asked: Conversion, losses: Losses) -> tuple[bytes, bool]:
