@@ -77,14 +77,16 @@ class BlockWriter:
             node = WRITERS[type(block)](self, block)
             if node is not None:
                 written.append(node)
-            # Behind nothing at all there is nothing to keep; behind a block that was left out, what stood before it.
-            if not isinstance(block, Refused) and block.cache is not None and written:
-                point = self.point(block.cache, block.at)
-                if point is not None and "cachePoint" not in written[-1]:
-                    written.append(point)
+            if not isinstance(block, Refused) and block.cache is not None:
+                self.mark(written, block.cache, block.at)
         return written
 
-    def point(self, mark: CacheMark, at: str) -> Json | None:
+    def mark(self, written: list[Json], mark: CacheMark, at: str) -> None:
+        """Behind nothing at all there is nothing to keep; behind a block that was left out, what stood before it."""
+        if written and "cachePoint" not in written[-1] and (point := self._point(mark, at)) is not None:
+            written.append(point)
+
+    def _point(self, mark: CacheMark, at: str) -> Json | None:
         """Not more than four: the first stay, so that no later one changes what was written before it."""
         if not self._caches or (self._inside and not self.native):
             where = "inside of a tool's result" if self._caches else "for this model"

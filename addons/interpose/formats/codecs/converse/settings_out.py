@@ -91,10 +91,8 @@ def write_tools(request: Request, blocks: BlockWriter) -> Tools:
         node = _tool(tool, blocks)
         if node is not None:
             written.append(node)
-        if tool.cache is not None and written:
-            point = blocks.point(tool.cache, tool.at)
-            if point is not None and "cachePoint" not in written[-1]:
-                written.append(point)
+        if tool.cache is not None:
+            blocks.mark(written, tool.cache, tool.at)
     return Tools(request, losses, written)
 
 
