@@ -10,6 +10,7 @@ https://github.com/mistralai/mistral-common (protocol/instruct/validator.py).
 from __future__ import annotations
 
 from interpose.formats.codecs.codec import Json, Target, Written
+from interpose.formats.codecs.waiting import Waiting
 from interpose.ir import Block, Losses, Media, Message, Request, Text, Thinking, ToolCall, ToolResult
 
 from .calls import call_id, write_call
@@ -41,7 +42,7 @@ def write_request(request: Request, target: Target, losses: Losses) -> Written:
 
 
 class _Conversation:
-    """Messages written one after the other. `_open` are the calls that wait for their results, with their new ids;
+    """Messages written one after the other. `_open` are the calls that wait for their results, by their new ids;
     `_shown` is what results showed that only a user's message can hold, until the last of them is there.
     """
 
@@ -51,7 +52,7 @@ class _Conversation:
         self._losses = losses
         self._native = native
         self._system_inside = system_inside
-        self._open: list[tuple[ToolCall, str]] = []
+        self._open = Waiting()
         self._shown: list[Json] = []
 
     def add(self, message: Message) -> None:
@@ -148,7 +149,7 @@ class _Conversation:
 
     def _assistant(self, message: Message) -> None:
         written: Json = {"role": "assistant"}
-        self._open = []
+        self._open = Waiting()
         said: list[Block] = [block for block in message.blocks if not isinstance(block, ToolCall)]
         calls: list[Json] = []
         for block in message.blocks:
@@ -156,7 +157,7 @@ class _Conversation:
                 seed = f"call:{len(self._written)}:{len(calls)}:{block.name}"
                 id_ = call_id(block.id, seed, native=self._native)
                 calls.append(write_call(block, id_, self._losses, native=self._native))
-                self._open.append((block, id_))
+                self._open.add(block, id_)
         marks = marks_of(message.own)
         if calls:
             written["tool_calls"] = calls
@@ -220,8 +221,7 @@ class _Conversation:
 
     def _close(self, result: ToolResult) -> str:
         """The id of the call that this result answers, as it was written."""
-        for place, (call, id_) in enumerate(self._open):
-            if call.id == result.id and (result.id or result.name is None or call.name == result.name):
-                del self._open[place]
-                return id_
+        id_ = self._open.close(result)
+        if id_ is not None:
+            return id_
         return call_id(result.id, f"result:{len(self._written)}:{result.name}", native=self._native)
