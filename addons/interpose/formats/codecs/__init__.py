@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import anthropic, chat, completions, converse, gemini, mistral, responses
+from . import anthropic, chat, completions, converse, gemini, mistral, ollama, responses
 from .codec import Asked, Client, Codec, Malformed, StreamReader, StreamWriter, Target, Written
 
 __all__ = [
@@ -33,6 +33,7 @@ CODECS: Mapping[str, Codec] = {
             converse.CODEC,
             gemini.CODEC,
             mistral.CODEC,
+            ollama.CODEC,
             responses.CODEC,
         )
     },
