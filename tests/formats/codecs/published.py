@@ -149,12 +149,15 @@ def mistral() -> jsonschema_rs.Draft202012Validator:
 
 @cache
 def ollama() -> jsonschema_rs.Draft202012Validator:
-    """With what Ollama's description leaves out of a message, and its reference has: https://docs.ollama.com/api/chat"""
+    """With what Ollama's description leaves out of a message, and its reference has (https://docs.ollama.com/api/chat),
+    and the ids of calls, which are in its server's types: https://github.com/ollama/ollama/blob/main/api/types.go
+    """
     named = dict(openapi("ollama-openapi.yaml"))
-    message = dict(named["ChatMessage"])
-    text = {"type": "string"}
-    message["properties"] = {**message["properties"], "thinking": text, "tool_name": text}
-    return closed({"$ref": "ChatRequest"}, {**named, "ChatMessage": message})
+    told = {"ChatMessage": ("thinking", "tool_name", "tool_call_id"), "ToolCall": ("id",)}
+    for name, keys in told.items():
+        more = {key: {"type": "string"} for key in keys}
+        named[name] = {**named[name], "properties": {**named[name]["properties"], **more}}
+    return closed({"$ref": "ChatRequest"}, named)
 
 
 @cache

@@ -9,8 +9,8 @@ from itertools import islice
 from typing import Any
 
 from tests.corpus import lines
-from tests.formats.codecs.described import MISTRAL
 from tests.formats.codecs.made import everything
+from tests.formats.codecs.published import flaws
 from tests.formats.codecs.sdk_types import read_by_sdk, unread
 
 from interpose.formats.capabilities import capabilities_of
@@ -42,7 +42,7 @@ def test_requests_are_described_and_typed() -> None:
     """A request with everything in it, and recorded ones of other formats, suit description and SDK."""
     bodies = [CODEC.write_request(everything(), TARGET, Losses()).body, *converted()]
     for body in bodies:
-        assert MISTRAL.flaws(body, "ChatCompletionRequest") == [], json.dumps(body)[:2000]
+        assert flaws("mistral", body) == [], json.dumps(body)[:2000]
     read = read_by_sdk("mistral_types", [("request", body) for body in bodies])
     for body, told in zip(bodies, read, strict=True):
         assert unread(body, told) == []

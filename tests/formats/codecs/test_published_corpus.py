@@ -27,6 +27,8 @@ FAMILIES = {
     "bedrock_invoke": ("bedrock-anthropic", 60),
     "gemini_generate": ("gemini", 975),
 }
+# Formats to which fewer can be converted: Ollama takes no documents, and images as bytes alone.
+FEWER = {"ollama": 40}
 # What the client itself had out of its range (`temperature: 99`, `top_p: -1`): the provider is to say so.
 OUT_OF_RANGE = re.compile(r"is (greater|less) than the (maximum|minimum)")
 # Where a codec writes another version than the one that it writes by itself.
@@ -80,7 +82,7 @@ def test_a_request_from_elsewhere_is_as_published(family: str, to: str) -> None:
             counted["out of range"] += bool(found)
         else:
             raise AssertionError(f"{line.id}: {found}")
-    assert counted["written"] >= least
+    assert counted["written"] >= least - FEWER.get(to, 0)
     assert counted["out of range"] <= 4
 
 
