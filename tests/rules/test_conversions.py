@@ -35,7 +35,7 @@ REFUSED = [
     ("claude", "{host: [api.openai.com, api.groq.com], endpoint: files}", "conversion from openai to anthropic is"),
     ("claude", "{host: api.openai.com, path: '/v1/embeddings*'}", "conversion from openai to anthropic is"),
     ("claude", "{host: API.OpenAI.com., endpoint: [files, batches]}", "conversion from openai to anthropic is"),
-    ("openai", "{host: api.anthropic.com, endpoint: count_tokens}", "conversion from anthropic to openai is"),
+    ("openai", "{host: api.anthropic.com, endpoint: other}", "conversion from anthropic to openai is"),
     ("openai", "{host: generativelanguage.googleapis.com, endpoint: files}", "conversion from gemini to openai is"),
     (
         "gemini",
@@ -59,6 +59,7 @@ CARRIED = [
     ("openai", "{host: generativelanguage.googleapis.com}"),
     ("claude", "{host: api.openai.com}"),
     ("claude", "{host: api.openai.com, endpoint: models}"),
+    ("openai", "{host: api.anthropic.com, endpoint: count_tokens}"),
     ("gemini", "{host: api.openai.com, endpoint: embeddings}"),
     ("gemini", "{host: api.openai.com, path: /v1/completions}"),
     ("claude", "{host: api.openai.com, endpoint: [chat, embeddings]}"),
@@ -108,20 +109,20 @@ def test_a_route_that_may_carry_a_call_is_left_alone(to: str, match: str) -> Non
     assert said(to, match) == []
 
 
-@pytest.mark.parametrize("unless", ["{path: /files}", "{endpoint: files}"])
+@pytest.mark.parametrize("unless", ["{path: /v1/agents}", "{endpoint: files}"])
 def test_an_except_that_spares_calls_is_not_judged(unless: str) -> None:
     """What is left of a host's calls may be in another of its formats."""
-    match = "{host: api.deepseek.com, endpoint: [files, count_tokens]}"
-    assert said("claude", match, f"  except: {unless}\n") == []
-    assert said("claude", match, "  except: {client: ci}\n") != []
+    match = "{host: api.anthropic.com, endpoint: other}"
+    assert said("openai", match, f"  except: {unless}\n") == []
+    assert said("openai", match, "  except: {client: ci}\n") != []
 
 
 def test_the_hint_names_the_calls_that_can_go_there() -> None:
     """A host that offers the provider's format beside its own is answered with the path of that; the path works."""
-    (problem,) = said("claude", "{host: api.deepseek.com, endpoint: [files, count_tokens]}")
-    path = '"/anthropic/v1/messages/count_tokens*"'
+    (problem,) = said("openai", "{host: api.anthropic.com, endpoint: other}")
+    path = '"/v1/responses/compact*"'
     assert problem.endswith(f"only its calls in that format can go there: narrow `match` by path: {path}")
-    assert said("claude", f"{{host: api.deepseek.com, path: {path}}}") == []
+    assert said("openai", f"{{host: api.anthropic.com, path: {path}}}") == []
 
 
 def test_every_target_of_a_list_is_judged_at_its_place() -> None:

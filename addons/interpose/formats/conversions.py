@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from . import dialects, embeddings, modellists
+from . import counting, dialects, embeddings, modellists
 from .codecs import Codec
 from .dialects import Address, as_it_is
 from .kinds import Kind
@@ -54,9 +54,18 @@ def _of(kind: Kind) -> _Between:
     return between
 
 
+_counts = _of(Kind(counting.CLIENTS, counting.PROVIDERS))
+
+
+def _count(asked: Asked, method: str, path: str, to: Address) -> Pair | None:
+    """Servers of OpenAI's format without Responses have nothing that counts."""
+    return _counts(asked, method, path, to) if to.format != "openai" or to.responses else None
+
+
 CONVERSIONS: Mapping[str, _Between] = {
     "chat": _conversation,
     "completions": _completion,
+    "count_tokens": _count,
     "embeddings": _of(Kind(embeddings.CLIENTS, embeddings.PROVIDERS)),
     "models": _of(Kind(modellists.CLIENTS, modellists.PROVIDERS)),
 }
