@@ -26,7 +26,7 @@ __all__ = ["shell"]  # a fixture
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TEXT, TOKENS = "Count me", 42
-FORMATS = ("openai", "anthropic", "gemini", "ollama")
+FORMATS = ("openai", "anthropic", "gemini", "bedrock", "ollama")
 
 
 def count_rules(authority: Authority, upstream: Upstream) -> str:
@@ -55,11 +55,13 @@ async def proxy(farm: Farm, authority: Authority, upstream: Upstream) -> Proxy:
     return await farm.get("counts", count_rules(authority, upstream), {"FAKE_HOUSE_KEY": real("house")})
 
 
-# https://platform.openai.com/docs/api-reference/responses/input-tokens,
-# https://platform.claude.com/docs/en/api/messages-count-tokens and https://ai.google.dev/api/tokens
+# https://platform.openai.com/docs/api-reference/responses/input-tokens, https://ai.google.dev/api/tokens,
+# https://platform.claude.com/docs/en/api/messages-count-tokens and
+# https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CountTokens.html
 REPLIES: dict[str, Any] = {
     "/v1/responses/input_tokens": {"object": "response.input_tokens", "input_tokens": TOKENS},
     "/v1/messages/count_tokens": {"input_tokens": TOKENS},
+    "/model/real-one/count-tokens": {"inputTokens": TOKENS},
     "/v1beta/models/real-one:countTokens": {
         "totalTokens": TOKENS,
         "promptTokensDetails": [{"modality": "TEXT", "tokenCount": TOKENS}],
@@ -69,6 +71,7 @@ REPLIES: dict[str, Any] = {
 TAKEN = {
     "/v1/responses/input_tokens": {"model", "input", "instructions", "tools"},
     "/v1/messages/count_tokens": {"model", "messages", "system", "tools"},
+    "/model/real-one/count-tokens": {"input"},
     "/v1beta/models/real-one:countTokens": {"contents", "generateContentRequest"},
 }
 
@@ -102,7 +105,7 @@ def by_gemini(model: str) -> int:
 
 
 CLIENTS = {"openai": by_openai, "anthropic": by_anthropic, "gemini": by_gemini}
-COUNTING = ("openai", "anthropic", "gemini")
+COUNTING = ("openai", "anthropic", "gemini", "bedrock")
 ERRORS = (openai.BadRequestError, anthropic.BadRequestError, genai_errors.ClientError)
 
 
@@ -149,7 +152,7 @@ async def test_bedrocks_client_has_its_tokens_counted_elsewhere(
     authority: Authority, upstream: Upstream, tmp_path: Path
 ) -> None:
     """boto3's CountTokens with a body of Claude's; what no provider can count is its ValidationException."""
-    models = [f"anthropic.claude-to-{provider}" for provider in (*COUNTING, "ollama")]
+    models = [f"anthropic.claude-to-{provider}" for provider in ("openai", "anthropic", "gemini", "ollama")]
     with upstream.answering(counting):
         program = await Program.start(
             tmp_path,

@@ -1,8 +1,9 @@
-"""The legacy /v1/completions of an application that was never changed, answered by providers that have only chats."""
+"""Prompts that are gone on with, of applications that were never changed: providers that only chat answer them."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -11,8 +12,9 @@ import pytest_asyncio
 from tests.e2e.certificates import Authority
 from tests.e2e.conftest import Farm
 from tests.e2e.converted import converting_rules
+from tests.e2e.program import Program, script
 from tests.e2e.proxy import Proxy
-from tests.e2e.settings import PLACEHOLDER, real
+from tests.e2e.settings import OLLAMA_CLOUD, PLACEHOLDER, real, rules_text
 from tests.e2e.test_conversions import CLAUDE_SAYS
 from tests.e2e.test_sdks import Shell, shell
 from tests.e2e.upstream import Exchange, Upstream
@@ -121,3 +123,49 @@ async def test_a_stream_that_breaks_off_is_an_error(converting: Proxy, upstream:
     with upstream.answering(cut), pytest.raises(openai.APIError):
         await complete("to-anthropic", stream=True)
     assert (await converting.ledger.row(mark))["outcome"] == "truncated"
+
+
+async def test_ollamas_client_has_its_prompt_answered_by_claude(
+    authority: Authority, upstream: Upstream, tmp_path: Path
+) -> None:
+    """/api/generate, whole and streamed: text, why it ended and the tokens in Ollama's words."""
+
+    async def answer(exchange: Exchange) -> None:
+        if json.loads(exchange.request.body).get("stream"):
+            await exchange.stream("text/event-stream")
+            await exchange.chunk(CLAUDE_SAYS)
+            await exchange.end()
+        else:
+            await exchange.json(json.dumps(CLAUDE).encode())
+
+    rules = rules_text(
+        providers={
+            "claude": {
+                "format": "anthropic",
+                "base_url": "https://anthropic.provider.test",
+                "credential": {"env": "FAKE_HOUSE_KEY"},
+            }
+        },
+        intercept={"hosts": [OLLAMA_CLOUD], "placeholders": [PLACEHOLDER]},
+        routes=[{"name": "a", "match": {"endpoint": "completions"}, "to": {"provider": "claude", "model": "real-one"}}],
+        upstream={"ca": str(authority.pem), "connect_to": {"anthropic.provider.test:443": upstream.address}},
+    )
+    with upstream.answering(answer):
+        program = await Program.start(
+            tmp_path,
+            rules,
+            *script("prompts", "llama3.2"),
+            environ={
+                "OLLAMA_HOST": f"https://{OLLAMA_CLOUD}",
+                "OLLAMA_API_KEY": PLACEHOLDER,
+                "FAKE_HOUSE_KEY": real("house"),
+            },
+        )
+        ended = await program.end()
+    assert ended.status == 0, ended.summary
+    told = ["Good day", "stop", 9, 4]
+    assert [json.loads(line) for line in ended.lines] == [["whole", told], ["streamed", told]]
+    assert [(row["endpoint"], row["outcome"], row["input_tokens"]) for row in program.calls()] == [
+        ("completions", "ok", 9),
+        ("completions", "ok", 9),
+    ]

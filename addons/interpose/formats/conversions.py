@@ -14,7 +14,8 @@ from .codecs import Codec
 from .dialects import Address, as_it_is
 from .kinds import Kind
 
-LEGACY = "openai-completions"
+# Whose prompts are read; those of Anthropic and Cohere, which are older than their chats, are bodies of their own.
+COMPLETIONS = frozenset(("openai-completions", "ollama", "mistral"))
 
 
 class Asked(NamedTuple):
@@ -42,8 +43,7 @@ def _conversation(asked: Asked, method: str, path: str, to: Address) -> Pair | N
 
 
 def _completion(asked: Asked, method: str, path: str, to: Address) -> Pair | None:
-    """OpenAI's alone: all others have bodies of their own for it, whatever their wire is called."""
-    return _conversation(asked, method, path, to) if asked.wire == LEGACY else None
+    return _conversation(asked, method, path, to) if asked.wire in COMPLETIONS else None
 
 
 def _of(kind: Kind) -> _Between:

@@ -27,6 +27,7 @@ PATHS = {
     "openai-responses": "/responses/input_tokens",
     "gemini": "/v1beta/models/g:countTokens",
     "anthropic/bedrock": "/model/anthropic.claude-3/count-tokens",
+    "bedrock": "/model/anthropic.claude-3/count-tokens",
 }
 
 
@@ -83,6 +84,28 @@ def test_claude_in_the_clouds() -> None:
     assert losses == []
 
 
+def test_a_question_to_bedrock_says_which_it_is() -> None:
+    """A conversation of Converse, or a body of InvokeModel: both are read from a client, and the first is written."""
+    client = next(each.codec for each in CLIENTS if each.format == "bedrock")
+    inside = {
+        "anthropic_version": "bedrock-2023-05-31",
+        "max_tokens": 1,
+        "messages": [{"role": "user", "content": "Hi"}],
+    }
+    packed = base64.b64encode(json.dumps(inside).encode()).decode()
+    for given in (
+        {"converse": {"messages": [{"role": "user", "content": [{"text": "Hi"}]}]}},
+        {"invokeModel": {"body": packed}},
+    ):
+        request = client.read_request({"input": given}, Asked(PATHS["bedrock"]))
+        written = PROVIDERS["openai"].write_request(request, Target("m"), Losses())
+        assert written.body["input"][0]["role"] == "user"
+    path, body, losses = sent("bedrock", "anthropic", CLAUDE)
+    assert path == "/model/m/count-tokens"
+    assert set(body["input"]["converse"]) == {"messages", "system", "toolConfig"}
+    assert losses == []
+
+
 def test_what_bears_on_an_answer_alone_is_no_loss() -> None:
     """A limit and a temperature in a count change nothing, and are not sent where they would be refused."""
     asked: dict[str, Any] = {
@@ -117,6 +140,7 @@ REPLIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"totalTokens": 42},
     ),
     "anthropic/bedrock": ({"inputTokens": 42}, {"inputTokens": 42}),
+    "bedrock": ({"inputTokens": 42}, {"inputTokens": 42}),
 }
 
 
@@ -170,6 +194,9 @@ WRONG = [
     ("anthropic/bedrock", {"input": {"invokeModel": {"body": base64.b64encode(b"[]").decode()}}}),
     ("anthropic/bedrock", {"input": {"invokeModel": {"body": base64.b64encode(b"\xff").decode()}}}),
     ("anthropic/bedrock", {"input": []}),
+    ("bedrock", {"input": []}),
+    ("bedrock", {"input": {}}),
+    ("bedrock", {"input": {"converse": []}}),
     ("anthropic/bedrock", {"input": {"invokeModel": {"body": 5}}}),
 ]
 

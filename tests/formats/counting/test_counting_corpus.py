@@ -21,7 +21,7 @@ SUFFIXES = {
     "/messages/count_tokens": "anthropic",
     "/responses/input_tokens": "openai-responses",
     ":countTokens": "gemini",
-    "/count-tokens": "anthropic/bedrock",
+    "/count-tokens": "bedrock",
 }
 
 
@@ -32,8 +32,8 @@ def recorded() -> Iterator[tuple[str, str, Line]]:
             found = next((name for suffix, name in SUFFIXES.items() if line.path.endswith(suffix)), None)
             if found is None or not isinstance(line.request, dict):
                 continue
-            if found == "anthropic/bedrock" and "invokeModel" not in line.request["input"]:
-                continue  # Converse
+            if found == "bedrock" and "invokeModel" in line.request["input"]:
+                found = "anthropic/bedrock"
             if found == "gemini":
                 found = "gemini/vertex" if line.provider == "vertex" else found
                 yield found, "/v1beta/models/" + line.path.rpartition("/")[2], line
@@ -61,7 +61,8 @@ def test_requests_come_back() -> None:
             same(written.body, line.request, line.id)
         assert not list(losses), list(losses)
         count[name] += 1
-    assert count == {"anthropic": 8, "gemini": 7, "gemini/vertex": 2, "openai-responses": 9, "anthropic/bedrock": 1}
+    bedrock = {"bedrock": 3, "anthropic/bedrock": 1}
+    assert count == {"anthropic": 8, "gemini": 7, "gemini/vertex": 2, "openai-responses": 9, **bedrock}
 
 
 def test_replies_come_back() -> None:
@@ -77,7 +78,7 @@ def test_replies_come_back() -> None:
             same(written, line.reply_json, line.id)
             assert not list(losses), list(losses)
             count[name] += 1
-    assert count.total() == 25, count
+    assert count.total() == 28, count
 
 
 @pytest.mark.parametrize("target", sorted(PROVIDERS))

@@ -20,6 +20,7 @@ PROVIDERS: Mapping[str, Codec[Request, Count]] = {
     "anthropic": anthropic.CODEC,
     "anthropic/vertex": anthropic.ON_VERTEX,
     "anthropic/bedrock": bedrock.CLAUDE,
+    "bedrock": bedrock.CONVERSE,
     "gemini": gemini.CODEC,
     "gemini/vertex": gemini.ON_VERTEX,
 }
@@ -27,5 +28,5 @@ CLIENTS = (
     Entry("openai-responses", openai.PATH, openai.CODEC),
     Entry("anthropic", anthropic.PATH, anthropic.CODEC),
     Entry("gemini", r"/v1(?:(?:alpha|beta)\d*)?/(?:models|tunedModels)/[^/:]+(?::|%3[Aa])countTokens", gemini.CODEC),
-    Entry("bedrock", r"/model/[^/]*claude[^/]*/count-tokens", bedrock.CLAUDE),
+    Entry("bedrock", r"/model/.+/count-tokens", bedrock.CLIENT),
 )
