@@ -1,27 +1,28 @@
-"""botocore as an oracle: its model of the service, its validator, its parsers of replies and of event streams."""
+"""botocore as an oracle: the service's model, its validator, its real client's reading of replies and streams."""
 
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
 import botocore.session
-from botocore.eventstream import EventStream
-from botocore.exceptions import EventStreamError
+from botocore.awsrequest import AWSResponse
+from botocore.config import Config
+from botocore.exceptions import ClientError, EventStreamError
 from botocore.model import OperationModel, Shape
-from botocore.parsers import EventStreamJSONParser, create_parser
 from botocore.validate import ParamValidator
 
-__all__ = ["EventStreamError", "accumulated", "events", "flaws", "operation", "parsed", "validate"]
+__all__ = ["ClientError", "EventStreamError"]
 
 
 @cache
 def operation(name: str) -> OperationModel:
-    return botocore.session.get_session().get_service_model("bedrock-runtime").operation_model(name)
+    return client().meta.service_model.operation_model(name)
 
 
 def validate(body: Any, model: str = "anthropic.claude-test", *, stream: bool = False) -> None:
@@ -72,34 +73,56 @@ def _sized(shape: Shape, size: float, path: str) -> Iterator[str]:
         yield f"{path} is of {size}, not from {least} to {most}"
 
 
-def parsed(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Any:
-    """A whole reply as boto3 gives it to its caller; of an error, what it raises."""
-    told = {"body": json.dumps(body).encode(), "headers": headers or {}, "status_code": status}
-    found = create_parser("rest-json").parse(told, operation("Converse").output_shape)
+ASKED: Any = {"modelId": "anthropic.claude-test", "messages": [{"role": "user", "content": [{"text": "Hi"}]}]}
+
+
+@cache
+def client() -> Any:
+    """botocore's own client, which is boto3's: it signs with keys that are none, and tries once."""
+    return botocore.session.get_session().create_client(
+        "bedrock-runtime",
+        region_name="us-east-1",
+        aws_access_key_id="FAKE-id",
+        aws_secret_access_key="FAKE-secret",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+
+
+class _Raw(io.BytesIO):
+    """The body of an HTTP reply, as botocore reads it."""
+
+    def stream(self, amt: int = 1024, decode_content: bool | None = None) -> Iterator[bytes]:
+        while data := self.read(amt):
+            yield data
+
+
+def _answered(call: Callable[[Any], Any], data: bytes, status: int = 200) -> Any:
+    """What the client makes of a reply, which never came over a network."""
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        return AWSResponse(request.url, status, {}, _Raw(data))
+
+    sdk = client()
+    sdk.meta.events.register_first("before-send.bedrock-runtime", answer, "answer")
+    try:
+        return call(sdk)
+    finally:
+        sdk.meta.events.unregister("before-send.bedrock-runtime", answer, "answer")
+
+
+def parsed(body: Any, status: int = 200) -> Any:
+    """A whole reply as botocore gives it to its caller. Raises ClientError for an error."""
+    found = _answered(lambda sdk: sdk.converse(**ASKED), json.dumps(body).encode(), status)
     return {name: value for name, value in found.items() if name != "ResponseMetadata"}
 
 
-class _Raw:
-    """The body of an HTTP reply, as botocore reads it."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def stream(self) -> Iterator[bytes]:
-        yield self._data
-
-    def close(self) -> None:
-        pass
-
-
 def events(data: bytes) -> list[Any]:
-    """The events of a stream as boto3 gives them to its caller. Raises EventStreamError for an exception's frame."""
-    shape = operation("ConverseStream").output_shape.members["stream"]
-    return list(EventStream(_Raw(data), shape, EventStreamJSONParser(), "ConverseStream"))
+    """The events of a stream as botocore gives them to its caller. Raises EventStreamError for an exception's frame."""
+    return list(_answered(lambda sdk: sdk.converse_stream(**ASKED)["stream"], data))
 
 
 def accumulated(data: bytes) -> Any:
-    """The whole reply that the events amount to, as JSON: made from the types alone, for boto3 has no accumulator."""
+    """The whole reply that the events amount to, as JSON: made from the types alone, for botocore collects none."""
     blocks: dict[int, Any] = {}
     inputs: dict[int, str] = {}
     reply: Any = {}
@@ -114,7 +137,7 @@ def accumulated(data: bytes) -> Any:
             reply |= told
     for index, text in inputs.items():
         blocks[index]["toolUse"]["input"] = _input(text)
-    reply["output"] = {"message": {"role": "assistant", "content": [_wire(blocks[at]) for at in sorted(blocks)]}}
+    reply["output"] = {"message": {"role": "assistant", "content": [wire(blocks[at]) for at in sorted(blocks)]}}
     return reply
 
 
@@ -156,10 +179,10 @@ def _add(block: Any, delta: Any, inputs: dict[int, str], index: int) -> None:
         block.setdefault(kind, {}).update(value)
 
 
-def _wire(value: Any) -> Any:
+def wire(value: Any) -> Any:
     """As JSON has it: bytes are base64 there."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, dict):
-        return {name: _wire(one) for name, one in value.items()}
-    return [_wire(one) for one in value] if isinstance(value, list) else value
+        return {name: wire(one) for name, one in value.items()}
+    return [wire(one) for one in value] if isinstance(value, list) else value

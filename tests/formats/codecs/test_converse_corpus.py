@@ -342,7 +342,9 @@ def test_every_recorded_error_is_read_and_written() -> None:
         assert failed.type == (told and told.partition(":")[0])
         written = CODEC.write_error(failed)
         assert written["message"] == line.reply_json["message"]
-        raised = converse_sdk.parsed(written, line.status)["Error"]
+        with pytest.raises(converse_sdk.ClientError) as error:
+            converse_sdk.parsed(written, line.status)
+        raised = error.value.response["Error"]
         assert raised["Message"] == line.reply_json["message"]
         assert raised["Code"] == (failed.type or "ValidationException")
         counted += 1

@@ -36,6 +36,7 @@ KINDS: Mapping[int, str] = {
 KNOWN = frozenset(KINDS.values()) | {"ModelNotReadyException", "ExpiredTokenException", "ServiceQuotaExceededException"}
 # ModelTimeoutException is none of ConverseStream's.
 FRAMES: Mapping[int, str] = {status: kind for kind, status in EXCEPTIONS.items() if status != 408} | {
+    408: "internalServerException",
     502: "serviceUnavailableException",
     504: "serviceUnavailableException",
 }

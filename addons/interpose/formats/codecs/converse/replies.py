@@ -72,6 +72,7 @@ def take_stop(node: Json) -> Stop | None:
 
 def write_stop(stop: Stop | None, losses: Losses) -> str:
     if stop is None:
+        losses.synthesised("stopReason", "clients of Bedrock demand one, and the provider told none")
         return "end_turn"
     if stop.raw is not None and stop.format == FORMAT:
         return stop.raw
