@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from interpose.wire.eventstream import encode_message
+
 from .conftest import Command
 
 ASKS = json.dumps({"model": "gpt-4o", "temperature": 1.5, "messages": [{"role": "user", "content": "Hi"}]})
@@ -32,6 +34,39 @@ def test_a_request_from_a_file(interpose: Command, tmp_path: Path) -> None:
     assert made["messages"] == [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
     assert done.stderr.startswith("POST /v1/messages\nanthropic-version: ")
     assert "\napproximated: temperature: " in done.stderr
+
+
+def test_bedrock_has_its_model_in_the_path(interpose: Command, tmp_path: Path) -> None:
+    """Both ways: it is told where a request goes, and --model stands in for the URL of what was read; a stream's
+    binary frames are read from a file.
+    """
+    file = tmp_path / "request.json"
+    file.write_text(ASKS)
+    sent = interpose("convert", "--from", "openai", "--to", "bedrock", "--model", "amazon.nova-pro-v1:0", str(file))
+    assert sent.returncode == 0, sent
+    assert json.loads(sent.stdout)["inferenceConfig"] == {"temperature": 1}
+    assert sent.stderr.startswith("POST /model/amazon.nova-pro-v1%3A0/converse\n")
+    file.write_text(json.dumps({"messages": [{"role": "user", "content": [{"text": "Hi"}]}]}))
+    read = interpose("convert", "--from", "bedrock", "--to", "openai", "--model", "gpt-4o", "--stream", str(file))
+    assert (json.loads(read.stdout)["model"], json.loads(read.stdout)["stream"]) == ("gpt-4o", True), read
+    frames = tmp_path / "frames"
+    told = [
+        ("messageStart", {"role": "assistant"}),
+        ("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "Hello"}}),
+        ("contentBlockStop", {"contentBlockIndex": 0}),
+        ("messageStop", {"stopReason": "end_turn"}),
+        ("metadata", {"usage": {"inputTokens": 3, "outputTokens": 2, "totalTokens": 5}, "metrics": {"latencyMs": 1}}),
+    ]
+    frames.write_bytes(
+        b"".join(
+            encode_message({":event-type": name, ":message-type": "event"}, json.dumps(node).encode())
+            for name, node in told
+        )
+    )
+    stream = interpose("convert", "--from", "bedrock", "--to", "openai", str(frames))
+    assert stream.returncode == 0, stream
+    assert '"content":"Hello"' in stream.stdout
+    assert stream.stdout.endswith("data: [DONE]\n\n")
 
 
 def test_strict_says_that_something_was_lost(interpose: Command) -> None:

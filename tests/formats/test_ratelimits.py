@@ -48,6 +48,13 @@ def test_openais_limits_for_a_claude_client() -> None:
     }
 
 
+def test_bedrocks_clients_show_the_id_of_a_request() -> None:
+    """By AWS's name for it, whoever gave it out; and the other way."""
+    assert dict(translate(OPENAI[:1], "openai-chat", "bedrock-converse", NOW)) == {b"x-amzn-requestid": b"req_1"}
+    amazon = ((b"x-amzn-RequestId", b"r-1"),)
+    assert dict(translate(amazon, "bedrock-converse", "anthropic", NOW)) == {b"request-id": b"r-1"}
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from interpose.call import Header, Headers
@@ -73,10 +73,14 @@ OPENAI = Dialect(
 ANTHROPIC = Dialect(
     lambda kind, field: f"anthropic-ratelimit-{kind}-{field}".encode(), moment_seconds, moment_text, b"request-id"
 )
+# Bedrock tells no limits; the ids of requests its clients show:
+# https://docs.aws.amazon.com/boto3/latest/guide/error-handling.html
+BEDROCK = replace(OPENAI, request_id=b"x-amzn-requestid")
 # By codec; the others' clients know no such headers, and their providers send none or OpenAI's.
 DIALECTS: Mapping[str, Dialect] = {
     "anthropic": ANTHROPIC,
     "bedrock-anthropic": ANTHROPIC,
+    "bedrock-converse": BEDROCK,
     "vertex-anthropic": ANTHROPIC,
 }
 
