@@ -16,9 +16,10 @@ if ROOT not in sys.path:
 from tests.corpus import CORPUS, available  # noqa: E402 - it needs the path above
 
 # The same examples in every run of CI, so that a failure there belongs to the change; at home they are ever new.
-settings.register_profile("ci", derandomize=True, print_blob=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# No example has a deadline: a machine may be busy with something else.
+settings.register_profile("ci", derandomize=True, print_blob=True, deadline=None)
+settings.register_profile("home", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "home")
 
 # Without the recordings these have nothing to state. CI always has them.
 collect_ignore_glob = [] if available() else ["*_corpus.py"]
