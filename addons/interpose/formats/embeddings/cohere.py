@@ -292,7 +292,7 @@ def _own_reply(reply: Reply, format_: str) -> Json:
         name: [vector.values[name] for vector in reply.vectors]
         for name in (reply.vectors[0].values if reply.vectors else ())
     }
-    body: Json = {"embeddings": by_type["float"] if "floats" in reply.own.marks else by_type}
+    body: Json = {"embeddings": by_type.get("float", []) if "floats" in reply.own.marks else by_type}
     if reply.id:
         body["id"] = reply.id
     fields, silent = dict(reply.own.fields), dict(reply.own.silent or {})
