@@ -72,6 +72,19 @@ REQUESTS: list[tuple[Any, str, dict[str, Any]]] = [
     (embeddings, "/v1beta/models/g:embedContent", {"content": {"parts": [{"text": "a"}]}, "task_type": "CLUSTERING"}),
     (
         embeddings,
+        "/publishers/google/models/g:predict",
+        {
+            "instances": [{"content": "a", "task_type": "CLUSTERING", "title": "T"}],
+            "parameters": {"outputDimensionality": 2, "autoTruncate": True},
+        },
+    ),
+    (
+        embeddings,
+        "/v1beta/models/g:embedContent",
+        {"content": {"parts": [{"text": "a"}]}, "embedContentConfig": {"taskType": "CLUSTERING", "title": "T"}},
+    ),
+    (
+        embeddings,
         "/v2/embed",
         {
             "model": "e",
@@ -138,6 +151,14 @@ REPLIES: list[tuple[Any, str, dict[str, Any]]] = [
             "embeddings": {"float": [[0.5, 1]], "int8": [[1, 2]], "base64": ["AAAAPwAAgD8="]},
             "texts": ["a"],
             "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 1, "images": 1}},
+        },
+    ),
+    (
+        embeddings,
+        "gemini/vertex",
+        {
+            "predictions": [{"embeddings": {"values": [0.5, 1], "statistics": {"token_count": 1, "truncated": False}}}],
+            "metadata": {"billableCharacterCount": 1},
         },
     ),
     (embeddings, "ollama", {"model": "m", "embeddings": [[0.5, 1]], "prompt_eval_count": 1}),

@@ -49,7 +49,7 @@ NOWHERE = [
     ("models", ("ollama", "none"), "POST", "/api/show", OPENAI),
     ("models", ("gemini", "none"), "GET", "/v1beta/tunedModels", OPENAI),
     ("embeddings", ("openai", "openai-embeddings"), "POST", "/multimodalembeddings", COHERE),
-    ("embeddings", ("gemini", "none"), "POST", "/v1/models/e:predict", COHERE),
+    ("embeddings", ("gemini", "none"), "POST", "/v1/models/e:predictLongRunning", COHERE),
     ("embeddings", ("bedrock", "bedrock-invoke"), "POST", "/model/amazon.nova-2-multimodal-embeddings/invoke", OPENAI),
     ("count_tokens", ("anthropic", "none"), "POST", "/v1/messages/count_tokens", COHERE),
     ("files", ("openai", "none"), "GET", "/files", CLAUDE),

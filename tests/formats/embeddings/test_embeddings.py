@@ -192,6 +192,45 @@ def test_images_and_parts() -> None:
         assert ("impossible", "requests[0].content.parts[0]") in sent(GEMINI, asked, provider)[2]
 
 
+def test_vertex_predicts_and_has_settings_apart() -> None:
+    """Older models by :predict, newer ones as on Google AI, with the settings in an object of their own."""
+    path, body, losses = sent(OPENAI, ASKED, "gemini/vertex", "text-embedding-005")
+    assert path == "/v1beta/models/text-embedding-005:predict"
+    assert body == {
+        "instances": [{"content": "a"}, {"content": "b"}],
+        "parameters": {"outputDimensionality": 256},
+    }
+    assert losses == [("dropped", "user")]
+    assert sent(OPENAI, ASKED, "gemini/vertex", "gemini-embedding-001")[0].endswith(":predict")
+    asked = {"model": "e", "texts": ["a"], "input_type": "search_query", "output_dimension": 8}
+    path, body, _ = sent(COHERE, asked, "gemini/vertex", "gemini-embedding-2")
+    assert path == "/v1beta/models/gemini-embedding-2:embedContent"
+    config = {"taskType": "RETRIEVAL_QUERY", "outputDimensionality": 8}
+    assert body == {"content": {"parts": [{"text": "a"}]}, "embedContentConfig": config}
+    # And read so, from a client of Vertex AI.
+    _, there, losses = sent("/v1beta/models/g:embedContent", body, "cohere")
+    assert (there["input_type"], there["output_dimension"], losses) == ("search_query", 8, [])
+    predicted: dict[str, Any] = {
+        "instances": [{"content": "a", "task_type": "CLUSTERING", "title": "T"}],
+        "parameters": {"outputDimensionality": 8, "autoTruncate": False},
+    }
+    _, there, losses = sent("/publishers/google/models/g:predict", predicted, "cohere")
+    assert (there["texts"], there["input_type"], there["output_dimension"]) == (["a"], "clustering", 8)
+    assert losses == [("dropped", "parameters"), ("dropped", "instances[0].title")]
+
+
+def test_vertex_counts_the_tokens_of_each_text() -> None:
+    """Their sum is the usage; what a client of Vertex AI cannot be told of each text is told as lost."""
+    embeddings = [{"embeddings": {"values": each, "statistics": {"token_count": 3}}} for each in VECTORS]
+    body, losses = told("gemini/vertex", {"predictions": embeddings}, OPENAI, {"model": "e", "input": ["a", "b"]})
+    assert body["usage"] == {"prompt_tokens": 6, "total_tokens": 6}
+    assert losses == []
+    asked = {"instances": [{"content": "a"}, {"content": "b"}]}
+    body, losses = told("openai", REPLIES["openai"], "/publishers/google/models/g:predict", asked)
+    assert [each["embeddings"]["values"] for each in body["predictions"]] == VECTORS
+    assert losses == [("dropped", "usage")]
+
+
 def test_titles_and_other_fields_are_told() -> None:
     """What one format alone has is dropped by its name, and nothing else is."""
     asked = {"requests": [{"content": {"role": "user", "parts": [{"text": "a"}]}, "title": "T", "model": "models/g"}]}

@@ -1,6 +1,7 @@
 """Gemini's embedContent and batchEmbedContents: https://ai.google.dev/api/embeddings.
 
-Each input has its own settings. What Vertex serves by `:predict` has bodies of its own and is not read here.
+Each input has its own settings: beside its content on Google AI, in an object of their own on Vertex AI, where `vertex`
+has the bodies of the models that are older.
 """
 
 from __future__ import annotations
@@ -46,11 +47,12 @@ TASKS: dict[str, Task] = {
     "CODE_RETRIEVAL_QUERY": "code",
 }
 WORDS = {task: word for word, task in TASKS.items()}
+CONFIG = "embedContentConfig"
 KINDS = {"image": "image", "audio": "audio", "video": "video", "application": "document", "text": "document"}
 
 
 def read_request(body: Json, asked: Asked) -> Request:
-    model = _model_in(asked.path)
+    model = model_in(asked.path)
     if asked.path.endswith("batchEmbedContents"):
         entries = body.pop("requests", None)
         if not isinstance(entries, list) or not entries:
@@ -61,7 +63,7 @@ def read_request(body: Json, asked: Asked) -> Request:
     return Request(NAME, model, [_read_input(body, "", model)], own=Own(NAME, marks=frozenset(("single",))))
 
 
-def _model_in(path: str) -> str:
+def model_in(path: str) -> str:
     return unquote(path.rpartition("/")[2].replace("%3A", ":").replace("%3a", ":").partition(":")[0])
 
 
@@ -87,12 +89,18 @@ def _read_input(entry: Any, at: str, model: str) -> Input:
     found = Input([_read_part(part, f"{inside}.parts[{place}]") for place, part in enumerate(parts)], at=at or inside)
     # A role says nothing about what is one person's text.
     found.around = Own(NAME, content, silent=apart(content, "role"))
-    found.dimensions = _either(entry, "outputDimensionality", int, marks)
-    word = _either(entry, "taskType", str, marks)
+    settings = entry
+    if isinstance(entry.get(CONFIG), dict):
+        settings = entry.pop(CONFIG)
+        marks.add(CONFIG)
+    found.dimensions = _either(settings, "outputDimensionality", int, marks)
+    word = _either(settings, "taskType", str, marks)
     if word in TASKS:
         found.task = TASKS[word]
     elif word is not None:
-        entry["task_type" if "snake:taskType" in marks else "taskType"] = word
+        settings["task_type" if "snake:taskType" in marks else "taskType"] = word
+    if settings is not entry and settings:
+        entry[CONFIG] = settings
     silent = {"model": entry.pop("model")} if entry.get("model") == f"models/{model}" else None
     if entry.get("taskType") == "TASK_TYPE_UNSPECIFIED":
         silent = {**(silent or {}), "taskType": entry.pop("taskType")}
@@ -116,11 +124,14 @@ def _read_part(part: Json, at: str) -> Part:
     return Foreign(NAME, next(iter(part), "empty part"), part, at=at)
 
 
-def write_request(request: Request, target: Target, losses: Losses) -> Written:
+def write_request(request: Request, target: Target, losses: Losses, *, nested: bool = False) -> Written:
+    """`nested` says that settings stand in an object of their own, as on Vertex AI."""
     ours = request.format == NAME
     single = "single" in request.own.marks if ours and request.own else len(request.inputs) == 1
-    entries = [_write_input(each, target, single=single, ours=ours, losses=losses) for each in request.inputs]
+    entries = [_write_input(each, losses, nested=nested) for each in request.inputs]
     if not ours:
+        if not single:
+            entries = [{**entry, "model": f"models/{target.model}"} for entry in entries]
         only_recoded(request, TITLE, losses)
         if request.user is not None:
             losses.dropped("user", "Gemini is not told who asks")
@@ -132,23 +143,23 @@ def write_request(request: Request, target: Target, losses: Losses) -> Written:
     return Written(path, entries[0] if single else laid_over({"requests": entries}, request.own, NAME))
 
 
-def _write_input(each: Input, target: Target, *, single: bool, ours: bool, losses: Losses) -> Json:
+def _write_input(each: Input, losses: Losses, *, nested: bool) -> Json:
     parts = [_write_part(part, losses) for part in each.parts]
     entry: Json = {"content": laid_over({"parts": parts}, each.around, NAME)}
     marks = each.own.marks if each.own is not None else frozenset[str]()
-    if not ours and not single:
-        entry["model"] = f"models/{target.model}"
+    settings: Json = {}
     for name, value in (
         ("taskType", WORDS.get(each.task) if each.task else None),
         ("outputDimensionality", each.dimensions),
     ):
         if value is not None:
             snake = "task_type" if name == "taskType" else "output_dimensionality"
-            entry[snake if f"snake:{name}" in marks else name] = value
+            settings[snake if f"snake:{name}" in marks else name] = value
     written = laid_over(entry, each.own, NAME)
-    if "model" in written:
-        written["model"] = f"models/{target.model}"
-    return written
+    if CONFIG in marks or (nested and settings):
+        rest = written.get(CONFIG)
+        return {**written, CONFIG: {**settings, **(rest if isinstance(rest, dict) else {})}}
+    return {**settings, **written}
 
 
 def _write_part(part: Part, losses: Losses) -> Json:
