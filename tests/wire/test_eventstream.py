@@ -100,6 +100,16 @@ def test_malformed_messages(raw: bytes, says: str) -> None:
         decoded(raw)
 
 
+def test_messages_with_the_same_headers_have_headers_of_their_own() -> None:
+    """What is done to those of one message does not happen to the next; many different ones are all read."""
+    same = encode_message({"a": "b"}, b"1")
+    first, second = decoded(same, same)
+    first.headers.clear()
+    assert second.headers == {"a": "b"}
+    many = [encode_message({f"name-{place}": place}) for place in range(100)]
+    assert [message.headers for message in decoded(*many)] == [{f"name-{place}": place} for place in range(100)]
+
+
 def test_any_flipped_bit_is_found() -> None:
     """No byte of a message can change unnoticed, and nothing is given after the error."""
     good = encode_message({":event-type": "chunk"}, b"{}")

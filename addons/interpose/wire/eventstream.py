@@ -18,6 +18,9 @@ from .error import WireError
 DEFAULT_LIMIT = 32 * 1024 * 1024
 # The specification allows 128 KiB of headers in a message.
 HEADERS_LIMIT = 128 * 1024
+# How many sets of headers of one stream are remembered, and how large one may be.
+KNOWN_LIMIT = 16
+KNOWN_SIZE = 512
 PRELUDE = 12
 OVERHEAD = 16
 
@@ -37,6 +40,7 @@ class Message(NamedTuple):
 # By type number: fixed sizes as a struct format. 0 and 1 are true and false and have no bytes at all.
 _FIXED = {2: struct.Struct(">b"), 3: struct.Struct(">h"), 4: struct.Struct(">i"), 5: struct.Struct(">q")}
 _PRELUDE = struct.Struct(">III")
+_LENGTHS = struct.Struct(">II")
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
 _I64 = struct.Struct(">q")
@@ -49,10 +53,12 @@ class EventStreamDecoder:
     are given first. After an error nothing more is read: an event stream has no point to start again from.
     """
 
-    __slots__ = ("_buffer", "_error", "_limit")
+    __slots__ = ("_buffer", "_error", "_known", "_limit")
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
         self._buffer = bytearray()
+        # The messages of a stream have few different sets of headers: each is parsed once.
+        self._known: dict[bytes, dict[str, HeaderValue]] = {}
         self._limit = limit
         self._error: WireError | None = None
 
@@ -68,7 +74,7 @@ class EventStreamDecoder:
                 size = self._size(start)
                 if len(buffer) - start < size:
                     break
-                messages.append(_message(bytes(buffer[start : start + size])))
+                messages.append(self._message(bytes(buffer[start : start + size])))
                 start += size
         except WireError as error:
             self._error = error
@@ -98,11 +104,20 @@ class EventStreamDecoder:
             raise WireError(f"an event stream message of {size} bytes cannot hold {headers} bytes of headers")
         return int(size)
 
+    def _message(self, raw: bytes) -> Message:
+        if crc32(memoryview(raw)[:-4]) != _U32.unpack_from(raw, len(raw) - 4)[0]:
+            raise WireError("the checksum of an event stream message is wrong")
+        end = PRELUDE + _U32.unpack_from(raw, 4)[0]
+        told = raw[PRELUDE:end]
+        headers = self._known.get(told)
+        if headers is None:
+            headers = _headers(raw, end)
+            if len(self._known) < KNOWN_LIMIT and len(told) <= KNOWN_SIZE:
+                self._known[told] = headers
+        return Message(dict(headers), raw[end:-4])
 
-def _message(raw: bytes) -> Message:
-    if crc32(memoryview(raw)[:-4]) != _U32.unpack_from(raw, len(raw) - 4)[0]:
-        raise WireError("the checksum of an event stream message is wrong")
-    end = PRELUDE + _U32.unpack_from(raw, 4)[0]
+
+def _headers(raw: bytes, end: int) -> dict[str, HeaderValue]:
     headers: dict[str, HeaderValue] = {}
     at = PRELUDE
     try:
@@ -115,7 +130,7 @@ def _message(raw: bytes) -> Message:
             headers[name], at = _value(raw, at, end)
     except (IndexError, UnicodeDecodeError) as error:
         raise WireError(f"an event stream message has a malformed header: {error}") from None
-    return Message(headers, raw[end:-4])
+    return headers
 
 
 def _slice(raw: bytes, start: int, length: int, end: int) -> bytes:
@@ -149,11 +164,24 @@ def encode_message(headers: Mapping[str, HeaderValue], payload: bytes = b"") -> 
 
     Raises WireError for what the format cannot hold: a name or value too long, an integer beyond 64 bits.
     """
+    return framed(encode_headers(headers), payload)
+
+
+def encode_headers(headers: Mapping[str, HeaderValue]) -> bytes:
+    """A message's headers, for `framed`: many messages have the same. Raises WireError as `encode_message` does."""
     try:
         head = b"".join(_encode_name(name) + _encode_value(value) for name, value in headers.items())
-        if len(head) > HEADERS_LIMIT:
-            raise WireError(f"the headers of an event stream message are larger than {HEADERS_LIMIT} bytes")
-        lengths = struct.pack(">II", len(head) + len(payload) + OVERHEAD, len(head))
+    except struct.error as error:
+        raise WireError(f"not encodable in an event stream: {error}") from None
+    if len(head) > HEADERS_LIMIT:
+        raise WireError(f"the headers of an event stream message are larger than {HEADERS_LIMIT} bytes")
+    return head
+
+
+def framed(head: bytes, payload: bytes) -> bytes:
+    """One message with headers that are encoded already."""
+    try:
+        lengths = _LENGTHS.pack(len(head) + len(payload) + OVERHEAD, len(head))
     except struct.error as error:
         raise WireError(f"not encodable in an event stream: {error}") from None
     body = lengths + _U32.pack(crc32(lengths)) + head + payload
