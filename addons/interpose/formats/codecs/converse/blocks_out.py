@@ -58,6 +58,7 @@ class BlockWriter:
         self.losses = losses
         self.native = native
         self.has_tools = False
+        self.documents = 0  # that stand in a message, not in a tool's result
         self._media = target.capabilities.media
         self._caches = native or family_of(target.model).caches
         self._marks_left = MAX_CACHE_MARKS
@@ -117,16 +118,19 @@ class BlockWriter:
             self.losses.dropped(at, f"state of {opaque.format}'s is bound to its origin")
 
     def _text(self, block: Text) -> Json | None:
-        self._bound(block.opaque, block.at)
-        if is_ours(block.own) and (spelt := native_text(block)) is not None:
+        text, own = block.text, block.own
+        if block.opaque is not None:
+            self._bound(block.opaque, block.at)
+        if own is not None and is_ours(own) and (spelt := native_text(block)) is not None:
             return spelt
-        if not block.text.strip() and not self.native and not marked(block.own, EMPTY):
-            if block.text:
+        if not self.native and (not text or text.isspace()) and not marked(own, EMPTY):
+            if text:
                 self.losses.dropped(block.at, "Bedrock takes no text of white space alone")
             return None
         if block.citations:
             self.losses.dropped(f"{block.at}.citations", "Bedrock takes back only citations of its own")
-        return self._finish({"text": block.text}, block)
+        node = {"text": text}
+        return node if own is None else self._finish(node, block)
 
     def _refused(self, block: Refused) -> Json | None:
         self.losses.own(block.own, block.at, FORMAT)
@@ -219,6 +223,7 @@ class BlockWriter:
             return None
         if block.kind == "document":
             fitted["name"] = self._names.of(block.name)
+            self.documents += not self._inside
         elif block.name is not None:
             self.losses.dropped(block.at, f"Bedrock has no name for the {block.kind}")
         if block.detail not in (None, "auto"):

@@ -6,6 +6,7 @@ Converse passes `additionalModelRequestFields` on as they are, so that each fami
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 from interpose.formats.capabilities import plain_name
@@ -45,6 +46,8 @@ UNKNOWN = Family("", caches=True)
 CLAUDE = FAMILIES[0]
 
 
+# Names are the clients': the memory for them is bounded.
+@lru_cache(maxsize=1024)
 def family_of(model: str) -> Family:
     name = plain_name(model)
     for family in FAMILIES:

@@ -102,8 +102,9 @@ def _turns(messages: list[Message], blocks: BlockWriter, *, inside: bool) -> lis
                 if content:
                     blocks.losses.approximated(message.at, "a system message in mid-conversation is the user's words")
         else:
+            before = blocks.documents
             content = blocks.blocks(message.blocks, role)
-            if any("document" in node for node in content) and not any("text" in node for node in content):
+            if blocks.documents > before and not any("text" in node for node in content):
                 content.append({"text": BESIDE_DOCUMENT})
                 blocks.losses.synthesised(message.at, "Bedrock wants words beside a document")
         if not content:
@@ -113,8 +114,9 @@ def _turns(messages: list[Message], blocks: BlockWriter, *, inside: bool) -> lis
         else:
             turns.append({"role": role, "content": content})
     for turn in turns:
-        if turn["role"] == "user" and any("toolResult" in node for node in turn["content"]):
-            turn["content"] = _results_first(turn["content"])
+        content = turn["content"]
+        if len(content) > 1 and turn["role"] == "user" and any("toolResult" in node for node in content):
+            turn["content"] = _results_first(content)
     return turns
 
 
@@ -164,4 +166,5 @@ def _native(message: Message, blocks: BlockWriter) -> Json:
 def _told(message: Message, blocks: BlockWriter) -> None:
     if message.name:
         blocks.losses.dropped(f"{message.at}.name", "Bedrock has no names of speakers")
-    blocks.losses.own(message.own, message.at, FORMAT)
+    if message.own is not None:
+        blocks.losses.own(message.own, message.at, FORMAT)

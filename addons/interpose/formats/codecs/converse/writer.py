@@ -27,7 +27,7 @@ from interpose.ir import (
     Used,
 )
 from interpose.ir.assembly import overlay
-from interpose.wire.eventstream import encode_message
+from interpose.wire.eventstream import encode_headers, framed
 
 from .errors import write_failure
 from .names import FORMAT, Json, merge
@@ -39,9 +39,12 @@ from .usage import write_usage
 IN_STOP = frozenset(("additionalModelResponseFields",))
 
 
-def frame(kind: str, node: Json) -> bytes:
-    headers = {":event-type": kind, ":content-type": "application/json", ":message-type": "event"}
-    return encode_message(headers, encoded(node))
+def _head(kind: str) -> bytes:
+    return encode_headers({":event-type": kind, ":content-type": "application/json", ":message-type": "event"})
+
+
+KINDS = ("messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata")
+HEADS: Mapping[str, bytes] = {kind: _head(kind) for kind in KINDS}
 
 
 class ConverseWriter:
@@ -86,7 +89,7 @@ class ConverseWriter:
         return out
 
     def _send(self, kind: str, node: Json) -> None:
-        self._out.append(frame(kind, node))
+        self._out.append(framed(HEADS.get(kind) or _head(kind), encoded(node)))
 
     def _start(self, event: Started) -> None:
         if self._started:
