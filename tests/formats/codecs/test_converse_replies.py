@@ -466,6 +466,26 @@ def test_slips_of_the_stream_are_understood() -> None:
     assert next(block.arguments for block in blocks if isinstance(block, ToolCall)) == "{}"
 
 
+def test_reasoning_and_text_under_one_index_are_two_blocks() -> None:
+    """The service's examples give each its own; nothing is lost where a model does not."""
+    data = frames(
+        BEGIN,
+        delta({"reasoningContent": {"text": "Hm"}}),
+        delta({"reasoningContent": {"redactedContent": "b3Bh"}}),
+        TEXT,
+        END,
+        delta({"text": "!"}, 1),
+        STOP,
+        METADATA,
+    )
+    laws.every_split(CODEC, data)
+    thinking, hidden, text, last = collected(data).answers[0].blocks
+    assert (thinking, text) == (Thinking("Hm", at=f"{CONTENT}[0]"), Text("Hi", at=f"{CONTENT}[2]"))
+    assert isinstance(hidden, Thinking)
+    assert hidden.opaque == Opaque("bedrock-converse", "redacted", "b3Bh")
+    assert last == Text("!", at=f"{CONTENT}[3]")
+
+
 def test_an_image_in_a_stream_is_the_image_of_the_whole_reply() -> None:
     """It begins with its format, and its bytes come in a delta."""
     start = ("contentBlockStart", {"contentBlockIndex": 0, "start": {"image": {"format": "png"}}})

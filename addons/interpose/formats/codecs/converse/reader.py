@@ -47,9 +47,12 @@ _TYPE = frozenset(("type",))
 
 @dataclass(slots=True)
 class _Open:
-    """A block that is being told: piece by piece (`block`), or of ours and told when it is complete (`whole`)."""
+    """A block that is being told: piece by piece (`block`), or of ours and told when it is complete (`whole`). `place`
+    is its own among the blocks of the reply, which is no concern of the index that the wire gives it.
+    """
 
     block: Block | None
+    place: int = -1
     said: bool = False
     cited: bool = False
     silent: Json | None = None
@@ -64,6 +67,7 @@ class ConverseReader:
         self._started = False
         self._open: dict[int, _Open] = {}
         self._seen: set[int] = set()
+        self._places = 0
         self._stop: Stop | None = None
         self._left: Json = {}
         self._done = False
@@ -144,15 +148,21 @@ class ConverseReader:
             if not isinstance(id_, str) or not isinstance(name, str):
                 raise Malformed("contentBlockStart.start.toolUse", "has no toolUseId and name")
             quiet = hush(call, _TYPE)
-            block = ToolCall(id_, name, "", "function", None, None, _at(index), own(call, silent=quiet))
-            self._begin(index, _Open(block))
+            self._begin(index, ToolCall(id_, name, "", "function", None, None, "", own(call, silent=quiet)))
         else:
             self._open[index] = _Open(None, whole=start)
 
-    def _begin(self, index: int, opened: _Open) -> None:
-        assert opened.block is not None
-        self._open[index] = opened
-        self._events.append(BlockStart(index, opened.block))
+    def _begin(self, index: int, block: Block) -> _Open:
+        place = self._place()
+        block.at = f"{CONTENT}[{place}]"
+        self._open[index] = opened = _Open(block, place)
+        self._events.append(BlockStart(place, block))
+        return opened
+
+    def _place(self) -> int:
+        place = self._places
+        self._places += 1
+        return place
 
     def _block_delta(self, node: Json) -> None:
         index, delta = self._index(node), node.get("delta")
@@ -165,62 +175,61 @@ class ConverseReader:
                 raise Malformed("contentBlockDelta", "came after its block's end")
             self._seen.add(index)
             opened = self._first(index, kind, value)
+        elif kind in _STARTLESS and not _goes_on(opened, kind, value):
+            # Reasoning and text under one index are two blocks all the same.
+            self._end(opened)
+            opened = self._first(index, kind, value)
         if opened.block is None:
             _hold(opened, kind, value)
-            return
-        belongs, handler = DELTAS.get(kind, (type(None), None))
-        if handler is None or not isinstance(opened.block, belongs):
-            self._events.append(Told(FORMAT, {"event:contentBlockDelta": node}))
+        elif kind in DELTAS and isinstance(opened.block, DELTAS[kind][0]):
+            DELTAS[kind][1](self, opened, value)
         else:
-            handler(self, index, opened, value)
+            self._events.append(Told(FORMAT, {"event:contentBlockDelta": node}))
 
     def _first(self, index: int, kind: str, value: object) -> _Open:
         """Only tools and images begin with a start."""
+        if kind == "reasoningContent" and not _is_redacted(value):
+            return self._begin(index, Thinking())
         if kind in ("text", "citation"):
-            opened = _Open(Text("", [], None, None, _at(index)))
-        elif kind == "reasoningContent" and not (isinstance(value, dict) and "redactedContent" in value):
-            opened = _Open(Thinking("", False, None, None, _at(index)))
-        else:
-            self._open[index] = opened = _Open(None)
-            return opened
-        self._begin(index, opened)
+            return self._begin(index, Text(""))
+        self._open[index] = opened = _Open(None)
         return opened
 
-    def _text(self, index: int, opened: _Open, value: object) -> None:
+    def _text(self, opened: _Open, value: object) -> None:
         if not isinstance(value, str):
             raise Malformed("contentBlockDelta.delta.text", "is no text")
         opened.said = opened.said or bool(value)
-        self._events.append(BlockDelta(index, value))
+        self._events.append(BlockDelta(opened.place, value))
 
-    def _citation(self, index: int, opened: _Open, value: object) -> None:
+    def _citation(self, opened: _Open, value: object) -> None:
         if not isinstance(value, dict):
             raise Malformed("contentBlockDelta.delta.citation", "is no object")
         opened.cited = True
-        self._events.append(BlockDelta(index, citation=read_citation(value)))
+        self._events.append(BlockDelta(opened.place, citation=read_citation(value)))
 
-    def _reasoning(self, index: int, opened: _Open, value: object) -> None:
+    def _reasoning(self, opened: _Open, value: object) -> None:
         if isinstance(value, dict):
             text, signature = value.get("text"), value.get("signature")
             if isinstance(text, str):
                 opened.said = True
-                self._events.append(BlockDelta(index, text))
+                self._events.append(BlockDelta(opened.place, text))
             elif signature == "":
                 opened.silent = {"signature": ""}
             elif isinstance(signature, str):
                 opaque = unpack(signature) or Opaque(FORMAT, "signature", signature)
-                self._events.append(BlockDelta(index, opaque=opaque))
+                self._events.append(BlockDelta(opened.place, opaque=opaque))
             else:
                 raise Malformed("contentBlockDelta.delta.reasoningContent", "is neither text nor a signature")
         else:
             raise Malformed("contentBlockDelta.delta.reasoningContent", "is no object")
 
-    def _input(self, index: int, opened: _Open, value: object) -> None:
+    def _input(self, opened: _Open, value: object) -> None:
         given = value.get("input") if isinstance(value, dict) else None
         if not isinstance(given, str):
             raise Malformed("contentBlockDelta.delta.toolUse.input", "is no text")
         if given:
             opened.said = True
-            self._events.append(BlockDelta(index, given))
+            self._events.append(BlockDelta(opened.place, given))
 
     def _block_stop(self, node: Json) -> None:
         index = self._index(node)
@@ -229,36 +238,36 @@ class ConverseReader:
             if index in self._seen:
                 raise Malformed("contentBlockStop", "came twice")
             self._seen.add(index)
-            opened = _Open(Text("", [], None, None, _at(index)))
-            self._begin(index, opened)
+            opened = self._begin(index, Text(""))
             del self._open[index]
-        self._end(index, opened)
+        self._end(opened)
 
-    def _end(self, index: int, opened: _Open) -> None:
+    def _end(self, opened: _Open) -> None:
         block = opened.block
         if block is None:
             for block in read_blocks([_complete(opened)] if opened.whole or opened.pieces else [], "", READERS):
-                block.at = _at(index)
-                self._events += [BlockStart(index, block), BlockEnd(index)]
+                place = self._place()
+                block.at = f"{CONTENT}[{place}]"
+                self._events += [BlockStart(place, block), BlockEnd(place)]
             return
         told: Own | None = None
         if isinstance(block, ToolCall):
             if not opened.said:
-                self._events.append(BlockDelta(index, "{}"))
+                self._events.append(BlockDelta(opened.place, "{}"))
         elif isinstance(block, Thinking):
             told = own({}, *(() if opened.said else (TEXTLESS,)), silent=opened.silent)
         elif opened.cited:
             told = own({}, *((CITED,) if opened.said else (CITED, CONTENTLESS)))
         elif not opened.said:
             told = own({}, EMPTY)
-        self._events.append(BlockEnd(index, 0, told))
+        self._events.append(BlockEnd(opened.place, 0, told))
 
     def _message_stop(self, node: Json) -> None:
         stop = take_stop(node)
         if stop is None or self._stop is not None:
             raise Malformed("messageStop", "has no stopReason, or came twice")
         for index in sorted(self._open):
-            self._end(index, self._open.pop(index))
+            self._end(self._open.pop(index))
         self._stop, self._left = stop, node
 
     def _metadata(self, node: Json) -> None:
@@ -279,7 +288,7 @@ HANDLERS: Mapping[str, Callable[[ConverseReader, Json], None]] = {
     "metadata": ConverseReader._metadata,
 }
 # A delta, the block to which it may belong, and who takes it.
-DELTAS: Mapping[str, tuple[type, Callable[[ConverseReader, int, _Open, object], None] | None]] = {
+DELTAS: Mapping[str, tuple[type, Callable[[ConverseReader, _Open, object], None]]] = {
     "text": (Text, ConverseReader._text),
     "citation": (Text, ConverseReader._citation),
     "reasoningContent": (Thinking, ConverseReader._reasoning),
@@ -287,8 +296,19 @@ DELTAS: Mapping[str, tuple[type, Callable[[ConverseReader, int, _Open, object], 
 }
 
 
-def _at(index: int) -> str:
-    return f"{CONTENT}[{index}]"
+_STARTLESS = frozenset(("text", "citation", "reasoningContent"))
+
+
+def _goes_on(opened: _Open, kind: str, value: object) -> bool:
+    """Whether such a delta belongs to the block that is open under its index; to a tool's call, all do."""
+    hidden = kind == "reasoningContent" and _is_redacted(value)
+    if opened.block is None:
+        return hidden or "reasoningContent" not in opened.whole
+    return isinstance(opened.block, ToolCall) or (isinstance(opened.block, DELTAS[kind][0]) and not hidden)
+
+
+def _is_redacted(value: object) -> bool:
+    return isinstance(value, dict) and "redactedContent" in value
 
 
 def _exception(kind: str, payload: bytes) -> Failed:
