@@ -5,6 +5,7 @@ All end-to-end tests share one event loop (`loop_scope="session"`), in which the
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import pytest_asyncio
 from tests.e2e.attacks import Watch, ok
 from tests.e2e.certificates import Authority
+from tests.e2e.matrix.table import Cell, table
 from tests.e2e.mitmtools import make_bare
 from tests.e2e.proxy import Proxy
 from tests.e2e.settings import (
@@ -29,6 +31,21 @@ from tests.e2e.settings import (
     connect_to,
 )
 from tests.e2e.upstream import Upstream
+
+# What the matrix of clients and providers has shown in this run.
+CELLS = pytest.StashKey[dict[Cell, Counter[str]]]()
+
+
+@pytest.fixture(scope="session")
+def cells(pytestconfig: pytest.Config) -> dict[Cell, Counter[str]]:
+    """Where each pair of the matrix counts what has come through."""
+    return pytestconfig.stash.setdefault(CELLS, defaultdict(Counter))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if found := config.stash.get(CELLS, None):
+        terminalreporter.section("recorded replies + loops of tools, from any client to any provider")
+        terminalreporter.write(table(found))
 
 
 class Farm:

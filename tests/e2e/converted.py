@@ -12,35 +12,42 @@ import openai
 from google import genai
 from google.genai import types
 from tests.e2e.certificates import Authority
+from tests.e2e.matrix.providers import PROVIDERS
 from tests.e2e.recorded_answers import Answer
-from tests.e2e.settings import ANTHROPIC, GEMINI, OPENAI, PLACEHOLDER, rules_text
+from tests.e2e.settings import PLACEHOLDER, rules_text
 from tests.e2e.upstream import Upstream
 
-FORMATS = ("openai", "openai-responses", "anthropic", "gemini")
 HI = "What is the weather in Paris?"
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
 
 def converting_rules(authority: Authority, upstream: Upstream, **more: object) -> str:
-    """Rules that send a model `to-FORMAT` to a provider of that format, whichever SDK asked for it. Its credential is
-    in FAKE_HOUSE_KEY.
+    """Rules that send a model `to-KEY`, or `claude-to-KEY`, to the provider of the matrix with that key, whichever SDK
+    asked for it. Its credential is in FAKE_HOUSE_KEY.
     """
-    hosts = {name: f"{name}.provider.test" for name in FORMATS}
     return rules_text(
         providers={
-            name: {
-                "format": name,
-                "base_url": f"https://{host}/v1" if name.startswith("openai") else f"https://{host}",
+            provider.key: {
+                "format": provider.format,
+                "base_url": f"https://{provider.host}{provider.base}",
                 "credential": {"env": "FAKE_HOUSE_KEY"},
+                **dict(provider.settings),
             }
-            for name, host in hosts.items()
+            for provider in PROVIDERS
         },
-        intercept={"hosts": [OPENAI, ANTHROPIC, GEMINI], "placeholders": [PLACEHOLDER]},
+        intercept={"placeholders": [PLACEHOLDER]},
         routes=[
-            {"name": f"to-{name}", "match": {"model": f"to-{name}"}, "to": {"provider": name, "model": "real-one"}}
-            for name in hosts
+            {
+                "name": f"to-{provider.key}",
+                "match": {"model": [f"to-{provider.key}", f"claude-to-{provider.key}"]},
+                "to": {"provider": provider.key, "model": "real-one"},
+            }
+            for provider in PROVIDERS
         ],
-        upstream={"ca": str(authority.pem), "connect_to": {f"{host}:443": upstream.address for host in hosts.values()}},
+        upstream={
+            "ca": str(authority.pem),
+            "connect_to": {f"{provider.host}:443": upstream.address for provider in PROVIDERS},
+        },
         **more,
     )
 

@@ -1,63 +1,41 @@
-"""Any client to any provider: unmodified SDKs, each against recorded replies of every provider format but its own.
+"""Any client to any provider: unmodified SDKs, each against recorded replies of every provider.
 
 The application knows its own SDK and its own provider's URL. The rules send its model elsewhere; there, an upstream
-answers with what a real provider once answered. Text, tool calls with their arguments, why it ended and the tokens are
-those of the recording, which is read independently of the program.
+answers with what a real provider once answered, and holds what it is asked against what the provider publishes. Text,
+tool calls with their arguments, why it ended and the tokens are those of the recording, which is read independently of
+the program. Rows and columns are in `matrix`; the table of them is shown at the end of a run, and in the README.
 """
 
 from __future__ import annotations
 
-import random
+import json
 from collections import Counter
-from collections.abc import Callable
-from functools import cache
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.corpus import Line, lines
 from tests.e2e.certificates import Authority
 from tests.e2e.conftest import Farm
-from tests.e2e.converted import CLIENTS, converting_rules
+from tests.e2e.converted import converting_rules
+from tests.e2e.matrix.clients import CLIENTS, PICTURE, Client, Job, Sdks
+from tests.e2e.matrix.loops import refused
+from tests.e2e.matrix.providers import PROVIDERS, Provider, loops, playing, recordings
+from tests.e2e.matrix.table import Cell
 from tests.e2e.proxy import Proxy
-from tests.e2e.recorded_answers import Answer, recorded_answer
 from tests.e2e.settings import PLACEHOLDER, real
-from tests.e2e.test_sdks import Shell, shell
-from tests.e2e.upstream import Exchange, Upstream
-
-__all__ = ["shell"]  # a fixture
+from tests.e2e.upstream import Request, Upstream
+from tests.formats.codecs.published import flaws
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
-# Of each provider and kind (whole or streamed, with tool calls or without), so many recordings.
-EACH = 4
-FAMILIES = {
-    "openai": "openai_chat",
-    "openai-responses": "openai_responses",
-    "anthropic": "anthropic_messages",
-    "gemini": "gemini_generate",
-}
-
-
-@cache
-def recordings(provider: str) -> dict[tuple[bool, bool], list[tuple[Line, Answer]]]:
-    """Recordings of that provider by (streamed, with tool calls)."""
-    found: dict[tuple[bool, bool], list[tuple[Line, Answer]]] = {}
-    for line in lines(FAMILIES[provider]):
-        answer = recorded_answer(line)
-        if answer is not None:
-            found.setdefault((line.reply_text is not None, bool(answer.calls)), []).append((line, answer))
-    chosen = random.Random(7)  # the same ones in every run
-    return {kind: chosen.sample(each, min(EACH, len(each))) for kind, each in found.items()}
-
-
-# A provider `openai` has Responses, too: nothing is converted there.
 PAIRS = [
-    (client, provider)
+    pytest.param(client, provider, id=f"{client.name} to {provider.name}")
     for client in CLIENTS
-    for provider in FAMILIES
-    if client != provider and (client, provider) != ("openai-responses", "openai")
+    for provider in PROVIDERS
 ]
+# What the tools of an application return, call by call.
+RESULTS = [f"{degrees} degrees" for degrees in range(18, 34)]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -65,46 +43,80 @@ async def converting(farm: Farm, authority: Authority, upstream: Upstream) -> Pr
     return await farm.get("converting", converting_rules(authority, upstream), {"FAKE_HOUSE_KEY": real("house")})
 
 
-def playing(line: Line) -> Callable[[Exchange], Any]:
-    """An upstream that answers with that recording, in pieces of odd sizes."""
-    sizes = random.Random(line.id)
-
-    async def play(exchange: Exchange) -> None:
-        data = line.reply_bytes()
-        if line.reply_text is None:
-            await exchange.json(data)
-            return
-        await exchange.stream(line.content_type or "text/event-stream")
-        while data:
-            size = sizes.choice((1, 7, 40, 333, 5000))
-            await exchange.chunk(data[:size])
-            data = data[size:]
-        await exchange.end()
-
-    return play
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def sdks(
+    farm: Farm, authority: Authority, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Sdks]:
+    """The clients' programs, for all pairs; they end in good order and have nothing to say."""
+    proxy = await farm.get("converting", converting_rules(authority, upstream), {"FAKE_HOUSE_KEY": real("house")})
+    found = await Sdks.under(proxy, tmp_path_factory.mktemp("sdks"))
+    yield found
+    said = await found.close()
+    assert not said, "\n".join(said)
 
 
-@pytest.mark.parametrize(("client", "provider"), PAIRS, ids=lambda name: name)
+def sent(request: Request, client: Client, provider: Provider) -> Any:
+    """The body that came, with the house's key and no other. It must be as the provider publishes it, unless it is as
+    the SDK has written it.
+    """
+    assert request.anywhere(real("house"))
+    assert not request.anywhere(PLACEHOLDER)
+    body = json.loads(bytes(request.body))
+    if client.codec != provider.codec:
+        assert flaws(provider.codec, body) == []
+    assert body.get("model", "real-one") == "real-one"
+    return body
+
+
+@pytest.mark.parametrize(("client", "provider"), PAIRS)
 async def test_any_client_to_any_provider(
-    client: str, provider: str, converting: Proxy, upstream: Upstream, shell: Shell
+    client: Client,
+    provider: Provider,
+    converting: Proxy,
+    upstream: Upstream,
+    sdks: Sdks,
+    cells: dict[Cell, Counter[str]],
 ) -> None:
     """The answer that the SDK gives its application is the recorded one, streamed and not, with tools and without."""
-    shell(converting)
-    counted: Counter[tuple[bool, bool]] = Counter()
-    for (streamed, tools), chosen in recordings(provider).items():
-        for line, expected in chosen:
-            mark = converting.ledger.mark()
-            with upstream.answering(playing(line)):
-                found = await CLIENTS[client](f"to-{provider}", stream=streamed)
-                request = upstream.request
-            assert found == expected, line.id
-            assert request.anywhere(real("house"))
-            assert not request.anywhere(PLACEHOLDER)
-            assert request.anywhere("real-one")
-            row = await converting.ledger.row(mark)
-            assert (row["outcome"], row["provider"], row["sent_model"]) == ("ok", provider, "real-one"), line.id
-            assert (row["client_format"], row["provider_format"]) == (client, provider)
-            assert (row["input_tokens"], row["output_tokens"]) == (expected.input, expected.output), line.id
-            counted[streamed, tools] += 1
-    assert len(counted) == 4, counted
-    assert min(counted.values()) >= 2
+    mark = converting.ledger.mark()
+    for recording in recordings(provider):
+        job = Job(recording.streamed, recording.tools, picture=recording.kind == "picture")
+        with upstream.answering(playing(provider, recording)):
+            told = await sdks.ask(client, provider.key, job)
+            assert told.error is None, (recording.line.id, told.error)
+            sent(upstream.request, client, provider)
+            assert upstream.request.anywhere(PICTURE) == job.picture
+        assert told.answers == (recording.answer,), recording.line.id
+        if client.codec != provider.codec and told.models != (None,):
+            assert told.models == (client.model.format(provider.key),)
+        cells[client.name, provider.name]["recordings"] += 1
+    rows = await converting.ledger.rows(mark, len(recordings(provider)))
+    for row, recording in zip(rows, recordings(provider), strict=True):
+        expected = recording.answer
+        assert (row["outcome"], row["provider"], row["sent_model"]) == ("ok", provider.key, "real-one")
+        assert (row["client_format"], row["provider_format"]) == (client.format, provider.format)
+        assert (row["input_tokens"], row["output_tokens"]) == (expected.input, expected.output), recording.line.id
+
+
+@pytest.mark.parametrize(("client", "provider"), PAIRS)
+async def test_tools_are_called_and_answered(
+    client: Client,
+    provider: Provider,
+    converting: Proxy,
+    upstream: Upstream,
+    sdks: Sdks,
+    cells: dict[Cell, Counter[str]],
+) -> None:
+    """The application runs what a recorded answer calls, one or several at once, and returns the results: a strict
+    provider takes that turn, which begins as the first one did, and its answer is the application's.
+    """
+    for loop in loops(provider):
+        calls = loop.first.answer.calls
+        job = Job(loop.first.streamed, loop.first.tools, results=RESULTS)
+        with upstream.answering(playing(provider, loop.first, loop.second)):
+            told = await sdks.ask(client, provider.key, job)
+            assert told.error is None, (loop.first.line.id, told.error)
+            first, second = (sent(request, client, provider) for request in upstream.requests)
+        assert told.answers == (loop.first.answer, loop.second.answer), loop.first.line.id
+        assert refused(provider.codec, first, second, calls, RESULTS[: len(calls)]) == [], loop.first.line.id
+        cells[client.name, provider.name]["loops"] += 1

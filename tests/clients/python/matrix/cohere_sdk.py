@@ -1,0 +1,86 @@
+"""cohere: chat of the second version, whole and streamed."""
+
+import json
+
+import cohere
+from answering import SCHEMA, results, serve, turn
+
+client = cohere.ClientV2()
+
+
+def collected(events):
+    """What a chat_stream says, as chat would have: (content by place, plan, calls by place, reason, usage)."""
+    content, plan, calls, end, usage = {}, "", {}, None, None
+    for event in events:
+        message = getattr(getattr(event, "delta", None), "message", None)
+        if event.type in ("content-start", "content-delta"):
+            kind, said = content.setdefault(event.index, ["text", ""])
+            kind = getattr(message.content, "type", None) or kind
+            text = getattr(message.content, "text", None) or getattr(message.content, "thinking", None) or ""
+            content[event.index] = [kind, said + text]
+        elif event.type == "tool-plan-delta":
+            plan += message.tool_plan
+        elif event.type == "tool-call-start":
+            calls[event.index] = {
+                "id": message.tool_calls.id,
+                "type": "function",
+                "function": {
+                    "name": message.tool_calls.function.name,
+                    "arguments": message.tool_calls.function.arguments or "",
+                },
+            }
+        elif event.type == "tool-call-delta":
+            calls[event.index]["function"]["arguments"] += message.tool_calls.function.arguments
+        elif event.type == "message-end":
+            end, usage = event.delta.finish_reason, event.delta.usage
+    return [content[place] for place in sorted(content)], plan, [calls[place] for place in sorted(calls)], end, usage
+
+
+def given(reply):
+    message = reply.message
+    content = [
+        [part.type, part.text if part.type == "text" else part.thinking] for part in message.content or () if part.type
+    ]
+    calls = [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.function.name, "arguments": call.function.arguments or ""},
+        }
+        for call in message.tool_calls or ()
+    ]
+    return content, message.tool_plan or "", calls, reply.finish_reason, reply.usage
+
+
+def chat(job):
+    content = [{"type": "text", "text": job["ask"]}]
+    if job["picture"]:
+        url = f"data:image/png;base64,{job['picture']}"
+        content.append({"type": "image_url", "image_url": {"url": url}})
+    messages = [{"role": "user", "content": content if job["picture"] else job["ask"]}]
+    asked = {"model": job["model"], "messages": messages, "request_options": {"max_retries": 0}}
+    if job["tools"]:
+        asked["tools"] = [{"type": "function", "function": {"name": n, "parameters": SCHEMA}} for n in job["tools"]]
+    while True:
+        told = collected(client.chat_stream(**asked)) if job["stream"] else given(client.chat(**asked))
+        content, plan, called, end, usage = told
+        yield turn(
+            text="".join(text for kind, text in content if kind == "text"),
+            thought=plan + "".join(text for kind, text in content if kind == "thinking"),
+            calls=[(each["function"]["name"], json.loads(each["function"]["arguments"] or "{}")) for each in called],
+            end=end,
+            tokens=(int(usage.tokens.input_tokens), int(usage.tokens.output_tokens)),
+        )
+        if not called or job["results"] is None:
+            return
+        returned = results(job)
+        answered = {"role": "assistant", "tool_calls": called}
+        if plan:
+            answered["tool_plan"] = plan
+        if content:
+            answered["content"] = [{"type": kind, kind: text} for kind, text in content]
+        messages.append(answered)
+        messages += [{"role": "tool", "tool_call_id": each["id"], "content": next(returned)} for each in called]
+
+
+serve({"chat": chat})

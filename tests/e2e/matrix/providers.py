@@ -1,0 +1,169 @@
+"""The columns of the matrix: what each provider once answered, as far as it is recorded, and where the rules find it.
+
+Which recordings are played is chosen once and for all, so that there are texts, calls, several calls at once, thoughts
+and answers to pictures, whole and streamed.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from tests.corpus import Line, lines
+from tests.e2e.recorded_answers import Answer, recorded_answer
+from tests.e2e.upstream import Exchange
+
+SSE = "text/event-stream"
+EVENT_STREAM = "application/vnd.amazon.eventstream"
+# Of each kind, whole and streamed, so many recordings.
+EACH = {"text": 2, "call": 2, "calls": 1, "thought": 1, "picture": 1}
+# What every provider takes as a tool's name.
+NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,63}")
+LARGE = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """`key` is its name in the rules; `settings` are what these say of it beside its address and its key."""
+
+    name: str
+    key: str
+    codec: str
+    family: str
+    format: str
+    base: str = ""
+    settings: tuple[tuple[str, object], ...] = ()
+    stream_type: str = SSE
+    recorded: Callable[[Line], bool] = lambda line: True
+
+    @property
+    def host(self) -> str:
+        return f"{self.key}.provider.test"
+
+
+def _claude(line: Line) -> bool:
+    return isinstance(line.request, dict) and "anthropic_version" in line.request
+
+
+PROVIDERS: tuple[Provider, ...] = (
+    # Without Responses, so that these are converted for it, too.
+    Provider("OpenAI Chat", "openai", "openai-chat", "openai_chat", "openai", "/v1", (("responses", False),)),
+    Provider("OpenAI Responses", "openai-responses", "openai-responses", "openai_responses", "openai-responses", "/v1"),
+    Provider("Anthropic", "anthropic", "anthropic", "anthropic_messages", "anthropic"),
+    Provider("Gemini", "gemini", "gemini", "gemini_generate", "gemini"),
+    Provider(
+        "Claude by InvokeModel",
+        "bedrock-claude",
+        "bedrock-anthropic",
+        "bedrock_invoke",
+        "anthropic",
+        settings=(("dialect", "bedrock"),),
+        stream_type=EVENT_STREAM,
+        recorded=_claude,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recorded reply, and what it answers."""
+
+    line: Line
+    answer: Answer
+    kind: str
+
+    @property
+    def streamed(self) -> bool:
+        return self.line.reply_text is not None or self.line.reply_b64 is not None
+
+    @property
+    def tools(self) -> list[str]:
+        """What an application offers that gets such an answer."""
+        return list(dict.fromkeys([*(name for name, _ in self.answer.calls), "weather"]))
+
+
+# How a request shows a picture, in any of the formats.
+_PICTURE = re.compile(r'"type":"(?:input_)?image|"image_url":|"inline_?data":|"image":\{|"images":\[')
+
+
+def _kind(line: Line, answer: Answer) -> str:
+    if len(answer.calls) > 1:
+        return "calls"
+    if answer.calls:
+        return "call"
+    if answer.thought:
+        return "thought"
+    request = json.dumps(line.request, separators=(",", ":"), ensure_ascii=True)
+    return "picture" if _PICTURE.search(request) else "text"
+
+
+@cache
+def _found(provider: Provider) -> dict[tuple[bool, str], list[Recording]]:
+    found: dict[tuple[bool, str], list[Recording]] = {}
+    for line in lines(provider.family):
+        if not provider.recorded(line) or len(line.reply_bytes()) > LARGE:
+            continue
+        answer = recorded_answer(line)
+        if answer is None or not all(NAME.fullmatch(name) for name, _ in answer.calls):
+            continue
+        recording = Recording(line, answer, _kind(line, answer))
+        if recording.streamed and answer.end == "length":
+            continue  # where the helpers of openai's Python SDK raise
+        found.setdefault((recording.streamed, recording.kind), []).append(recording)
+    return found
+
+
+@cache
+def recordings(provider: Provider) -> tuple[Recording, ...]:
+    """What is played of that provider."""
+    chosen = random.Random(7)  # the same ones in every run
+    found = _found(provider)
+    return tuple(
+        recording
+        for kind in sorted(found)
+        for recording in chosen.sample(found[kind], min(EACH[kind[1]], len(found[kind])))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A reply with calls, and the one that follows when they are answered."""
+
+    first: Recording
+    second: Recording
+
+
+@cache
+def loops(provider: Provider) -> tuple[Loop, ...]:
+    """Of each kind of calls, whole and streamed, a reply; and a text that follows."""
+    found = {(each.streamed, each.kind): each for each in recordings(provider)}
+    return tuple(
+        Loop(first, found[streamed, "text"])
+        for (streamed, kind), first in sorted(found.items())
+        if kind in ("call", "calls")
+    )
+
+
+def playing(provider: Provider, *played: Recording) -> Callable[[Exchange], Any]:
+    """An upstream that answers with those recordings, one after the other, streams in pieces of odd sizes."""
+    sizes, turns = random.Random(played[0].line.id), iter(played)
+
+    async def play(exchange: Exchange) -> None:
+        recording = next(turns)
+        data = recording.line.reply_bytes()
+        if not recording.streamed:
+            await exchange.json(data)
+            return
+        await exchange.stream(recording.line.content_type or provider.stream_type)
+        while data:
+            size = sizes.choice((1, 7, 40, 333, 5000))
+            await exchange.chunk(data[:size])
+            data = data[size:]
+        await exchange.end()
+
+    return play
