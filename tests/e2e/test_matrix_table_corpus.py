@@ -1,4 +1,4 @@
-"""The matrix itself: which recordings are played, whether a strict provider refuses what it should, the README's table."""
+"""The matrix itself: which recordings are played, what a strict provider refuses, and the table in the README."""
 
 from __future__ import annotations
 

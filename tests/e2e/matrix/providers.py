@@ -19,6 +19,7 @@ from tests.e2e.recorded_answers import Answer, recorded_answer
 from tests.e2e.upstream import Exchange
 
 SSE = "text/event-stream"
+NDJSON = "application/x-ndjson"
 EVENT_STREAM = "application/vnd.amazon.eventstream"
 # Of each kind, whole and streamed, so many recordings.
 EACH = {"text": 2, "call": 2, "calls": 1, "thought": 1, "picture": 1}
@@ -50,6 +51,10 @@ def _claude(line: Line) -> bool:
     return isinstance(line.request, dict) and "anthropic_version" in line.request
 
 
+def _at(path: str) -> Callable[[Line], bool]:
+    return lambda line: line.path == path
+
+
 PROVIDERS: tuple[Provider, ...] = (
     # Without Responses, so that these are converted for it, too.
     Provider("OpenAI Chat", "openai", "openai-chat", "openai_chat", "openai", "/v1", (("responses", False),)),
@@ -65,6 +70,19 @@ PROVIDERS: tuple[Provider, ...] = (
         settings=(("dialect", "bedrock"),),
         stream_type=EVENT_STREAM,
         recorded=_claude,
+    ),
+    Provider(
+        "Bedrock Converse", "bedrock", "bedrock-converse", "bedrock_converse", "bedrock", stream_type=EVENT_STREAM
+    ),
+    Provider("Mistral", "mistral", "mistral", "mistral_chat", "mistral"),
+    Provider(
+        "Ollama",
+        "ollama",
+        "ollama",
+        "ollama",
+        "ollama",
+        stream_type=NDJSON,
+        recorded=lambda line: line.path == "/api/chat",
     ),
 )
 
