@@ -393,6 +393,28 @@ def test_documents_have_words_beside_them_and_names_of_their_own() -> None:
     assert losses == []
 
 
+def test_a_huge_request_takes_no_more_than_its_size() -> None:
+    """Tens of thousands of calls without ids, of documents of one name, of system messages behind each other."""
+    many = range(50_000)
+    pdf = Media("document", Source("base64", PDF), "application/pdf", "a")
+    request = Request(
+        "another",
+        "m",
+        [
+            says("user", *(copy.copy(pdf) for _ in many)),
+            says("assistant", *(call("", f"look{place}") for place in many)),
+            says("tool", *(result("", name=f"look{place}") for place in reversed(many))),
+            *(says("system", Text("Mind.")) for _ in many),
+        ],
+    )
+    body = CODEC.write_request(request, Target("anthropic.claude", Capabilities(system_inside=True)), Losses()).body
+    names = {block["document"]["name"] for block in content(body) if "document" in block}
+    assert len(names) == len(many)
+    called = [block["toolUse"]["toolUseId"] for block in content(body, 1)]
+    assert [block["toolResult"]["toolUseId"] for block in content(body, 2)] == called[::-1]
+    assert len(content(body, 3)) == len(many)
+
+
 def test_prefill_is_impossible_where_the_model_refuses_it() -> None:
     """Pitfall 14: a last message of the assistant's; kept where the model takes it."""
     turns = [user(), says("assistant", Text("It"), at="messages[1]")]

@@ -250,6 +250,7 @@ def test_the_form_of_the_answer() -> None:
         {"requestMetadata": {"a": "b"}, "serviceTier": {"type": "flex"}, "performanceConfig": {"latency": "optimized"}},
         {"requestMetadata": {}, "serviceTier": {"type": 1}, "projectIdentifier": "p"},
         {"toolConfig": {"tools": [{"systemTool": {"name": "nova_grounding"}}], "toolChoice": {"tool": {"name": "a"}}}},
+        {"toolConfig": {"tools": [*[{"cachePoint": {"type": "default"}}] * 3, {"toolSpec": {"name": "a"}}]}},
         {"toolConfig": {"tools": [{"toolSpec": {"name": "a", "inputSchema": {}}}], "toolChoice": {"auto": {"x": 1}}}},
     ],
 )

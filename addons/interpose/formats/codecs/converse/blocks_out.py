@@ -11,6 +11,7 @@ from typing import Any
 
 from interpose.formats.codecs.codec import Target, arguments_object, loads
 from interpose.formats.codecs.ids import BEDROCK, fit, make
+from interpose.formats.codecs.waiting import Waiting
 from interpose.ir import (
     Block,
     CacheMark,
@@ -66,7 +67,7 @@ class BlockWriter:
         self._inside = False
         self._calls = 0
         self._names = DocumentNames()
-        self._unnamed: list[tuple[str, str]] = []
+        self._nameless = Waiting()
 
     def blocks(self, blocks: list[Block], role: str) -> list[Json]:
         self._role = role
@@ -170,7 +171,7 @@ class BlockWriter:
         if call.id:
             return fit(call.id, BEDROCK)
         made = make(f"{self._calls} {call.name} {call.arguments}", BEDROCK)
-        self._unnamed.append((call.name, made))
+        self._nameless.add(call, made)
         return made
 
     def _answered(self, result: ToolResult) -> str:
@@ -179,10 +180,9 @@ class BlockWriter:
             return result.id
         if result.id:
             return fit(result.id, BEDROCK)
-        for place, (name, made) in enumerate(self._unnamed):
-            if result.name is None or name == result.name:
-                del self._unnamed[place]
-                return made
+        made = self._nameless.close(result)
+        if made is not None:
+            return made
         self.losses.impossible(result.at, "the result answers no call, and has no id")
         return make(result.at, BEDROCK)
 

@@ -17,17 +17,18 @@ class DocumentNames:
     """A document has a name, of letters, digits, single spaces, hyphens and brackets alone; no two have the same."""
 
     def __init__(self) -> None:
-        self._taken: set[str] = set()
+        # Each name that was given, and how often it was asked for.
+        self._taken: dict[str, int] = {}
 
     def of(self, name: str | None) -> str:
         kept = "".join(one if (one.isascii() and one.isalnum()) or one in "-()[]" else " " for one in name or "")
         plain = " ".join(kept.split())[:MAX_DOCUMENT_NAME].strip() or "document"
-        given, count = plain, 1
+        given = plain
         while given in self._taken:
-            count += 1
+            self._taken[plain] = count = self._taken.get(plain, 0) + 1
             ending = f" ({count})"
             given = plain[: MAX_DOCUMENT_NAME - len(ending)] + ending
-        self._taken.add(given)
+        self._taken[given] = 1
         return given
 
 

@@ -122,7 +122,7 @@ def _tools(body: Json) -> tuple[list[Tool], ToolChoice | None]:
         at = f"toolConfig.tools[{place}]"
         if not isinstance(node, dict) or not node:
             raise Malformed(at, "a tool is an object with one member")
-        if len(node) == 1 and "cachePoint" in node and tools and tools[-1].cache is None:
+        if len(node) == 1 and "cachePoint" in node and tools and _takes_point(tools[-1]):
             tools[-1].cache = read_point(node["cachePoint"])
             if tools[-1].cache is not None:
                 continue
@@ -130,6 +130,12 @@ def _tools(body: Json) -> tuple[list[Tool], ToolChoice | None]:
     if tools:
         del config["tools"]
     return tools, _choice(config)
+
+
+def _takes_point(tool: Tool) -> bool:
+    return tool.cache is None and not (
+        tool.kind == "server" and tool.own is not None and "cachePoint" in tool.own.fields
+    )
 
 
 def _tool(node: Json, at: str) -> Tool:

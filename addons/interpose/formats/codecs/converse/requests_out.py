@@ -91,12 +91,13 @@ def _turns(messages: list[Message], blocks: BlockWriter, *, inside: bool) -> lis
     at the end of the user's turn alone; else in words of the user's turn.
     """
     turns: list[Json] = []
+    ends = _ends_of_turns(messages) if inside else []
     for place, message in enumerate(messages):
         _told(message, blocks)
         role = ROLES[message.role]
         if role == "system":
             content = _only_text(message, blocks)
-            if not (inside and turns and turns[-1]["role"] != "assistant" and _ends_turn(messages, place)):
+            if not (inside and turns and turns[-1]["role"] != "assistant" and ends[place]):
                 role = "user"
                 content = [_in_words(node) for node in content]
                 if content:
@@ -120,14 +121,15 @@ def _turns(messages: list[Message], blocks: BlockWriter, *, inside: bool) -> lis
     return turns
 
 
-def _ends_turn(messages: list[Message], place: int) -> bool:
-    """Whether the assistant speaks next, or nobody."""
-    for message in messages[place + 1 :]:
-        if message.role == "assistant":
-            return True
-        if message.role in ("user", "tool"):
-            return False
-    return True
+def _ends_of_turns(messages: list[Message]) -> list[bool]:
+    """Of each message, whether the assistant speaks next, or nobody."""
+    found, ends = True, list[bool]()
+    for message in reversed(messages):
+        ends.append(found)
+        if ROLES[message.role] != "system":
+            found = message.role == "assistant"
+    ends.reverse()
+    return ends
 
 
 def _in_words(node: Json) -> Json:

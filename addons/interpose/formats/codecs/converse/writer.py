@@ -6,6 +6,7 @@ for its turn. Everything else is written as it comes. What one block is, `tellin
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -55,7 +56,7 @@ class ConverseWriter:
         self._over = False
         self._blocks = BlockTeller(client, losses, self._send)
         self._index: int | None = None
-        self._waiting: dict[int, list[BlockStart | BlockDelta | BlockEnd]] = {}
+        self._waiting: OrderedDict[int, list[BlockStart | BlockDelta | BlockEnd]] = OrderedDict()
         self._stop: Stop | None = None
         self._usage = Usage()
         self._rest: Any = None
@@ -130,8 +131,8 @@ class ConverseWriter:
         self._blocks.end(None if event is None else event.own)
         self._index = None
         while self._index is None and self._waiting:
-            self._index = next(iter(self._waiting))
-            for held in self._waiting.pop(self._index):
+            self._index, waited = self._waiting.popitem(last=False)
+            for held in waited:
                 if isinstance(held, BlockStart):
                     self._blocks.begin(held.block)
                 elif isinstance(held, BlockDelta):
