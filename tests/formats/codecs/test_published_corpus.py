@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import re
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -26,6 +27,13 @@ FAMILIES = {
     "anthropic_messages": ("anthropic", 1140),
     "bedrock_invoke": ("bedrock-anthropic", 60),
     "gemini_generate": ("gemini", 975),
+    "bedrock_converse": ("bedrock-converse", 265),
+    "mistral_chat": ("mistral", 195),
+    "ollama": ("ollama", 40),
+}
+OWN: dict[str, Callable[[Line], bool]] = {
+    "bedrock_invoke": lambda line: "anthropic_version" in line.request,
+    "ollama": lambda line: line.path == "/api/chat",
 }
 # Formats to which fewer can be converted: Ollama takes no documents, and images as bytes alone.
 FEWER = {"ollama": 40}
@@ -39,11 +47,9 @@ CLAUDE = frozenset(("anthropic", "anthropic 2026-10-21", "bedrock-anthropic", "v
 
 @cache
 def recorded(family: str) -> list[Line]:
-    """The requests that are of the family's format: InvokeModel has those of other makers, too."""
+    """The requests that are of the family's format: InvokeModel has those of other makers, Ollama other endpoints."""
     found = [line for line in lines(family) if isinstance(line.request, dict)]
-    if family == "bedrock_invoke":
-        found = [line for line in found if "anthropic_version" in line.request]
-    return found
+    return [line for line in found if OWN.get(family, lambda line: True)(line)]
 
 
 def written(codec: Codec, line: Line, to: str) -> Any:
