@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import anthropic, chat, completions, converse, gemini, mistral, ollama, responses
+from . import anthropic, chat, cohere, completions, converse, gemini, mistral, ollama, responses
 from .codec import Asked, Client, Codec, Malformed, StreamReader, StreamWriter, Target, Written
 
 __all__ = [
@@ -29,6 +29,7 @@ CODECS: Mapping[str, Codec] = {
         codec.name: codec
         for codec in (
             chat.CODEC,
+            cohere.CODEC,
             completions.CODEC,
             converse.CODEC,
             gemini.CODEC,
