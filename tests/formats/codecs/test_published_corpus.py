@@ -35,8 +35,8 @@ OWN: dict[str, Callable[[Line], bool]] = {
     "bedrock_invoke": lambda line: "anthropic_version" in line.request,
     "ollama": lambda line: line.path == "/api/chat",
 }
-# Formats to which fewer can be converted: Ollama takes no documents, and images as bytes alone.
-FEWER = {"ollama": 40}
+# Formats to which fewer can be converted: Ollama takes no documents, and images as bytes alone; Cohere takes no sound.
+FEWER = {"ollama": 40, "cohere": 40}
 # What the client itself had out of its range (`temperature: 99`, `top_p: -1`): the provider is to say so.
 OUT_OF_RANGE = re.compile(r"is (greater|less) than the (maximum|minimum)")
 # Where a codec writes another version than the one that it writes by itself.
