@@ -25,7 +25,7 @@ from interpose.formats.codecs.ids import BEDROCK
 from interpose.ir import Failed, Losses, Request, ToolCall
 from interpose.wire.eventstream import EventStreamDecoder, encode_message
 
-OTHERS = ("openai-chat", "openai-responses", "anthropic", "gemini")
+OTHERS = ("openai-chat", "openai-responses", "anthropic", "gemini", "mistral", "ollama", "cohere")
 
 
 @settings(max_examples=15, deadline=None, phases=UNSHRUNK)
