@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import unquote
 
 import anthropic
 import httpx
@@ -38,6 +40,7 @@ BEDROCK = "bedrock-runtime.us-east-1.amazonaws.com"
 AZURE, OTHER_AZURE = "team.openai.azure.com", "other.openai.azure.com"
 PROJECT = "/v1/projects/fake/locations/us-central1"
 CLAUDE = "claude-sonnet-4-5"
+PROFILE = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 
 MESSAGES: Any = [{"role": "user", "content": HI}]
 
@@ -94,6 +97,7 @@ async def clouds(
                 "format": "anthropic", "dialect": "vertex", "base_url": f"https://{VERTEX}{PROJECT}",
                 "credential": google,
             },
+            "bedrock": {"format": "bedrock", "base_url": f"https://{BEDROCK}", "credential": {"aws": "default"}},
             "bedrock-claude": {
                 "format": "anthropic", "dialect": "bedrock", "base_url": f"https://{BEDROCK}",
                 "credential": {"aws": "default"},
@@ -106,7 +110,7 @@ async def clouds(
                 {
                     "name": f"to-{name}",
                     "match": {"model": [f"to-{name}", f"claude-to-{name}"]},
-                    "to": {"provider": name, "model": "real-one"},
+                    "to": {"provider": name, "model": PROFILE if name.startswith("bedrock") else "real-one"},
                 }
                 for name in providers
             ],
@@ -151,12 +155,58 @@ async def test_any_client_reaches_claude_on_bedrock_signed(
         upstream, frames if stream else MESSAGE, CLIENTS[client]("to-bedrock-claude", stream=stream)
     )
     assert (answer.text, answer.end, answer.input, answer.output) == ("Good day", "end", 9, 4)
-    assert request.path == f"/model/real-one/{'invoke-with-response-stream' if stream else 'invoke'}"
+    verb = "invoke-with-response-stream" if stream else "invoke"
+    assert re.fullmatch(f"/model/arn[^/]+profile%2Fus[^/]+-v1[^/]+0/{verb}", request.path)
+    assert unquote(request.path) == f"/model/{PROFILE}/{verb}"
     assert_signed(request, ACCESS, SECRET, SESSION)
     body = json.loads(bytes(request.body))
     assert body["anthropic_version"] == "bedrock-2023-05-31"
     assert "model" not in body
     assert not request.anywhere(PLACEHOLDER)
+    row = await proxy.ledger.row(mark)
+    assert (row["outcome"], row["credential"], row["input_tokens"], row["output_tokens"]) == (
+        "ok", "aws:default", 9, 4,
+    )  # fmt: skip
+
+
+CONVERSED = json.dumps(
+    {
+        "output": {"message": {"role": "assistant", "content": [{"text": "Good day"}]}}, "stopReason": "end_turn",
+        "usage": {"inputTokens": 9, "outputTokens": 4, "totalTokens": 13}, "metrics": {"latencyMs": 1},
+    }
+).encode()  # fmt: skip
+
+
+async def conversing(exchange: Exchange) -> None:
+    """The same as Converse streams it: what was used comes behind the stop."""
+    await exchange.stream(EVENT_STREAM)
+    for name, event in (
+        ("messageStart", {"role": "assistant"}),
+        ("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "Good "}}),
+        ("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "day"}}),
+        ("contentBlockStop", {"contentBlockIndex": 0}),
+        ("messageStop", {"stopReason": "end_turn"}),
+        ("metadata", {"usage": {"inputTokens": 9, "outputTokens": 4, "totalTokens": 13}, "metrics": {"latencyMs": 1}}),
+    ):
+        await exchange.chunk(frame(name, event))
+    await exchange.end()
+
+
+@pytest.mark.parametrize("client", list(CLIENTS))
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_any_client_reaches_converse_signed(
+    client: str, stream: bool, clouds: tuple[Proxy, TokenServer], upstream: Upstream, shell: Shell
+) -> None:
+    """Any model of Bedrock's, by the API that is one for all of them."""
+    proxy, _ = clouds
+    shell(proxy)
+    mark = proxy.ledger.mark()
+    request, answer = await asked(
+        upstream, conversing if stream else CONVERSED, CLIENTS[client]("to-bedrock", stream=stream)
+    )
+    assert (answer.text, answer.end, answer.input, answer.output) == ("Good day", "end", 9, 4)
+    assert unquote(request.path) == f"/model/{PROFILE}/{'converse-stream' if stream else 'converse'}"
+    assert_signed(request, ACCESS, SECRET, SESSION)
     row = await proxy.ledger.row(mark)
     assert (row["outcome"], row["credential"], row["input_tokens"], row["output_tokens"]) == (
         "ok", "aws:default", 9, 4,
