@@ -78,7 +78,9 @@ class Credentials(Stage):
         assert source is not None
         assert provider is not None
         draft.note(f"the client's keys are replaced by {source.name}")
-        return replace(attempt, injection=Injection(source, placed(source, provider, draft.key)))
+        # How a client of another format sends its key says nothing of how this provider wants it.
+        found = draft.key if attempt.translation is None else None
+        return replace(attempt, injection=Injection(source, placed(source, provider, found)))
 
     async def send(self, request: Request, trip: Trip) -> Request:
         """The request with its credential.
