@@ -124,3 +124,28 @@ def test_what_cannot_be_asked_is_one_line(interpose: Command, rules: str, option
     assert done.returncode in (1, 2)
     assert done.stderr.startswith(f"interpose: {said}")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("https://api.openai.com/v1/embeddings", {"content": {"parts": [{"text": "Hello"}]}}),
+        ("https://api.openai.com/v1/completions", {"contents": [{"role": "user", "parts": [{"text": "Hello"}]}]}),
+        (
+            "https://api.anthropic.com/v1/messages/count_tokens",
+            {"contents": [{"role": "user", "parts": [{"text": "Hello"}]}]},
+        ),
+    ],
+)
+def test_each_kind_of_call_has_an_example(
+    interpose: Command, tmp_path: Path, url: str, sent: dict[str, object]
+) -> None:
+    """Without a body, one word is asked for in the client's own format."""
+    (tmp_path / "g.yaml").write_text(
+        "version: 1\nproviders: {g: {format: gemini, base_url: 'https://generativelanguage.googleapis.com'}}\n"
+        "routes: [{name: all, match: {method: POST}, to: {provider: g, model: gemini-embedding-001}}]\n"
+    )
+    done = interpose("explain", str(tmp_path / "g.yaml"), "--url", url, "--format", "json")
+    assert done.returncode == 0, done
+    body = json.loads(json.loads(done.stdout)["sent"]["body"])
+    assert {name: body[name] for name in sent} == sent

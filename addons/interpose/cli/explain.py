@@ -10,7 +10,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,11 @@ from rich.text import Text as Line
 
 from interpose.call import DEFAULT_PORTS, Call, Headers, Origin, Peer, Url
 from interpose.errors import InterposeError
-from interpose.formats.codecs import CODECS, Target
-from interpose.formats.dialects import codec_of_client
+from interpose.formats.codecs import Target
+from interpose.formats.conversions import Asked, between
+from interpose.formats.dialects import Address
+from interpose.formats.embeddings.neutral import Input
+from interpose.formats.embeddings.neutral import Request as Embedding
 from interpose.formats.endpoints import Match, classify
 from interpose.formats.hosts import canonical_host
 from interpose.ir import Losses, Message, Text
@@ -141,7 +144,7 @@ def _headers(given: Sequence[str]) -> Headers:
 
 
 def _body(question: Question, match: Match | None) -> bytes:
-    """The request's body: the file's, with the model if one is named; without a file, a conversation of one word."""
+    """The request's body: the file's, with the model if one is named; without a file, an example of one word."""
     if question.request is not None:
         try:
             data = sys.stdin.buffer.read() if str(question.request) == "-" else question.request.read_bytes()
@@ -155,12 +158,26 @@ def _body(question: Question, match: Match | None) -> bytes:
             raise InterposeError(f"{question.request}: it is not JSON, so no model can be put in: {error}") from None
         return orjson.dumps({**document, "model": question.model}) if isinstance(document, dict) else data
     model = question.model or (match.model if match is not None else None) or "some-model"
-    codec = CODECS.get(codec_of_client(match.wire, match.model)) if match is not None else None
-    if match is None or codec is None or match.endpoint != "chat":
+    if match is None or match.endpoint not in _EXAMPLES:
         return orjson.dumps({"model": model})
-    conversation = Conversation(codec.name, model, [Message("user", [Text("Hello")])])
-    conversation.max_tokens = 1024
-    return orjson.dumps(codec.write_request(conversation, Target(model), Losses()).body)
+    here = Address(match.format, None, "")
+    asked = Asked(match.format, match.wire, match.model if match.model_span is not None else None)
+    pair = between(match.endpoint, asked, "POST", match.api_path, here)
+    if pair is None:
+        return orjson.dumps({"model": model})
+    return orjson.dumps(pair.client.write_request(_EXAMPLES[match.endpoint](model), Target(model), Losses()).body)
+
+
+def _conversation(model: str) -> Conversation:
+    return Conversation("", model, [Message("user", [Text("Hello")])], max_tokens=1024)
+
+
+_EXAMPLES: dict[str, Callable[[str], object]] = {
+    "chat": _conversation,
+    "completions": _conversation,
+    "count_tokens": _conversation,
+    "embeddings": lambda model: Embedding("", model, [Input([Text("Hello")])]),
+}
 
 
 async def _sent(call: Call, chosen: Plan) -> Request:
