@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from interpose.formats.codecs.codec import Json
-from interpose.ir import Block, Citation, Losses, Own, Text
+from interpose.ir import Block, Citation, Foreign, Losses, Own, Refused, Text, Thinking
 
 from .calls import is_planned
 from .facts import NAME, marks_of
@@ -72,7 +72,7 @@ def write_citations(blocks: list[Block], message: Json, losses: Losses) -> None:
     index = -1
     for block in blocks:
         plan = is_planned(block)
-        index += not plan
+        index += not plan and is_part(block)
         for citation in block.citations if isinstance(block, Text) else ():
             place = place_of(citation)
             if place is None:
@@ -90,6 +90,11 @@ def write_citations(blocks: list[Block], message: Json, losses: Losses) -> None:
         rest = rest[missing:] if missing > 0 else rest
         written.append(placed[place])
     message["citations"] = written + rest + others
+
+
+def is_part(block: Block) -> bool:
+    """Whether a block is one of the parts that are counted."""
+    return isinstance(block, Text | Thinking | Refused) or (isinstance(block, Foreign) and block.format == NAME)
 
 
 def place_of(citation: Citation) -> int | None:

@@ -307,8 +307,7 @@ class Reader:
             silent = {"usage": left}
             if read != NOT_TOLD:
                 out.append(Used(read))
-        if len(delta) > 2:
-            self._fields |= {key: value for key, value in delta.items() if key not in _ENDS}
+        self._fields |= {key: value for key, value in delta.items() if key not in _ENDS}
         if self._strange:
             self._fields["events"] = self._strange
         out.append(Told(NAME, self._fields, silent=silent))
