@@ -29,8 +29,9 @@ from interpose.wire.error import WireError
 KEPT = frozenset((b"user-agent", b"traceparent", b"tracestate", b"baggage", b"host"))
 # A whole reply is held to be converted; none is near this.
 WHOLE_LIMIT = 64 * 1024 * 1024
-# How Gemini's codec marks a request for a stream that is one JSON array: without alt=sse in its URL.
-STREAM_IS_ARRAY = "alt:array"
+# How codecs mark requests for streams of another type than their format's: Gemini's without alt=sse in its URL is one
+# JSON array, that of the first version of Cohere's chat consists of lines.
+OTHER_STREAMS = {"alt:array": "application/json", "cohere:v1": "application/stream+json"}
 # What a reply may be when it is decompressed.
 DECODED_LIMIT = 256 * 1024 * 1024
 
@@ -160,8 +161,12 @@ class Return:
         of its format.
         """
         request = self._translation.request
-        array = request.own is not None and STREAM_IS_ARRAY in request.own.marks
-        kind = self._translation.client.stream_type if self._writer is not None and not array else "application/json"
+        kind = "application/json"
+        if self._writer is not None:
+            marks = request.own.marks if request.own is not None else ()
+            kind = next(
+                (OTHER_STREAMS[mark] for mark in marks if mark in OTHER_STREAMS), self._translation.client.stream_type
+            )
         found: list[Header] = [(b"content-type", kind.encode())]
         if self._writer is not None:
             found.append((b"cache-control", b"no-cache"))

@@ -1,5 +1,6 @@
 """What cohere's SDK makes of a server's answers: each line of stdin is [kind, value], each answer what it read, or its
-error. `chat` is a whole reply, as JSON; `chat_stream` the text of a stream.
+error. `chat` is a whole reply, as JSON; `chat_stream` the text of a stream; `first` and `first_stream` are those of the
+API's first version.
 """
 
 import json
@@ -13,6 +14,7 @@ transport = httpx.MockTransport(
     lambda _: httpx.Response(200, headers={"content-type": answer["type"]}, content=answer["body"].encode())
 )
 client = cohere.ClientV2("sk-FAKE-1", httpx_client=httpx.Client(transport=transport))
+older = cohere.Client("sk-FAKE-1", httpx_client=httpx.Client(transport=transport))
 ASKED = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
 
@@ -30,7 +32,17 @@ def streamed(value):
     return [dumped(event) for event in client.chat_stream(**ASKED)]
 
 
-KINDS = {"chat": whole, "chat_stream": streamed}
+def first(value):
+    answer.update(type="application/json", body=json.dumps(value))
+    return dumped(older.chat(model="m", message="Hi"))
+
+
+def first_streamed(value):
+    answer.update(type="application/stream+json", body=value)
+    return [dumped(event) for event in older.chat_stream(model="m", message="Hi")]
+
+
+KINDS = {"chat": whole, "chat_stream": streamed, "first": first, "first_stream": first_streamed}
 
 for line in sys.stdin:
     kind, value = json.loads(line)

@@ -756,6 +756,69 @@ def test_citations_behind_their_text_still_belong_to_it() -> None:
     assert len(text.citations) == 1
 
 
+# The first version
+
+
+def first(**body: Any) -> Request:
+    return CODEC.read_request({"model": "m", "message": "Hi", **body}, Asked("/v1/chat"))
+
+
+def test_the_first_version_is_asked_of_other_formats() -> None:
+    """A preamble, a history, documents and a schema: each where the other format has it."""
+    body = {
+        "model": "m",
+        "message": "Rain?",
+        "preamble": "Be kind.",
+        "chat_history": [{"role": "User", "message": "Hi"}, {"role": "CHATBOT", "message": "Hello."}],
+        "documents": [{"title": "Weather", "snippet": "Snow."}],
+        "response_format": {"type": "json_object", "schema": {"type": "object"}},
+        "p": 0.5,
+    }
+    request = laws.request_returns(CODEC, body, Asked("/v1/chat"))
+    losses = Losses()
+    written = CODECS["openai-chat"].write_request(request, Target("m"), losses).body
+    assert [message["role"] for message in written["messages"]] == ["system", "user", "user", "assistant", "user"]
+    assert "Snow." in json.dumps(written["messages"][1])
+    assert written["messages"][-1]["content"] == "Rain?"
+    assert (written["top_p"], written["response_format"]["type"]) == (0.5, "json_schema")
+    assert not losses.impossibilities
+
+
+@pytest.mark.parametrize("key", ["tools", "tool_results", "connectors", "conversation_id"])
+def test_what_only_the_first_version_has_is_impossible_elsewhere(key: str) -> None:
+    """Without it the answer would be about something else."""
+    losses = Losses()
+    CODECS["anthropic"].write_request(first(**{key: [{"name": "f"}]}), Target("m"), losses)
+    assert [loss.path for loss in losses.impossibilities] == [key]
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"message": 1}, "message"),
+        ({"message": "Hi", "chat_history": ["Hi"]}, "chat_history[0]"),
+        ({"message": "Hi", "chat_history": [{"role": "TOOL"}]}, "chat_history[0].role"),
+    ],
+)
+def test_what_is_no_request_of_the_first_version_is_refused(body: Any, path: str) -> None:
+    """By its path."""
+    laws.refuses(CODEC, body, path)
+
+
+def test_clients_of_the_first_version_are_told_of_losses_and_failures() -> None:
+    """It shows text alone; a failure is its last line, and nothing follows."""
+    client = Client(first(), "m", "call-1", 5)
+    losses = Losses("reply")
+    answered = reply(Thinking("Hm.", at="thinking"), Refused("No.", at="refused"), stop=Stop("content_filter"))
+    body = CODEC.write_reply(answered, client, losses)
+    assert (body["text"], body["finish_reason"]) == ("No.", "ERROR_TOXIC")
+    assert told(losses) == {("dropped", "thinking"), ("approximated", "refused")}
+    writer = CODEC.writer(client, Losses("reply"))
+    lines = (writer.write([Started("r"), BlockStart(0, Text("Hi")), Failed("gone")]) + writer.finish()).splitlines()
+    assert [json.loads(line)["event_type"] for line in lines] == ["stream-start", "text-generation", "stream-end"]
+    assert json.loads(lines[-1])["finish_reason"] == "ERROR"
+
+
 # Errors
 
 

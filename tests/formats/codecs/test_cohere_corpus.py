@@ -59,6 +59,21 @@ def test_every_recorded_request_comes_back_equal() -> None:
     assert counted >= 97
 
 
+def test_requests_of_the_first_version_come_back_equal() -> None:
+    """By their path or by their shape; what was only a history of texts can be asked of any format."""
+    counted = elsewhere = 0
+    for line in (line for family in FAMILIES for line in lines(family) if line.path == "/v1/chat"):
+        request = laws.request_returns(CODEC, line.request, Asked(line.path))
+        laws.request_returns(CODEC, line.request, Asked())
+        losses = Losses()
+        CODECS["openai-chat"].write_request(request, Target("m"), losses)
+        elsewhere += not losses.impossibilities
+        counted += 1
+    assert counted >= 20
+    # Raw prompts, and connectors.
+    assert elsewhere >= 16
+
+
 def test_every_recorded_reply_comes_back_equal() -> None:
     """Reading a whole reply and writing it again gives an equal one, and its events collected are the reply."""
     counted = 0

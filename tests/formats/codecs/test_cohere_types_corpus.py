@@ -14,7 +14,7 @@ from tests.formats.codecs.published import flaws
 from tests.formats.codecs.sdk_types import read_by_sdk
 
 from interpose.formats.capabilities import Capabilities
-from interpose.formats.codecs import CODECS, Client, Malformed, Target
+from interpose.formats.codecs import CODECS, Asked, Client, Malformed, Target
 from interpose.formats.codecs.cohere import CODEC
 from interpose.ir import Losses, Refused, Reply, Request, Text, Thinking, ToolCall, events_of
 
@@ -113,3 +113,26 @@ def test_replies_and_streams_are_read_by_the_sdk() -> None:
         ]
         laws.same(streamed, whole)
     assert len(replies) >= 350
+
+
+def test_clients_of_the_first_version_read_theirs() -> None:
+    """Whole and in lines: the same text, why it ended, and what was used."""
+    asked = CODEC.read_request({"model": "m", "message": "Hi"}, Asked("/v1/chat"))
+    client = Client(asked, "m", "call-1", 1_700_000_000)
+    replies = list(islice(answers(), 150))
+    pairs: list[tuple[str, Any]] = []
+    for reply in replies:
+        pairs.append(("first", CODEC.write_reply(reply, client, Losses("reply"))))
+        writer = CODEC.writer(client, Losses("reply"))
+        pairs.append(("first_stream", (writer.write(events_of(reply)) + writer.finish()).decode()))
+    read = read_by_sdk("cohere_replies", pairs)
+    for reply, whole, events in zip(replies, read[::2], read[1::2], strict=True):
+        text = said(reply.answers[0].blocks, Text | Refused)
+        assert whole["text"] == text
+        assert "".join(event["text"] for event in events if event["event_type"] == "text-generation") == text
+        assert (events[0]["event_type"], events[-1]["event_type"]) == ("stream-start", "stream-end")
+        assert events[-1]["finish_reason"] == whole["finish_reason"]
+        laws.same(events[-1]["response"], whole)
+        assert whole["meta"]["tokens"]["output_tokens"] == (reply.usage.output_tokens or 0)
+        assert whole["chat_history"] == [{"role": "USER", "message": "Hi"}, {"role": "CHATBOT", "message": text}]
+    assert len(replies) == 150

@@ -52,6 +52,8 @@ UNSAID: frozenset[Reason] = frozenset(("content_filter", "refusal", "pause", "ot
 PLAN = "plan"
 # Marks the message that stands for the documents beside a request's messages.
 DOCUMENTS = "documents"
+# Marks requests of the first version of its chat, whose streams are lines.
+FIRST = "cohere:v1"
 # Where what another model wants back unread travels through a client of Cohere's, on what it belongs to.
 SIGNATURE = "signature"
 # Whose thinking it was: models take their own back, in plain words and unsigned.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from interpose.formats.codecs.chat.facts import BOOLEAN, INTEGER, NUMBER, OBJECT, STRING, prefixed, take
-from interpose.formats.codecs.codec import Asked, Json, Malformed
+from interpose.formats.codecs.codec import Json, Malformed
 from interpose.ir import Block, Message, Output, Own, Reasoning, Request, Sampling, Tool, ToolChoice, ToolResult
 from interpose.ir.blocks import Role
 
@@ -27,12 +27,7 @@ _OFF = ({"mode": "OFF"}, {"mode": "DISABLED"}, {"mode": "off"}, {"mode": "disabl
 DEFAULTS: dict[str, tuple[Any, ...]] = {"citation_options": _OFF, "raw_prompting": (False,), "priority": (0,)}
 
 
-def read_request(body: Any, asked: Asked) -> Request:
-    if not isinstance(body, dict):
-        raise Malformed("", "the body must be a JSON object")
-    model = body.pop("model", "")
-    if not isinstance(model, str):
-        raise Malformed("model", "the model's name must be a string")
+def read_request(body: Json, model: str) -> Request:
     messages = body.get("messages")
     if not isinstance(messages, list):
         raise Malformed("messages", "a list of messages must be given")
@@ -48,13 +43,21 @@ def read_request(body: Any, asked: Asked) -> Request:
     if isinstance(choice := body.get("tool_choice"), str) and choice in _MODES:
         del body["tool_choice"]
         request.tool_choice = ToolChoice(_MODES[choice])
+    read_common(body, request, marks)
+    if request.own is not None:
+        request.own.vital = VITAL_SETTINGS
+    return request
+
+
+def read_common(body: Json, request: Request, marks: list[str]) -> None:
+    """What both versions of its chat have beside messages and tools; the rest of the body is left over."""
     request.max_tokens = take(body, "max_tokens", INTEGER)
     request.sampling = _read_sampling(body)
     stop = body.get("stop_sequences")
     if isinstance(stop, list) and stop and all(isinstance(one, str) for one in stop):
         request.stop = body.pop("stop_sequences")
     request.reasoning = _read_thinking(body)
-    request.output = _read_output(body)
+    request.output = request.output or _read_output(body)
     if (stream := take(body, "stream", BOOLEAN)) is not None:
         request.stream = stream
         marks.append("stream")
@@ -64,9 +67,6 @@ def read_request(body: Any, asked: Asked) -> Request:
         if key in body and any(type(body[key]) is type(default) and body[key] == default for default in defaults)
     }
     request.own = leftover(body, marks, silent or None)
-    if request.own is not None:
-        request.own.vital = VITAL_SETTINGS
-    return request
 
 
 # Messages
