@@ -239,3 +239,24 @@ async def test_a_gemini_client_without_sse_gets_an_array(converting: Proxy, upst
     assert reply.headers["content-type"] == "application/json"
     texts = [part["text"] for each in reply.json() for part in each["candidates"][0]["content"].get("parts", ())]
     assert "".join(texts) == "Good day"
+
+
+async def test_a_client_of_cohere_s_first_chat_gets_lines(converting: Proxy, upstream: Upstream, shell: Shell) -> None:
+    """As Cohere's own endpoint answers it: a stream of JSON lines, of that type, whose last has the whole reply."""
+    shell(converting)
+
+    async def claude(exchange: Exchange) -> None:
+        await exchange.stream("text/event-stream")
+        await exchange.chunk(CLAUDE_SAYS)
+        await exchange.end()
+
+    body = {"model": "to-anthropic", "message": HI, "stream": True}
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {PLACEHOLDER}"}) as client:
+        with upstream.answering(claude):
+            reply = await client.post("https://api.cohere.com/v1/chat", json=body)
+    assert reply.headers["content-type"] == "application/stream+json"
+    first, *said, last = [json.loads(line) for line in reply.text.splitlines()]
+    assert first["event_type"] == "stream-start"
+    assert "".join(event["text"] for event in said) == "Good day"
+    assert (last["event_type"], last["response"]["text"]) == ("stream-end", "Good day")
+    assert last["response"]["meta"]["tokens"] == {"input_tokens": 9, "output_tokens": 4}
