@@ -214,7 +214,7 @@ def cohere(found: list[Json]) -> Tokens:
     usage = last_usage(found, ("usage",), ("meta",), ("delta", "usage"), ("response", "meta")) or {}
     counted = usage.get("tokens") or usage.get("billed_units")
     return Tokens(
-        number(counted, "input_tokens"),
+        total(number(counted, "input_tokens"), number(counted, "image_tokens")),
         number(usage, "cached_tokens"),
         None,
         number(counted, "output_tokens"),

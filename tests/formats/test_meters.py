@@ -298,6 +298,16 @@ DOCUMENTS = {
     "Cohere v1 with floats": Case(
         "cohere", {"meta": {"billed_units": {"input_tokens": 5.0, "output_tokens": 6.0}}}, Usage(5, output_tokens=6)
     ),
+    "Cohere counts what pictures took beside the text": Case(
+        "cohere",
+        {
+            "usage": {
+                "billed_units": {"input_tokens": 267, "output_tokens": 66},
+                "tokens": {"input_tokens": 34, "output_tokens": 70, "image_tokens": 259},
+            }
+        },
+        Usage(293, output_tokens=70),
+    ),
     "Cohere's embeddings of texts and images": Case(
         "cohere", {"meta": {"billed_units": {"input_tokens": 5, "image_tokens": 7}}}, Usage(12)
     ),

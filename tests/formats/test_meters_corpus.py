@@ -312,7 +312,7 @@ def naive_cohere(rows: list[dict[str, Any]]) -> Usage:
     billed = u.get("billed_units") or {}
     tokens = u.get("tokens") or {}
     return Usage(
-        first(tokens.get("input_tokens"), plus(billed.get("input_tokens"), billed.get("image_tokens"))),
+        first(*(plus(each.get("input_tokens"), each.get("image_tokens")) for each in (tokens, billed))),
         u.get("cached_tokens"),
         None,
         first(tokens.get("output_tokens"), billed.get("output_tokens")),

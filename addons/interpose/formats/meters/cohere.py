@@ -1,6 +1,7 @@
 """Cohere: chat v2 and v1, generate, embed, rerank (https://docs.cohere.com/reference/chat-stream).
 
 `tokens` counts what the model saw and wrote, `billed_units` what is billed; the first is taken where both are told.
+Both count what pictures took apart from the text.
 """
 
 from __future__ import annotations
@@ -67,10 +68,8 @@ class CohereReader(Reader):
         if not usage:
             return
         tokens, billed = child(usage, "tokens"), child(usage, "billed_units")
-        fresh = self.pick(tokens, "input_tokens")
-        if fresh is None:
-            # Embedding counts texts and images apart.
-            fresh = total(self.pick(billed, "input_tokens"), self.pick(billed, "image_tokens"))
+        counted = billed if self.pick(tokens, "input_tokens") is None else tokens
+        fresh = total(self.pick(counted, "input_tokens"), self.pick(counted, "image_tokens"))
         output = self.pick(tokens, "output_tokens")
         read = Usage(
             input_tokens=fresh,
