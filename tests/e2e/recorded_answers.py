@@ -182,7 +182,7 @@ def _cohere(events: list[Json], *, whole: bool) -> Reading | None:
         message = event["message"] if whole else (event.get("delta") or {}).get("message") or {}
         if message.get("citations"):
             return None
-        thought += message.get("tool_plan") or ""
+        text += message.get("tool_plan") or ""
         content = message.get("content") or []
         for part in content if isinstance(content, list) else [content]:
             text += part.get("text") or ""

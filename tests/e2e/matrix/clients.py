@@ -83,6 +83,7 @@ CLIENTS: tuple[Client, ...] = (
     Client("google-genai", "google", "generate", "gemini", "gemini", _GEMINI, silent=True),
     Client("boto3, Converse", "boto3", "converse", "bedrock", "bedrock-converse", _CLAUDE),
     Client("boto3, InvokeModel", "boto3", "invoke", "bedrock", "bedrock-anthropic", _CLAUDE, model="claude-to-{}"),
+    Client("cohere", "cohere", "chat", "cohere", "cohere", _COHERE),
     Client("mistralai", "mistral", "chat", "mistral", "mistral", _CHAT),
     Client("ollama", "ollama", "chat", "ollama", "ollama", _OLLAMA, silent=True),
     Client("openai (Node), Chat", "node", "chat", "openai", "openai-chat", _CHAT),

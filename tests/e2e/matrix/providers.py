@@ -74,6 +74,7 @@ PROVIDERS: tuple[Provider, ...] = (
     Provider(
         "Bedrock Converse", "bedrock", "bedrock-converse", "bedrock_converse", "bedrock", stream_type=EVENT_STREAM
     ),
+    Provider("Cohere", "cohere", "cohere", "cohere_chat", "cohere", recorded=_at("/v2/chat")),
     Provider("Mistral", "mistral", "mistral", "mistral_chat", "mistral"),
     Provider(
         "Ollama",

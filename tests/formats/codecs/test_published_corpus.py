@@ -28,11 +28,13 @@ FAMILIES = {
     "bedrock_invoke": ("bedrock-anthropic", 60),
     "gemini_generate": ("gemini", 975),
     "bedrock_converse": ("bedrock-converse", 265),
+    "cohere_chat": ("cohere", 80),
     "mistral_chat": ("mistral", 195),
     "ollama": ("ollama", 40),
 }
 OWN: dict[str, Callable[[Line], bool]] = {
     "bedrock_invoke": lambda line: "anthropic_version" in line.request,
+    "cohere_chat": lambda line: line.path == "/v2/chat",
     "ollama": lambda line: line.path == "/api/chat",
 }
 # Formats to which fewer can be converted: Ollama takes no documents, and images as bytes alone; Cohere takes no sound.

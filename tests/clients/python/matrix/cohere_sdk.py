@@ -65,8 +65,8 @@ def chat(job):
         told = collected(client.chat_stream(**asked)) if job["stream"] else given(client.chat(**asked))
         content, plan, called, end, usage = told
         yield turn(
-            text="".join(text for kind, text in content if kind == "text"),
-            thought=plan + "".join(text for kind, text in content if kind == "thinking"),
+            text=plan + "".join(text for kind, text in content if kind == "text"),
+            thought="".join(text for kind, text in content if kind == "thinking"),
             calls=[(each["function"]["name"], json.loads(each["function"]["arguments"] or "{}")) for each in called],
             end=end,
             tokens=(int(usage.tokens.input_tokens), int(usage.tokens.output_tokens)),
