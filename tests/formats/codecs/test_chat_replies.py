@@ -30,6 +30,7 @@ from interpose.ir import (
     Foreign,
     Losses,
     Media,
+    Message,
     Opaque,
     Own,
     Ping,
@@ -257,6 +258,17 @@ def test_what_is_told_of_a_reply() -> None:
         ("carried", "choices[0].message"),
         ("dropped", "container"),
     ]
+
+
+def test_a_call_without_arguments_has_an_empty_object() -> None:
+    """Pitfall 6: applications parse them, and the empty text is no JSON; streamed, whole, and when it comes back."""
+    reply = answered(ToolCall("call_1", "now", ""))
+    called = write(reply)[0]["choices"][0]["message"]["tool_calls"]
+    assert called == [{"id": "call_1", "type": "function", "function": {"name": "now", "arguments": "{}"}}]
+    assert sdk(stream(events_of(reply))).choices[0].message.tool_calls[0].function.arguments == "{}"
+    history = Request("cohere", "m", [Message("assistant", [ToolCall("call_1", "now", "")])])
+    body = CODEC.write_request(history, Target("m"), Losses()).body
+    assert body["messages"][0]["tool_calls"] == called
 
 
 def test_the_envelope_is_the_clients() -> None:

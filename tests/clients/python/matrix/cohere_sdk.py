@@ -63,13 +63,13 @@ def chat(job):
         asked["tools"] = [{"type": "function", "function": {"name": n, "parameters": SCHEMA}} for n in job["tools"]]
     while True:
         told = collected(client.chat_stream(**asked)) if job["stream"] else given(client.chat(**asked))
-        content, plan, called, end, usage = told
+        content, plan, called, end, tokens = *told[:4], told[4].tokens
         yield turn(
             text=plan + "".join(text for kind, text in content if kind == "text"),
             thought="".join(text for kind, text in content if kind == "thinking"),
             calls=[(each["function"]["name"], json.loads(each["function"]["arguments"] or "{}")) for each in called],
             end=end,
-            tokens=(int(usage.tokens.input_tokens), int(usage.tokens.output_tokens)),
+            tokens=(int(tokens.input_tokens) + int(getattr(tokens, "image_tokens", 0)), int(tokens.output_tokens)),
         )
         if not called or job["results"] is None:
             return

@@ -49,7 +49,7 @@ from .facts import (
 )
 from .layout import layout_of, needs_layout
 from .parts import write_url
-from .turns import read_turn, reasoning_field, write_call, write_detail
+from .turns import read_turn, reasoning_field, with_arguments, write_call, write_detail
 
 # Reading
 
@@ -349,6 +349,8 @@ def _write_calls(
     for place, call in enumerate(calls):
         id_ = call_id(call, reply.format, f"{reply.id or client.id}:{answer}:{place}")
         made = write_call(call, id_)
+        if reply.format != NAME:
+            with_arguments(made)
         if call.opaque is not None and call.opaque.format != NAME:
             made[EXTRA] = {OURS: pack(call.opaque)}
             losses.carried(call.at, call.opaque.kind)

@@ -261,6 +261,14 @@ def write_call(block: ToolCall, id_: str) -> Json:
     return written
 
 
+def with_arguments(call: Json) -> Json:
+    """A whole call that another format has made: clients and servers parse its arguments, which may not be empty."""
+    inner = call.get("function")
+    if inner is not None and not inner["arguments"].strip():
+        inner["arguments"] = "{}"
+    return call
+
+
 def _read_function_call(call: Json, at: str) -> ToolCall:
     """The predecessor of tool_calls, which has no ids: one is made, for those formats that need it."""
     name, arguments = call.pop("name"), call.pop("arguments")

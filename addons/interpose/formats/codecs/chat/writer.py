@@ -272,6 +272,8 @@ class Writer:
                     self._detail(block, opened, event, out)
             case ToolCall():
                 answer.layout[event.index] = "call"
+                if opened.field == "arguments" and not (self._native or opened.size or block.arguments.strip()):
+                    self._text(opened, answer, "{}", event.answer, out)
                 if opaque is not None and opened.field != "function_call":
                     extra = {OURS: pack(opaque)} if foreign else {"google": {"thought_signature": opaque.payload}}
                     # The SDK's accumulator asserts that every piece of a call has a function.

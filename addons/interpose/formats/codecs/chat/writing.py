@@ -15,7 +15,7 @@ from interpose.ir import Block, Losses, Media, Message, Refused, Request, Text, 
 from .facts import CHAT_PATH, NAME, REASONING_DETAILS, REASONING_FIELDS, lay_over, marks_of, write_cache
 from .parts import PartWriter
 from .settings import write_settings
-from .turns import reasoning_field, write_call, write_detail
+from .turns import reasoning_field, with_arguments, write_call, write_detail
 
 
 def write_request(request: Request, target: Target, losses: Losses) -> Written:
@@ -276,6 +276,8 @@ class _Conversation:
             self._losses.own(block.own, block.at, NAME)
         self._bound(block)
         call = write_call(block, id_)
+        if not self._native:
+            with_arguments(call)
         if block.cache is not None and not write_cache(block.cache, call, None):
             self._losses.dropped(block.at, "a call takes no mark of a prompt cache")
         calls.append(call)
