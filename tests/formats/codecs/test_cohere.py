@@ -400,7 +400,8 @@ def test_documents_are_seen_by_other_formats() -> None:
 
 def test_documents_of_no_known_shape_are_impossible_elsewhere() -> None:
     """Without them the answer would be about something else."""
-    request = read(documents=[{"data": 7}])
+    body = {"model": "m", "messages": [], "documents": [*DOCUMENTS, {"data": 7}]}
+    request = laws.request_returns(CODEC, body, Asked())
     losses = Losses()
     CODECS["openai-chat"].write_request(request, Target("m"), losses)
     assert ("impossible", "documents") in told(losses)

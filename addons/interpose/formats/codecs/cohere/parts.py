@@ -78,20 +78,24 @@ def _image(part: Json, at: str) -> Block | None:
 
 
 def _document(part: Json, at: str) -> Block | None:
-    return read_document(part["document"], at) if part.keys() == {"type", "document"} else None
+    if part.keys() != {"type", "document"} or not is_document(part["document"]):
+        return None
+    return read_document(part["document"], at)
 
 
-def read_document(document: Any, at: str) -> Media | None:
-    """A document, of a request or of a tool's result; None for what is none."""
+def is_document(document: Any) -> bool:
+    return isinstance(document, str) or (isinstance(document, dict) and isinstance(document.get("data"), str | dict))
+
+
+def read_document(document: Any, at: str) -> Media:
+    """A document, of a request or of a tool's result."""
     if isinstance(document, str):
         return Media("document", Source("text", document), "text/plain", at=at, own=leftover({}, ("bare",)))
-    data = document.get("data") if isinstance(document, dict) else None
+    data = document["data"]
     title: str | None = None
     mark: tuple[str, ...] = ()
     if isinstance(data, str):
         text, mark = data, ("data:string",)
-    elif not isinstance(data, dict):
-        return None
     elif data.keys() <= _PLAIN and isinstance(data.get("text"), str) and isinstance(data.get("title", ""), str):
         text, title = data["text"], data.get("title")
     else:

@@ -17,7 +17,7 @@ from interpose.ir.blocks import Role
 from .calls import read_calls, read_plan, split_plan
 from .citations import read_citations
 from .facts import DOCUMENTS, NAME, leftover
-from .parts import read_content, read_document
+from .parts import is_document, read_content, read_document
 
 # Without what was said, the answer would be to something else.
 VITAL = frozenset(("content", "tool_calls"))
@@ -129,15 +129,9 @@ def _read_documents(body: Json, request: Request) -> None:
     documents = body.get("documents")
     if not isinstance(documents, list) or not documents:
         return
-    read: list[Block] = []
-    for place, document in enumerate(documents):
-        shown = isinstance(document, str) or (
-            isinstance(document, dict) and isinstance(document.get("data"), str | dict)
-        )
-        block = read_document(document, f"documents[{place}]") if shown else None
-        if block is None:
-            return
-        read.append(block)
+    if not all(is_document(document) for document in documents):
+        return
+    read: list[Block] = [read_document(document, f"documents[{place}]") for place, document in enumerate(documents)]
     del body["documents"]
     behind = next((place for place, message in enumerate(request.messages) if message.role != "system"), None)
     message = Message("user", read, at="documents", own=Own(NAME, {}, frozenset((DOCUMENTS,))))
