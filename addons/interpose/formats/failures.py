@@ -137,14 +137,13 @@ _BEDROCK_TYPES = {
 }
 
 
-def _bedrock_type(refusal: Refusal) -> str:
-    return _BEDROCK_TYPES.get(
-        refusal.status, "InternalServerException" if refusal.status >= 500 else "ValidationException"
-    )
+def bedrock_type(status: int) -> str:
+    """Which of Bedrock's exceptions has that status."""
+    return _BEDROCK_TYPES.get(status, "InternalServerException" if status >= 500 else "ValidationException")
 
 
 def _bedrock(refusal: Refusal) -> ErrorBody:
-    name = (b"x-amzn-errortype", _bedrock_type(refusal).encode())
+    name = (b"x-amzn-errortype", bedrock_type(refusal.status).encode())
     return ErrorBody(_json({"message": refusal.message}), (*JSON_TYPE, name))
 
 
@@ -153,7 +152,7 @@ def _bedrock_stream(refusal: Refusal) -> bytes:
 
     Exception names in a stream begin with a small letter: "throttlingException".
     """
-    name = _bedrock_type(refusal)
+    name = bedrock_type(refusal.status)
     headers = b"".join(
         bytes((len(key),)) + key + b"\x07" + struct.pack(">H", len(value)) + value
         for key, value in (

@@ -490,8 +490,22 @@ def test_errors_raise_in_the_sdk_what_they_would_raise(failed: Failed, kind: str
         pytest.raises(raised, match="m"),
     ):
         sdk.messages.create(**anthropic_sdk.ASKED)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, "ValidationException"),
+        (422, "ValidationException"),
+        (429, "ThrottlingException"),
+        (500, "InternalServerException"),
+        (529, "ServiceUnavailableException"),
+    ],
+)
+def test_errors_of_invoke_model_name_its_exception(status: int, kind: str) -> None:
+    """In the body, where AWS' SDKs look when no header has it: else boto3 raises a ClientError of no kind."""
+    assert BEDROCK.write_error(Failed("m", status, "some_error")) == {"message": "m", "__type": kind}
     assert BEDROCK.status_for(529) == 503
-    assert BEDROCK.write_error(failed) == {"message": "m"}
 
 
 def test_what_another_format_tells_of_the_whole_is_a_loss() -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from interpose.formats.codecs.codec import Asked, Client, Codec, Json, StreamReader, StreamWriter, Target, Written
+from interpose.formats.failures import bedrock_type
 from interpose.ir import Failed, Losses, Request
 
 from . import errors, replies, requests_in, requests_out
@@ -43,8 +44,10 @@ def _codec(envelope: Envelope) -> Codec:
         return MessagesWriter(client, losses, frame, failure)
 
     def write_error(failed: Failed) -> Json:
-        """Bedrock's has a message alone, for its type is in the header x-amzn-errortype."""
-        return {"message": failed.message} if binary else errors.write_error(failed)
+        """Of Bedrock's, AWS' SDKs look for the type in the body where the header x-amzn-errortype does not have it."""
+        if not binary:
+            return errors.write_error(failed)
+        return {"message": failed.message, "__type": bedrock_type(status_for(failed.status))}
 
     def status_for(status: int) -> int:
         return envelope.overloaded if status == errors.STATUSES["overloaded_error"] else status
