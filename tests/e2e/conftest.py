@@ -14,6 +14,8 @@ import pytest
 import pytest_asyncio
 from tests.e2e.attacks import Watch, ok
 from tests.e2e.certificates import Authority
+from tests.e2e.converted import converting_rules
+from tests.e2e.matrix.clients import Sdks
 from tests.e2e.matrix.table import Cell, table
 from tests.e2e.mitmtools import make_bare
 from tests.e2e.proxy import Proxy
@@ -29,6 +31,7 @@ from tests.e2e.settings import (
     acting_rules,
     audit_rules,
     connect_to,
+    real,
 )
 from tests.e2e.upstream import Upstream
 
@@ -189,6 +192,21 @@ async def acting(farm: Farm, authority: Authority, dial: dict[str, str]) -> Prox
 async def strict(farm: Farm, authority: Authority, dial: dict[str, str]) -> Proxy:
     """The same rules with `clients.required`."""
     return await farm.get("strict", acting_rules(authority, dial, required=True), ENVIRON)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def converting(farm: Farm, authority: Authority, upstream: Upstream) -> Proxy:
+    """A proxy whose rules send a model `to-…` to the provider of that name, of whatever format."""
+    return await farm.get("converting", converting_rules(authority, upstream), {"FAKE_HOUSE_KEY": real("house")})
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def sdks(converting: Proxy, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sdks]:
+    """The matrix's clients, led to that proxy; at the end they have nothing to say and end in good order."""
+    found = await Sdks.under(converting, tmp_path_factory.mktemp("sdks"))
+    yield found
+    said = await found.close()
+    assert not said, "\n".join(said)
 
 
 @pytest.fixture

@@ -354,3 +354,19 @@ async def providers(exchange: Exchange) -> None:
         await streamed.play(exchange)
     else:
         await exchange.json(whole)
+
+
+# What Claude streams to whom it greets.
+CLAUDE_SAYS = b"".join(
+    b"event: %b\ndata: %b\n\n" % (json.loads(each)["type"].encode(), each)
+    for each in (
+        b'{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"c","content":[],'
+        b'"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":9,"output_tokens":1}}}',
+        b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}',
+        b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Good "}}',
+        b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"day"}}',
+        b'{"type":"content_block_stop","index":0}',
+        b'{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":4}}',
+        b'{"type":"message_stop"}',
+    )
+)

@@ -1,20 +1,19 @@
-"""What happens on the way between two formats when it is not all well: errors, cuts, losses; and a loop of tools."""
+"""What becomes of headers, echoed keys, losses and Gemini's array on the way between two formats; a loop of tools.
+
+Errors and cuts are in `test_matrix_failures`, for every client.
+"""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-import anthropic
 import httpx
 import openai
 import pytest
-import pytest_asyncio
-from google.genai import errors as genai_errors
-from tests.e2e.certificates import Authority
-from tests.e2e.conftest import Farm
-from tests.e2e.converted import CLIENTS, HI, SCHEMA, converting_rules
+from tests.e2e.converted import CLIENTS, HI, SCHEMA
 from tests.e2e.proxy import Proxy
+from tests.e2e.replies import CLAUDE_SAYS
 from tests.e2e.settings import PLACEHOLDER, real
 from tests.e2e.test_sdks import Shell, shell
 from tests.e2e.upstream import Exchange, Header, Upstream
@@ -22,50 +21,6 @@ from tests.e2e.upstream import Exchange, Header, Upstream
 __all__ = ["shell"]  # a fixture
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-SDK_ERRORS = (openai.APIError, anthropic.APIError, genai_errors.APIError)
-CLAUDE_SAYS = b"".join(
-    b"event: %b\ndata: %b\n\n" % (json.loads(each)["type"].encode(), each)
-    for each in (
-        b'{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"c","content":[],'
-        b'"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":9,"output_tokens":1}}}',
-        b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}',
-        b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Good "}}',
-        b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"day"}}',
-        b'{"type":"content_block_stop","index":0}',
-        b'{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":4}}',
-        b'{"type":"message_stop"}',
-    )
-)
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def converting(farm: Farm, authority: Authority, upstream: Upstream) -> Proxy:
-    return await farm.get("converting", converting_rules(authority, upstream), {"FAKE_HOUSE_KEY": real("house")})
-
-
-OTHERS = [name for name in CLIENTS if name != "anthropic"]
-
-
-@pytest.mark.parametrize("client", OTHERS)
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-async def test_an_error_of_the_provider_is_the_clients_own(
-    client: str, stream: bool, converting: Proxy, upstream: Upstream, shell: Shell
-) -> None:
-    """Claude's 529 is a 503 with the provider's message, in the exception that the SDK raises for its own provider."""
-    shell(converting)
-
-    async def overloaded(exchange: Exchange) -> None:
-        body = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded just now"},"request_id":"r"}'
-        await exchange.json(body, 529)
-
-    mark = converting.ledger.mark()
-    with upstream.answering(overloaded), pytest.raises(SDK_ERRORS) as caught:
-        await CLIENTS[client]("to-anthropic", stream=stream)
-    assert "Overloaded just now" in str(caught.value)
-    assert getattr(caught.value, "status_code", getattr(caught.value, "code", None)) == 503
-    row = await converting.ledger.row(mark)
-    assert (row["outcome"], row["status"]) == ("error", 529)
 
 
 async def test_retry_hints_and_rate_limits_come_in_the_clients_dialect(
@@ -108,42 +63,6 @@ async def test_an_echoed_credential_goes_no_further(converting: Proxy, upstream:
         await CLIENTS["openai"]("to-anthropic", stream=False)
     assert "invalid key" in str(caught.value)
     assert real("house") not in str(caught.value)
-
-
-@pytest.mark.parametrize("client", OTHERS)
-async def test_a_stream_that_breaks_off_never_ends_in_success(
-    client: str, converting: Proxy, upstream: Upstream, shell: Shell
-) -> None:
-    """Cut behind any of its events, or in the middle of one: the SDK raises, and the record says truncated."""
-    shell(converting)
-    ends = [at + 2 for at in range(len(CLAUDE_SAYS) - 2) if CLAUDE_SAYS[at : at + 2] == b"\n\n"][:-1]
-    for end in (*ends, ends[2] + 40):
-
-        async def cut(exchange: Exchange, end: int = end) -> None:
-            await exchange.stream("text/event-stream")
-            await exchange.chunk(CLAUDE_SAYS[:end])
-            await exchange.end()
-
-        mark = converting.ledger.mark()
-        with upstream.answering(cut), pytest.raises((*SDK_ERRORS, RuntimeError, httpx.HTTPError)):
-            await CLIENTS[client]("to-anthropic", stream=True)
-        assert (await converting.ledger.row(mark))["outcome"] == "truncated", CLAUDE_SAYS[:end][-80:]
-
-
-@pytest.mark.parametrize("client", OTHERS)
-async def test_a_stream_comes_as_it_comes(client: str, converting: Proxy, upstream: Upstream, shell: Shell) -> None:
-    """Its first words are there before the provider says the next, and what is cut by a reset is an error, too."""
-    shell(converting)
-
-    async def reset(exchange: Exchange) -> None:
-        await exchange.stream("text/event-stream")
-        await exchange.chunk(CLAUDE_SAYS[: CLAUDE_SAYS.index(b"day")])
-        exchange.reset()
-
-    mark = converting.ledger.mark()
-    with upstream.answering(reset), pytest.raises((*SDK_ERRORS, RuntimeError, httpx.HTTPError)):
-        await CLIENTS[client]("to-anthropic", stream=True)
-    assert (await converting.ledger.row(mark))["outcome"] == "truncated"
 
 
 async def test_what_was_lost_is_told(converting: Proxy, upstream: Upstream, shell: Shell) -> None:

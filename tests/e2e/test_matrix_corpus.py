@@ -10,21 +10,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from tests.e2e.certificates import Authority
-from tests.e2e.conftest import Farm
-from tests.e2e.converted import converting_rules
 from tests.e2e.matrix.clients import CLIENTS, PICTURE, Client, Job, Sdks
 from tests.e2e.matrix.loops import refused
 from tests.e2e.matrix.providers import PROVIDERS, Provider, loops, playing, recordings
 from tests.e2e.matrix.table import Cell, met
 from tests.e2e.proxy import Proxy
 from tests.e2e.settings import PLACEHOLDER, real
-from tests.e2e.upstream import Request, Upstream
+from tests.e2e.upstream import Exchange, Request, Upstream
 from tests.formats.codecs.published import flaws
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
@@ -35,25 +30,14 @@ PAIRS = [
     for provider in PROVIDERS
     if met(client, provider)
 ]
+
+
+def converted(client: Client, provider: Provider) -> bool:
+    return client.codec != provider.codec
+
+
 # What the tools of an application return, call by call.
 RESULTS = [f"{degrees} degrees" for degrees in range(18, 34)]
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def converting(farm: Farm, authority: Authority, upstream: Upstream) -> Proxy:
-    return await farm.get("converting", converting_rules(authority, upstream), {"FAKE_HOUSE_KEY": real("house")})
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def sdks(
-    farm: Farm, authority: Authority, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Sdks]:
-    """The clients' programs, for all pairs; they end in good order and have nothing to say."""
-    proxy = await farm.get("converting", converting_rules(authority, upstream), {"FAKE_HOUSE_KEY": real("house")})
-    found = await Sdks.under(proxy, tmp_path_factory.mktemp("sdks"))
-    yield found
-    said = await found.close()
-    assert not said, "\n".join(said)
 
 
 def sent(request: Request, client: Client, provider: Provider) -> Any:
@@ -63,7 +47,7 @@ def sent(request: Request, client: Client, provider: Provider) -> Any:
     assert request.anywhere(real("house"))
     assert not request.anywhere(PLACEHOLDER)
     body = json.loads(bytes(request.body))
-    if client.codec != provider.codec:
+    if converted(client, provider):
         assert flaws(provider.codec, body) == []
     assert body.get("model", "real-one") == "real-one"
     return body
@@ -88,7 +72,7 @@ async def test_any_client_to_any_provider(
             sent(upstream.request, client, provider)
             assert upstream.request.anywhere(PICTURE) == job.picture
         assert told.answers == (recording.answer,), recording.line.id
-        if client.codec != provider.codec and told.models != (None,):
+        if converted(client, provider) and told.models != (None,):
             assert told.models == (client.model.format(provider.key),)
         cells[client.name, provider.name]["recordings"] += 1
     rows = await converting.ledger.rows(mark, len(recordings(provider)))
@@ -119,7 +103,30 @@ async def test_tools_are_called_and_answered(
             assert told.error is None, (loop.first.line.id, told.error)
             first, second = (sent(request, client, provider) for request in upstream.requests)
         assert told.answers == (loop.first.answer, loop.second.answer), loop.first.line.id
-        converted = client.codec != provider.codec
-        problems = refused(provider.codec, first, second, calls, RESULTS[: len(calls)], ids=converted)
+        results, ids = RESULTS[: len(calls)], converted(client, provider)
+        problems = refused(provider.codec, first, second, calls, results, ids=ids)
         assert problems == [], loop.first.line.id
         cells[client.name, provider.name]["loops"] += 1
+
+
+@pytest.mark.parametrize(("client", "provider"), [pair for pair in PAIRS if converted(*pair.values)])
+async def test_what_breaks_off_is_an_error(
+    client: Client, provider: Provider, converting: Proxy, upstream: Upstream, sdks: Sdks
+) -> None:
+    """A recorded stream that ends in its middle raises in every SDK, also in those that its own provider's end would
+    pass by silently; the ledger says truncated.
+    """
+    recording = next(each for each in recordings(provider) if each.streamed and each.kind == "text")
+    whole = recording.line.reply_bytes()
+
+    async def cut(exchange: Exchange) -> None:
+        await exchange.stream(recording.line.content_type or provider.stream_type)
+        await exchange.chunk(whole[: len(whole) // 2])
+        await exchange.end()
+
+    mark = converting.ledger.mark()
+    with upstream.answering(cut):
+        told = await sdks.ask(client, provider.key, Job(stream=True))
+    assert told.answers == ()
+    assert told.error is not None
+    assert (await converting.ledger.row(mark))["outcome"] == "truncated"

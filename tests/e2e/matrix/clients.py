@@ -56,7 +56,8 @@ KEYS = {
 class Client:
     """One way to call of one SDK. `format` is the ledger's word for what it speaks, `codec` the codec's name.
 
-    `ends` are its words for why an answer ended; an SDK that is `silent` does not tell the end in calls from another.
+    `ends` are its words for why an answer ended, `overloaded` is what it raises for a 503. An SDK that is `silent` does
+    not tell an end in calls from another.
     """
 
     name: str
@@ -65,8 +66,12 @@ class Client:
     format: str
     codec: str
     ends: Mapping[str, str]
+    overloaded: str
     silent: bool = False
     model: str = "to-{}"
+
+    def __str__(self) -> str:
+        return self.name
 
 
 _CHAT = {"stop": "end", "length": "length", "tool_calls": "tools"}
@@ -76,19 +81,24 @@ _GEMINI = {"STOP": "end", "MAX_TOKENS": "length"}
 _COHERE = {"COMPLETE": "end", "STOP_SEQUENCE": "end", "MAX_TOKENS": "length", "TOOL_CALL": "tools"}
 _OLLAMA = {"stop": "end", "length": "length"}
 
+_OPENAI_RESPONSES = ("openai-responses", "openai-responses", _RESPONSES, "InternalServerError", True)
+_BOTO3 = "ServiceUnavailableException"
+
 CLIENTS: tuple[Client, ...] = (
-    Client("openai, Chat", "openai", "chat", "openai", "openai-chat", _CHAT),
-    Client("openai, Responses", "openai", "responses", "openai-responses", "openai-responses", _RESPONSES, silent=True),
-    Client("anthropic", "anthropic", "messages", "anthropic", "anthropic", _CLAUDE),
-    Client("google-genai", "google", "generate", "gemini", "gemini", _GEMINI, silent=True),
-    Client("boto3, Converse", "boto3", "converse", "bedrock", "bedrock-converse", _CLAUDE),
-    Client("boto3, InvokeModel", "boto3", "invoke", "bedrock", "bedrock-anthropic", _CLAUDE, model="claude-to-{}"),
-    Client("cohere", "cohere", "chat", "cohere", "cohere", _COHERE),
-    Client("mistralai", "mistral", "chat", "mistral", "mistral", _CHAT),
-    Client("ollama", "ollama", "chat", "ollama", "ollama", _OLLAMA, silent=True),
-    Client("openai (Node), Chat", "node", "chat", "openai", "openai-chat", _CHAT),
-    Client("openai (Node), Responses", "node", "responses", "openai-responses", "openai-responses", _RESPONSES, True),
-    Client("@anthropic-ai/sdk (Node)", "node", "messages", "anthropic", "anthropic", _CLAUDE),
+    Client("openai, Chat", "openai", "chat", "openai", "openai-chat", _CHAT, "InternalServerError"),
+    Client("openai, Responses", "openai", "responses", *_OPENAI_RESPONSES),
+    Client("anthropic", "anthropic", "messages", "anthropic", "anthropic", _CLAUDE, "OverloadedError"),
+    Client("google-genai", "google", "generate", "gemini", "gemini", _GEMINI, "ServerError", silent=True),
+    Client("boto3, Converse", "boto3", "converse", "bedrock", "bedrock-converse", _CLAUDE, _BOTO3),
+    Client(
+        "boto3, InvokeModel", "boto3", "invoke", "bedrock", "bedrock-anthropic", _CLAUDE, _BOTO3, model="claude-to-{}"
+    ),
+    Client("cohere", "cohere", "chat", "cohere", "cohere", _COHERE, "ServiceUnavailableError"),
+    Client("mistralai", "mistral", "chat", "mistral", "mistral", _CHAT, "SDKError"),
+    Client("ollama", "ollama", "chat", "ollama", "ollama", _OLLAMA, "ResponseError", silent=True),
+    Client("openai (Node), Chat", "node", "chat", "openai", "openai-chat", _CHAT, "InternalServerError"),
+    Client("openai (Node), Responses", "node", "responses", *_OPENAI_RESPONSES),
+    Client("@anthropic-ai/sdk (Node)", "node", "messages", "anthropic", "anthropic", _CLAUDE, "InternalServerError"),
 )
 
 

@@ -139,7 +139,9 @@ def invoke(job):
 
 
 def status_of(error):
-    return error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else None
+    """An error in a stream has none."""
+    response = error.response if isinstance(error, ClientError) else {}
+    return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
 
 
 serve({"converse": converse, "invoke": invoke}, status_of)
