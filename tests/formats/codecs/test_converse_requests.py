@@ -604,6 +604,7 @@ def test_blocks_of_every_kind_are_written_back_equal() -> None:
         {"text": "a", "more": 1},
         {"reasoningContent": {"reasoningText": {"text": "a", "signature": ""}}},
         {"reasoningContent": {"reasoningText": {"signature": "c2ln"}}},
+        {"reasoningContent": {"reasoningText": {"text": None, "signature": "c2ln"}}},
         {"reasoningContent": {"reasoningText": {"text": "a"}}},
         {"reasoningContent": {"redactedContent": "b3Bh"}},
         {"citationsContent": {"citations": []}},

@@ -190,7 +190,8 @@ def read_reasoning(value: Any, at: str) -> Block | None:
     if not isinstance(text, str) and (text is not None or not isinstance(signature, str)):
         return None
     marks = (TEXTLESS,) if text is None else ()
-    told.pop("text", None)
+    if text is not None:
+        del told["text"]
     opaque = None
     if isinstance(signature, str) and signature:
         del told["signature"]
