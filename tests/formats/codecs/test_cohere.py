@@ -182,6 +182,13 @@ def test_text_beside_calls_is_their_plan() -> None:
     assert losses == {("approximated", "behind")}
 
 
+def test_that_an_answer_is_not_gone_on_with_is_told() -> None:
+    """Pitfall 14: Cohere takes an answer that has begun, and answers anew."""
+    body, losses = write(asked(Message("user", [Text("Hi")]), Message("assistant", [Text("The")], at="last")))
+    assert body["messages"][-1] == {"role": "assistant", "content": "The"}
+    assert losses == {("approximated", "last")}
+
+
 def test_its_own_thinking_goes_back_and_another_s_does_not() -> None:
     """Pitfall 15: opaque state is replayed to its origin alone."""
     own = CODEC.read_reply(
@@ -189,7 +196,7 @@ def test_its_own_thinking_goes_back_and_another_s_does_not() -> None:
     )
     thinking = own.answers[0].blocks[0]
     foreign = [Thinking("No.", opaque=SIGNED, at="signed"), Thinking("Plain.", at="plain")]
-    body, losses = write(asked(Message("assistant", [thinking, *foreign, Text("Hi")])))
+    body, losses = write(asked(Message("assistant", [thinking, *foreign, Text("Hi")]), Message("user", [Text("So?")])))
     assert body["messages"][0]["content"] == [
         {"type": "thinking", "thinking": "Hm."},
         {"type": "text", "text": "Hi"},

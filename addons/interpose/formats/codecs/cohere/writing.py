@@ -34,7 +34,10 @@ def write_request(request: Request, target: Target, losses: Losses) -> Written:
             body["documents"] = [write_document(block) for block in message.blocks if isinstance(block, Media)]
         else:
             conversation.add(message)
-    body["messages"] = conversation.finish()
+    written = body["messages"] = conversation.finish()
+    if not native and written and written[-1]["role"] == "assistant" and "tool_calls" not in written[-1]:
+        # It is taken, and answered by a turn of its own: https://github.com/SillyTavern/SillyTavern/issues/3692
+        losses.approximated(request.messages[-1].at, "Cohere does not go on with a message of the assistant's")
     write_settings(request, body, target, losses)
     return Written(PATH, body)
 
