@@ -77,6 +77,10 @@ ALIASES = [
     ("llama-3.1-8b-instant", "@cf/meta/llama-3.3-70b-instruct-fp8-fast"),
     ("llama-3.2-11b-vision", "us.meta.llama3-2-90b-instruct-v1:0"),
     ("command-r", "cohere.command-r-v1:0"),
+    ("command-a-03-2025", "cohere/command-a"),
+    ("command-a-03-2025", "CohereLabs/c4ai-command-a-03-2025"),
+    ("nova-2-lite", "us.amazon.nova-2-lite-v1%3A0"),
+    ("jamba-1-5-large", "ai21.jamba-1-5-mini-v1:0"),
     ("pixtral-large-latest", "us.mistral.pixtral-large-2502-v1:0"),
     ("grok-4-fast", "x-ai/grok-4-fast"),
 ]
@@ -110,6 +114,11 @@ NEIGHBOURS = [
     ("gemini-2.5-flash", "gemini-2.5-flash-image"),
     ("gemini-3.5-flash", "gemini-3.5-flash-lite"),
     ("grok-4", "grok-4.3"),
+    ("nova-lite", "nova-2-lite"),
+    ("meta.llama3-1-8b-instruct-v1:0", "meta.llama3-8b-instruct-v1:0"),
+    ("us.meta.llama3-2-90b-instruct-v1:0", "us.meta.llama3-2-3b-instruct-v1:0"),
+    ("deepseek-r1", "us.deepseek.r1-v1:0"),
+    ("titan-text-express-v1", "titan-text-premier-v1:0"),
 ]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .shape import AUDIO, IMAGES, PAGES, TEXT, Capabilities, Row
+from .shape import AUDIO, DOCUMENTS, IMAGES, PAGES, TEXT, Capabilities, Row
 
 _PLAIN = Capabilities(thinking="none", media=TEXT)
 _EFFORT = replace(_PLAIN, thinking="effort")
@@ -29,6 +29,8 @@ _XAI_REASONING = "https://docs.x.ai/docs/guides/reasoning"
 
 _LLAMA = "https://www.llama.com/docs/model-cards-and-prompt-formats"
 _NOVA = "https://docs.aws.amazon.com/nova/latest/userguide/what-is-nova.html"
+_NOVA_SEES = replace(_PLAIN, media=frozenset(("image", "document", "video")))
+_CONVERSE = "https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-inference-supported-models-features.html"
 
 ROWS: tuple[Row, ...] = (
     Row(
@@ -75,7 +77,11 @@ ROWS: tuple[Row, ...] = (
         replace(_PLAIN, media=AUDIO, tools=False),
         (_MISTRAL_LIST, "https://docs.mistral.ai/capabilities/audio"),
     ),
-    Row(("command-a-03-2025", "command-a-translate*"), replace(_COHERE_PLAIN, max_output=8000), (_COHERE,)),
+    Row(
+        ("command-a", "command-a-03-2025", "c4ai-command-a-03-2025", "command-a-translate*"),
+        replace(_COHERE_PLAIN, max_output=8000),
+        (_COHERE,),
+    ),
     Row(
         ("command-a-reasoning*",),
         replace(_COHERE_PLAIN, thinking="budget", max_output=32_000),
@@ -86,15 +92,27 @@ ROWS: tuple[Row, ...] = (
         replace(_COHERE_PLAIN, thinking="budget", max_output=64_000, media=IMAGES),
         (_COHERE, _COHERE_REASONING),
     ),
-    Row(("command-a-vision*",), replace(_COHERE_PLAIN, tools=False, max_output=8000, media=IMAGES), (_COHERE,)),
-    Row(("command-r*",), replace(_COHERE_PLAIN, max_output=4000), (_COHERE,)),
+    Row(
+        ("command-a-vision*",),
+        replace(_COHERE_PLAIN, tools=False, max_output=8000, media=IMAGES),
+        ("https://docs.cohere.com/docs/command-a-vision",),
+    ),
+    Row(("command-r*", "c4ai-command-r*"), replace(_COHERE_PLAIN, max_output=4000), (_COHERE,)),
     Row(("command", "command-light*", "command-nightly", "command-text*"), replace(_PLAIN, tools=False), (_COHERE,)),
     Row(("c4ai-aya-expanse*",), replace(_PLAIN, tools=False, max_output=4000), (_COHERE,)),
     Row(("c4ai-aya-vision*",), replace(_PLAIN, tools=False, max_output=4000, media=IMAGES), (_COHERE,)),
     Row(("deepseek*",), replace(_PLAIN, system_inside=True), (_DEEPSEEK,)),
     # The older names, too, are names of the fourth version today.
     Row(("deepseek-v4*",), replace(_EFFORT, system_inside=True), (_DEEPSEEK, _DEEPSEEK_THINKING)),
-    Row(("r1-v1*",), _PLAIN, ("https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-deepseek.html",)),
+    # Bedrock's: no tools in Converse, which refuses them.
+    Row(
+        ("r1-v1*",),
+        replace(_PLAIN, tools=False),
+        (
+            "https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-deepseek.html",
+            "https://github.com/langchain-ai/langchain-aws/issues/447",
+        ),
+    ),
     Row(("grok-2*", "grok-3*", "grok-code*"), _PLAIN, (_XAI, _XAI_REASONING)),
     Row(("grok-2-vision*",), replace(_PLAIN, media=IMAGES), (_XAI,)),
     Row(("grok-3-mini*",), _EFFORT, (_XAI_REASONING,)),
@@ -109,15 +127,31 @@ ROWS: tuple[Row, ...] = (
         (f"{_LLAMA}/llama3_2/",),
     ),
     Row(("llama-4*", "llama4*"), replace(_PLAIN, media=PAGES), (f"{_LLAMA}/llama4/",)),
-    Row(("nova-micro*",), _PLAIN, (_NOVA,)),
+    # As Bedrock names and serves the first of the third, and the smallest of 3.2.
     Row(
-        ("nova-lite*", "nova-pro*", "nova-premier*"),
-        replace(_PLAIN, media=frozenset(("image", "document", "video"))),
-        (_NOVA,),
+        (
+            *("llama3-8b-instruct-v1*", "llama3-70b-instruct-v1*"),
+            *("llama3-2-1b-instruct-v1*", "llama3-2-3b-instruct-v1*"),
+        ),
+        replace(_PLAIN, tools=False),
+        (_CONVERSE, "https://github.com/epam/ai-dial-adapter-bedrock/issues/181"),
+    ),
+    Row(("j2-*", "ai21.j2-*"), replace(_PLAIN, tools=False), (_CONVERSE,)),
+    Row(("jamba-1-5-*", "ai21.jamba-1-5-*"), replace(_PLAIN, media=DOCUMENTS), (_CONVERSE,)),
+    Row(("nova-micro*",), _PLAIN, (_NOVA,)),
+    Row(("nova-lite*", "nova-pro*", "nova-premier*"), _NOVA_SEES, (_NOVA,)),
+    Row(
+        ("nova-2-lite*", "nova-2-pro*"),
+        replace(_NOVA_SEES, thinking="effort"),
+        (
+            "https://docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html",
+            "https://docs.aws.amazon.com/nova/latest/nova2-userguide/using-converse-api.html",
+        ),
     ),
     Row(
         ("titan-text*", "titan-tg1*"),
-        replace(_PLAIN, tools=False),
-        ("https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-inference-supported-models-features.html",),
+        replace(_PLAIN, tools=False, media=DOCUMENTS),
+        (_CONVERSE,),
     ),
+    Row(("titan-text-premier*",), replace(_PLAIN, tools=False), (_CONVERSE,)),
 )
