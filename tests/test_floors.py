@@ -23,6 +23,7 @@ FLOORS = {
     "bodies": 5,
     "engine": 5,
     "exchange": 5,
+    "issued": 5,
     "pool": 5,
     "upgraded": 5,
     "upstream": 5,

@@ -17,8 +17,9 @@ from .call import Call, Reply, upgrades
 from .errors import Refusal
 from .exchange import Clock, Exchange
 from .formats.endpoints import classify
+from .issued import KeysError
 from .ledger.record import Record
-from .rules.compiled import Rules, Timeouts
+from .rules.compiled import ClientKey, Rules, Timeouts
 from .rules.secrets import SecretError
 from .stages import STAGES, plan
 from .stages.claim import Territory
@@ -44,7 +45,8 @@ FAILURE_CODES = {
 class Engine:
     """Handles calls by one set of rules.
 
-    `resolve` gives the secret behind a credential's reference, `record` takes a finished record and never blocks,
+    `resolve` gives the secret behind a credential's reference, `issued` finds a virtual key that the rules do not list
+    (it raises KeysError if it cannot say), `record` takes a finished record and never blocks,
     `new_id` gives a call its id. `close` when done.
     """
 
@@ -57,6 +59,7 @@ class Engine:
         record: Callable[[Record], None],
         clock: Clock,
         new_id: Callable[[], str],
+        issued: Callable[[str], ClientKey | None] = lambda _: None,
     ) -> None:
         self.rules = rules
         self.clock = clock
@@ -64,6 +67,7 @@ class Engine:
         self.new_id = new_id
         self._territory = Territory(rules)
         self._upstream = upstream
+        self._issued = issued
         self._resolve = resolve
         self._live: set[Exchange] = set()
         self._warned: LRUCache[tuple[str | None, str, str], None] = LRUCache(4096)
@@ -77,7 +81,7 @@ class Engine:
     def plan(self, call: Call, trace: list[str] | None = None) -> Plan:
         origin = call.url.origin
         host = self._territory.row(origin.host, origin.port)
-        return plan(call, host, self.rules, View(self.clock.now()), trace)
+        return plan(call, host, self.rules, View(self.clock.now(), self._issued), trace)
 
     def format_of(self, call: Call, plan: Plan | None) -> str:
         """The client's format: what the plan found, else what is spoken at that host and path, planned or not."""
@@ -107,6 +111,11 @@ class Engine:
                 Refusal(
                     503, "credential_unavailable", "The provider's credential cannot be had just now.", outcome="error"
                 )
+            )
+        except KeysError as error:
+            logger.error("the key of the call %s cannot be looked up: %s", exchange.id, error)
+            return exchange.refuse(
+                Refusal(503, "keys_unavailable", "The API key cannot be checked just now.", outcome="error")
             )
         except asyncio.CancelledError:
             exchange.abort()

@@ -147,6 +147,14 @@ DIFFER: dict[str, tuple[str, str]] = {
         f"version: 1\nclients: {{keys: [{{name: a, sha256: {A}, models: a*}}]}}\n",
         f"version: 1\nclients: {{keys: [{{name: a, sha256: {A}, models: [a*, b]}}]}}\n",
     ),
+    "clients.keys.endpoints": (
+        f"version: 1\nclients: {{keys: [{{name: a, sha256: {A}, endpoints: chat}}]}}\n",
+        f"version: 1\nclients: {{keys: [{{name: a, sha256: {A}, endpoints: [chat, embeddings]}}]}}\n",
+    ),
+    "clients.keys.providers": (
+        f"{ONE}clients: {{keys: [{{name: a, sha256: {A}}}]}}\n",
+        f"{ONE}clients: {{keys: [{{name: a, sha256: {A}, providers: p}}]}}\n",
+    ),
     "clients.keys.expires": (
         f"version: 1\nclients: {{keys: [{{name: a, sha256: {A}, expires: 2027-01-01}}]}}\n",
         f"version: 1\nclients: {{keys: [{{name: a, sha256: {A}, expires: 2027-01-02}}]}}\n",
@@ -410,6 +418,10 @@ WRONG: list[tuple[str, str]] = [
     (
         "upstream: {proxy: 'http://u:p@proxy.test:3128'}\n",
         "r.yaml:2:19: upstream.proxy: contains a user or password; credentials do not belong in URLs: use credential",
+    ),
+    (
+        f"{ONE[11:]}clients: {{keys: [{{name: a, sha256: {A}, providers: [p, r]}}]}}\n",
+        'r.yaml:5:117: clients.keys[0].providers[1]: there is no provider "r"; known are p, q',
     ),
     ("limits: x\n", "r.yaml:2:1: limits: is not supported in this version"),
     (

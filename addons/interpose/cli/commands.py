@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 
 from interpose import __version__
 
-from . import ca
+from . import ca, keys
 from .terminal import colour_wanted, refuse, told
 
 DEFAULT_WEB = "127.0.0.1:8081"
@@ -265,9 +265,10 @@ def explain(
 
 
 app.add_typer(ca.app, name="ca")
+app.add_typer(keys.app, name="keys")
 
 # Commands that a later version will have: known by name, so that whoever tries one is told.
-LATER = ("serve", "keys", "replay", "export", "alerts")
+LATER = ("serve", "replay", "export", "alerts")
 
 
 def _later(ctx: typer.Context) -> None:

@@ -113,7 +113,7 @@ def answered(rules: Rules, question: Question) -> Answer:
             call, Plan(None), ["not a host that the rules intercept: what goes there passes undecrypted"], [], None
         )
     trace: list[str] = []
-    chosen = plan(call, row, rules, View(time.time(), question.client), trace)
+    chosen = plan(call, row, rules, View(time.time(), client=question.client), trace)
     sent = asyncio.run(_sent(call, chosen)) if chosen.attempts else None
     return Answer(call, chosen, trace, _routes(rules, chosen), sent)
 

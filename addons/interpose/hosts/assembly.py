@@ -13,6 +13,7 @@ from pathlib import Path
 
 from interpose.engine import Engine
 from interpose.exchange import Clock
+from interpose.issued import Keys
 from interpose.ledger import Ledger
 from interpose.rules.compiled import Rules
 from interpose.rules.problem import RulesError
@@ -54,6 +55,8 @@ async def assemble(
         path = ledger_path(rules, state)
         ledger = Ledger.open(path, writer=writer, clock=CLOCK.now, scrub=scrubber.scrub)
         stack.callback(ledger.close)
+        keys = Keys(state, timer=CLOCK.monotonic)
+        stack.callback(keys.close)
         engine = Engine(
             rules,
             upstream=Upstream(rules.upstream),
@@ -61,6 +64,7 @@ async def assemble(
             record=ledger.record,
             clock=CLOCK,
             new_id=new_id,
+            issued=keys.find,
         )
         stack.push_async_callback(engine.close)
         yield Assembly(engine, ledger, path, writer)

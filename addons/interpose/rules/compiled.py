@@ -199,14 +199,26 @@ class Intercept:
         return any(pattern.port == port and pattern.host.accepts(host) for pattern in self.hosts)
 
 
+def key_digest(key: str) -> str:
+    """The SHA-256 by which a virtual key is known, in hex."""
+    # A header can hold any bytes; surrogatepass keeps an undecodable one from raising.
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class ClientKey:
-    """A virtual key: the lower-case hex SHA-256 of its value, which is nowhere stored."""
+    """A virtual key: the lower-case hex SHA-256 of its value, which is nowhere stored.
+
+    What it is good for is None for everything. `providers` are names in the rules.
+    """
 
     name: str
     sha256: str
     models: AnyOf | None = None
     expires: datetime.date | None = None
+    endpoints: AnyOf | None = None
+    providers: AnyOf | None = None
+    revoked: bool = False
     _ends: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -224,6 +236,10 @@ class ClientKey:
         """Whether the key is good for that model. A model that is not known is refused to a key limited to some."""
         return self.models is None or self.models.accepts(model)
 
+    def may_go_to(self, provider: str | None) -> bool:
+        """Whether the key is good for that provider; a host without one is none of those that it is limited to."""
+        return self.providers is None or self.providers.accepts(provider)
+
 
 @dataclass(frozen=True, slots=True)
 class Clients:
@@ -238,8 +254,7 @@ class Clients:
 
     def find(self, key: str) -> ClientKey | None:
         """The listed key of that value, expired or not (ask `ClientKey.expired`), else None."""
-        # A header can hold any bytes; surrogatepass keeps an undecodable one from raising.
-        return self._by_digest.get(hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest())
+        return self._by_digest.get(key_digest(key))
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,14 @@ class _Compiler:
             clients=Clients(
                 spec.clients.required,
                 tuple(
-                    ClientKey(key.name, key.sha256, AnyOf(tuple(key.models)) if key.models else None, key.expires)
+                    ClientKey(
+                        key.name,
+                        key.sha256,
+                        _any_of(key.models),
+                        key.expires,
+                        _any_of(key.endpoints),
+                        _any_of(key.providers),
+                    )
                     for key in spec.clients.keys
                 ),
             ),
@@ -272,3 +279,7 @@ def _match(spec: MatchSpec) -> Match:
         path=any_of(spec.path),
         stream=spec.stream,
     )
+
+
+def _any_of(texts: list[str] | None) -> AnyOf | None:
+    return AnyOf(tuple(texts)) if texts else None

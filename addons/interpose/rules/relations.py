@@ -54,7 +54,12 @@ _UNIQUE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("clients", "keys", "sha256"), "key"),
 )
 
-_PROVIDER_NAMES = (("routes", "to", "provider"), ("routes", "fallback", "provider"), ("models", "provider"))
+_PROVIDER_NAMES = (
+    ("routes", "to", "provider"),
+    ("routes", "fallback", "provider"),
+    ("models", "provider"),
+    ("clients", "keys", "providers"),
+)
 
 
 def check(document: Document) -> None:
@@ -65,8 +70,9 @@ def check(document: Document) -> None:
 
 def _texts(data: object, pattern: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
     for path, value in at(data, pattern):
-        if isinstance(value, str):
-            yield path, value
+        for index, text in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            if isinstance(text, str):
+                yield path if index is None else (*path, index), text
 
 
 def _references(document: Document) -> None:

@@ -123,6 +123,10 @@ class ClientKeySpec(Section):
     name: Name
     sha256: Sha256 = Field(description="SHA-256 of the key, in hex")
     models: Globs | None = Field(default=None, description="models that the key is good for")
+    endpoints: Endpoints | None = Field(default=None, description="endpoints that it is good for")
+    providers: Annotated[list[Name], OneOrMany(), Field(min_length=1)] | None = Field(
+        default=None, description="providers that it is good for"
+    )
     budget: BudgetText | None = None
     expires: Day | None = Field(default=None, description="the last day on which the key is valid, UTC")
 

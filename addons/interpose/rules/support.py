@@ -47,6 +47,8 @@ CARRIED_OUT: frozenset[Pattern] = frozenset(
         "clients.keys.name",
         "clients.keys.sha256",
         "clients.keys.models",
+        "clients.keys.endpoints",
+        "clients.keys.providers",
         "clients.keys.expires",
         "routes.name",
         *(f"routes.match.{name}" for name in _MATCH),

@@ -41,7 +41,7 @@ class Clients(Stage):
             self._admit(draft, assumed)
         elif key is None:
             draft.key_kind = KeyKind.NONE
-        elif (known := rules.clients.find(key.value)) is not None or key.value.startswith(VIRTUAL_PREFIX):
+        elif (known := found(key.value, draft)) is not None or key.value.startswith(VIRTUAL_PREFIX):
             if known is None:
                 raise Refusal(401, "invalid_api_key", "The API key is not known here. Ask for a valid one.")
             self._admit(draft, known)
@@ -59,11 +59,17 @@ class Clients(Stage):
 
     def _admit(self, draft: Draft, known: ClientKey) -> None:
         """The client is the one of that virtual key, if the key is good for the call."""
+        if known.revoked:
+            raise Refusal(401, "revoked_api_key", f"The API key of {known.name} has been revoked. Ask for a new one.")
         if known.expired(draft.view.now):
             raise Refusal(401, "expired_api_key", f"The API key of {known.name} has expired. Ask for a new one.")
         draft.key_kind = KeyKind.VIRTUAL
-        draft.client = known.name
+        draft.client, draft.virtual = known.name, known
         assert draft.facts is not None
+        if known.endpoints is not None and not known.endpoints.accepts(draft.facts.endpoint):
+            raise Refusal(
+                403, "endpoint_not_permitted", f"The key of {known.name} is not good for {draft.facts.endpoint} calls."
+            )
         if not permitted(known, draft.facts):
             raise Refusal(
                 403,
@@ -73,6 +79,16 @@ class Clients(Stage):
                 param="model",
             )
         draft.facts = replace(draft.facts, client=known.name)
+
+
+def found(key: str, draft: Draft) -> ClientKey | None:
+    """The virtual key of that value: one that the rules list, or one that was issued. Only what looks like ours is
+    looked for among these.
+    """
+    listed = draft.rules.clients.find(key)
+    if listed is not None or not key.startswith(VIRTUAL_PREFIX):
+        return listed
+    return draft.view.issued(key)
 
 
 def disguised(headers: Headers, keys: Sequence[SentKey]) -> bool:

@@ -63,6 +63,13 @@ class Credentials(Stage):
     def _keyed(self, draft: Draft, attempt: Attempt) -> Attempt:
         assert draft.match is not None
         provider = attempt.provider
+        name = provider.name if provider is not None else None
+        if draft.virtual is not None and not draft.virtual.may_go_to(name):
+            raise Refusal(
+                403,
+                "provider_not_permitted",
+                f"The key of {draft.virtual.name} is not good for {name or draft.call.url.origin.host}.",
+            )
         source = provider.credential if provider is not None else None
         if source is not None and not draft.match.known and draft.route is None:
             # An endpoint that nobody has heard of gets no credential unless a route says so.

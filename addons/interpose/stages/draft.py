@@ -16,6 +16,7 @@ from interpose.formats.endpoints import Match
 from interpose.formats.hosts import HostRow
 from interpose.formats.keys import ClientKey, Placement
 from interpose.ir.losses import Loss
+from interpose.rules.compiled import ClientKey as Virtual
 from interpose.rules.compiled import Provider, Route, Rules
 from interpose.rules.facts import Facts
 from interpose.rules.secrets import CredentialSource
@@ -39,10 +40,12 @@ class KeyKind(StrEnum):
 class View:
     """What a decision may look at besides the call and the rules. `now` is Unix time in seconds.
 
-    `client` is whom to take for the caller, whatever key it shows: for `explain`, which knows no keys.
+    `issued` finds a virtual key that the rules do not list, by its value. `client` is whom to take for the caller,
+    whatever key it shows: for `explain`, which knows no keys.
     """
 
     now: float
+    issued: Callable[[str], Virtual | None] = lambda _: None
     client: str | None = None
 
 
@@ -109,6 +112,8 @@ class Draft:
     key: ClientKey | None = None
     key_kind: KeyKind = KeyKind.NONE
     client: str | None = None
+    # the client's virtual key, if it is one
+    virtual: Virtual | None = None
     # routing
     route: Route | None = None
     provider: Provider | None = None

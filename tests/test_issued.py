@@ -1,0 +1,109 @@
+"""Virtual keys that were issued: only hashes are stored, a revoked one is refused soon, no mistake lets anybody in."""
+
+import datetime
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from interpose.issued import FRESH, NAME, Keys, KeysError
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def keys(folder: Path, clock: Clock | None = None) -> Keys:
+    return Keys(folder, timer=clock or Clock())
+
+
+def test_a_key_is_found_by_its_value_and_stored_by_its_hash(tmp_path: Path) -> None:
+    """What it is good for comes with it; the file holds neither the key nor a piece of it beyond its ending."""
+    store = keys(tmp_path)
+    key = store.add(
+        "ci", now="2026-11-25T00:00:00Z", models=["gpt-*"], endpoints=["chat"], providers=["p"],
+        expires=datetime.date(2027, 1, 1),
+    )  # fmt: skip
+    found = store.find(key)
+    assert found is not None
+    assert key.startswith("vk-")
+    assert len(key) > 40
+    assert (found.name, found.expires, found.revoked) == ("ci", datetime.date(2027, 1, 1), False)
+    assert found.may_use("gpt-5")
+    assert not found.may_use("o3")
+    assert found.may_go_to("p")
+    assert not found.may_go_to(None)
+    assert store.find(key + "x") is None
+    assert store.find("vk-\udcff") is None
+    (listed,) = store.list()
+    assert (listed.name, listed.ending, listed.models) == ("ci", key[-4:], ("gpt-*",))
+    store.close()
+    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert key.encode() not in content
+    assert key[3:20].encode() not in content
+
+
+def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    """Also what SQLite puts beside it, whatever the umask."""
+    before = os.umask(0)
+    try:
+        keys(tmp_path).add("ci", now="now")
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_nothing_is_made_by_looking(tmp_path: Path) -> None:
+    """A state folder without keys stays one."""
+    store = keys(tmp_path)
+    assert store.find("vk-anything") is None
+    assert list(store.list()) == []
+    assert not store.revoke("ci", now="now")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_revoked_key_is_told_by_another_process_within_a_second(tmp_path: Path) -> None:
+    """What was found is believed for a moment, and no longer; a new key is good at once."""
+    clock = Clock()
+    here, there = keys(tmp_path, clock), keys(tmp_path)
+    key = there.add("ci", now="1")
+    found = here.find(key)
+    assert found is not None
+    assert not found.revoked
+    assert there.revoke("ci", now="2")
+    assert not there.revoke("ci", now="3")
+    clock.now += FRESH + 0.1
+    found = here.find(key)
+    assert found is not None
+    assert found.revoked
+    again = there.add("ci", now="4")
+    found = here.find(again)
+    assert found is not None
+    assert (found.name, found.revoked) == ("ci", False)
+
+
+def test_a_client_has_one_good_key(tmp_path: Path) -> None:
+    """A second one under the same name would make the reports lie."""
+    store = keys(tmp_path)
+    store.add("ci", now="1")
+    with pytest.raises(KeysError, match="ci has a key: revoke that first"):
+        store.add("ci", now="2")
+
+
+def test_a_file_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+    """Nobody is let in, and nobody is called unknown, because the file is broken or newer."""
+    (tmp_path / NAME).write_bytes(b"this is no database at all, whatever its name says " * 30)
+    with pytest.raises(KeysError, match="cannot be used"):
+        keys(tmp_path).find("vk-anything")
+    (tmp_path / NAME).unlink()
+    with sqlite3.connect(tmp_path / NAME) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(KeysError, match="newer interpose"):
+        keys(tmp_path).find("vk-anything")
