@@ -78,7 +78,7 @@ def _gemini(body: Json) -> Iterator[Step]:
                 yield Step("call", role, canonical(call.get("args") or {}), call.get("id"), call["name"])
             elif (result := part.get("functionResponse")) is not None:
                 yield Step("result", role, canonical(result["response"]), result.get("id"), result["name"])
-            else:
+            elif part != {"text": ""}:
                 yield Step("thought" if part.get("thought") else "said", role, canonical(part))
 
 

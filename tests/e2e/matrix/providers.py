@@ -9,20 +9,21 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from tests.corpus import Line, lines
 from tests.e2e.recorded_answers import Answer, recorded_answer
+from tests.e2e.recorded_usage import documents
 from tests.e2e.upstream import Exchange
 
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
 EVENT_STREAM = "application/vnd.amazon.eventstream"
 # Of each kind, whole and streamed, so many recordings.
-EACH = {"text": 2, "call": 2, "calls": 1, "thought": 1, "picture": 1}
+EACH = {"text": 2, "call": 2, "calls": 1, "signed": 1, "thought": 1, "picture": 1}
 # What every provider takes as a tool's name.
 NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,63}")
 LARGE = 100_000
@@ -101,16 +102,38 @@ class Recording:
         return self.line.reply_text is not None or self.line.reply_b64 is not None
 
     @property
-    def tools(self) -> list[str]:
-        """What an application offers that gets such an answer."""
-        return list(dict.fromkeys([*(name for name, _ in self.answer.calls), "weather"]))
+    def states(self) -> set[str]:
+        """What it holds that its provider alone can read. OpenAI seals it anew in each event: one comes back."""
+        return set(_states(documents(self.line)))
+
+
+def tools_of(*replies: Recording) -> list[str]:
+    """What an application offers that gets such answers."""
+    return list(dict.fromkeys([*(name for each in replies for name, _ in each.answer.calls), "weather"]))
 
 
 # How a request shows a picture, in any of the formats.
 _PICTURE = re.compile(r'"type":"(?:input_)?image|"image_url":|"inline_?data":|"image":\{|"images":\[')
 
 
+# Where each format has state that its provider alone can read, and wants back with the next turn.
+_STATE = frozenset(("signature", "thoughtSignature", "encrypted_content"))
+
+
+def _states(value: Any) -> Iterator[str]:
+    """What of such state stands anywhere in a reply."""
+    inner = value if isinstance(value, list) else []
+    if isinstance(value, dict):
+        inner = value.values()
+        found = (value[key] for key in _STATE & value.keys() if isinstance(value[key], str))
+        yield from (state for state in found if state and "REDACTED" not in state)
+    for each in inner:
+        yield from _states(each)
+
+
 def _kind(line: Line, answer: Answer) -> str:
+    if answer.calls and next(_states(documents(line)), None):
+        return "signed"
     if len(answer.calls) > 1:
         return "calls"
     if answer.calls:
@@ -149,22 +172,19 @@ def recordings(provider: Provider) -> tuple[Recording, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Loop:
-    """A reply with calls, and the one that follows when they are answered."""
-
-    first: Recording
-    second: Recording
+# What is played to an application that answers calls: kinds of replies, one after the other.
+LOOPS = (("call", "text"), ("signed", "text"), ("calls", "call", "text"))
 
 
 @cache
-def loops(provider: Provider) -> tuple[Loop, ...]:
-    """Of each kind of calls, whole and streamed, a reply; and a text that follows."""
+def loops(provider: Provider) -> tuple[tuple[Recording, ...], ...]:
+    """Replies with calls, and those that follow when they are answered, whole and streamed."""
     found = {(each.streamed, each.kind): each for each in recordings(provider)}
     return tuple(
-        Loop(first, found[streamed, "text"])
-        for (streamed, kind), first in sorted(found.items())
-        if kind in ("call", "calls")
+        tuple(found[streamed, kind] for kind in kinds)
+        for streamed in (False, True)
+        for kinds in LOOPS
+        if all((streamed, kind) in found for kind in kinds)
     )
 
 

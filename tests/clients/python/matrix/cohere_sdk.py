@@ -62,7 +62,8 @@ def chat(job):
     if job["tools"]:
         asked["tools"] = [{"type": "function", "function": {"name": n, "parameters": SCHEMA}} for n in job["tools"]]
     while True:
-        told = collected(client.chat_stream(**asked)) if job["stream"] else given(client.chat(**asked))
+        reply = None if job["stream"] else client.chat(**asked)
+        told = collected(client.chat_stream(**asked)) if reply is None else given(reply)
         content, plan, called, end, tokens = *told[:4], told[4].tokens
         yield turn(
             text=plan + "".join(text for kind, text in content if kind == "text"),
@@ -74,13 +75,18 @@ def chat(job):
         if not called or job["results"] is None:
             return
         returned = results(job)
-        answered = {"role": "assistant", "tool_calls": called}
-        if plan:
-            answered["tool_plan"] = plan
-        if content:
-            answered["content"] = [{"type": kind, kind: text} for kind, text in content]
-        messages.append(answered)
+        messages.append(reply.message if reply is not None else answered(content, plan, called))
         messages += [{"role": "tool", "tool_call_id": each["id"], "content": next(returned)} for each in called]
+
+
+def answered(content, plan, called):
+    """A message from the pieces of a stream."""
+    message = {"role": "assistant", "tool_calls": called}
+    if plan:
+        message["tool_plan"] = plan
+    if content:
+        message["content"] = [{"type": kind, kind: text} for kind, text in content]
+    return message
 
 
 serve({"chat": chat})

@@ -70,7 +70,8 @@ def chat(job):
     if job["tools"]:
         asked["tools"] = [{"type": "function", "function": {"name": n, "parameters": SCHEMA}} for n in job["tools"]]
     while True:
-        told = collected(client.chat.stream(**asked)) if job["stream"] else given(client.chat.complete(**asked))
+        reply = None if job["stream"] else client.chat.complete(**asked)
+        told = collected(client.chat.stream(**asked)) if reply is None else given(reply)
         text, thought, called, end, usage, model = told
         yield turn(
             text=text,
@@ -83,7 +84,8 @@ def chat(job):
         if not called or job["results"] is None:
             return
         returned = results(job)
-        messages.append({"role": "assistant", "content": text, "tool_calls": called})
+        whole = {"role": "assistant", "content": text, "tool_calls": called}
+        messages.append(whole if reply is None else reply.choices[0].message)
         messages += [
             {
                 "role": "tool",
