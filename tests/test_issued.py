@@ -4,6 +4,7 @@ import datetime
 import os
 import sqlite3
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,24 @@ class Clock:
         return self.now
 
 
-def keys(folder: Path, clock: Clock | None = None) -> Keys:
-    return Keys(folder, timer=clock or Clock())
+Open = Callable[..., Keys]
 
 
-def test_a_key_is_found_by_its_value_and_stored_by_its_hash(tmp_path: Path) -> None:
+@pytest.fixture
+def keys() -> Iterator[Open]:
+    """Opens what is closed at the end of the test."""
+    opened: list[Keys] = []
+
+    def make(folder: Path, clock: Clock | None = None) -> Keys:
+        opened.append(Keys(folder, timer=clock or Clock()))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+def test_a_key_is_found_by_its_value_and_stored_by_its_hash(keys: Open, tmp_path: Path) -> None:
     """What it is good for comes with it; the file holds neither the key nor a piece of it beyond its ending."""
     store = keys(tmp_path)
     key = store.add(
@@ -49,7 +63,7 @@ def test_a_key_is_found_by_its_value_and_stored_by_its_hash(tmp_path: Path) -> N
     assert key[3:20].encode() not in content
 
 
-def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+def test_the_file_is_its_owners_alone(keys: Open, tmp_path: Path) -> None:
     """Also what SQLite puts beside it, whatever the umask."""
     before = os.umask(0)
     try:
@@ -59,7 +73,7 @@ def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
 
 
-def test_nothing_is_made_by_looking(tmp_path: Path) -> None:
+def test_nothing_is_made_by_looking(keys: Open, tmp_path: Path) -> None:
     """A state folder without keys stays one."""
     store = keys(tmp_path)
     assert store.find("vk-anything") is None
@@ -68,7 +82,7 @@ def test_nothing_is_made_by_looking(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_revoked_key_is_told_by_another_process_within_a_second(tmp_path: Path) -> None:
+def test_a_revoked_key_is_told_by_another_process_within_a_second(keys: Open, tmp_path: Path) -> None:
     """What was found is believed for a moment, and no longer; a new key is good at once."""
     clock = Clock()
     here, there = keys(tmp_path, clock), keys(tmp_path)
@@ -88,7 +102,7 @@ def test_a_revoked_key_is_told_by_another_process_within_a_second(tmp_path: Path
     assert (found.name, found.revoked) == ("ci", False)
 
 
-def test_a_client_has_one_good_key(tmp_path: Path) -> None:
+def test_a_client_has_one_good_key(keys: Open, tmp_path: Path) -> None:
     """A second one under the same name would make the reports lie."""
     store = keys(tmp_path)
     store.add("ci", now="1")
@@ -96,7 +110,7 @@ def test_a_client_has_one_good_key(tmp_path: Path) -> None:
         store.add("ci", now="2")
 
 
-def test_a_file_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_used_is_an_error(keys: Open, tmp_path: Path) -> None:
     """Nobody is let in, and nobody is called unknown, because the file is broken or newer."""
     (tmp_path / NAME).write_bytes(b"this is no database at all, whatever its name says " * 30)
     with pytest.raises(KeysError, match="cannot be used"):
