@@ -84,6 +84,26 @@ def test_reasons(interpose: Command, rules: str, options: list[str], route: str,
     assert told[route] == why
 
 
+def test_reasons_of_the_body(interpose: Command, tmp_path: Path) -> None:
+    """Its size and what it brings along, in numbers."""
+    (tmp_path / "b.yaml").write_text(
+        "version: 1\nproviders: {p: {format: openai, base_url: https://a.test/v1}}\nroutes:\n"
+        "- {name: large, match: {larger_than: 1MB}, to: {provider: p}}\n"
+        "- {name: seeing, match: {has: [images, audio]}, to: {provider: p}}\n"
+        "- {name: mine, match: {app: python*}, to: {provider: p}}\n"
+    )
+    body = '{"model":"m","tools":[{"type":"function","function":{"name":"f"}}],"messages":[]}'
+    done = interpose(
+        "explain", str(tmp_path / "b.yaml"), "--url", CHAT, "--request", "-", "--format", "json", stdin=body
+    )
+    told = {each["name"]: each["why"] for each in json.loads(done.stdout)["routes"]}
+    assert told == {
+        "large": f"the body has {len(body)} bytes, not more than 1000000",
+        "seeing": "has tools, not audio or images",
+        "mine": "app is not known, not python*",
+    }
+
+
 def test_a_client_is_taken_at_its_name(interpose: Command, rules: str) -> None:
     """Without its key, which nobody has; what its key is not good for is refused."""
     good = interpose("explain", rules, "--url", CHAT, "--model", "gpt-4o", "--client", "ci")

@@ -186,6 +186,10 @@ CONDITIONS = {
     "method": ("GET", "POST"),
     "path": ("/a", "/b*"),
     "stream": ("true", "false"),
+    "app": ("mini", "llm"),
+    "has": ("tools", "[tools, images]"),
+    "larger_than": ("8MiB", "1000 tokens"),
+    "smaller_than": ("8kB", "9kB"),
 }
 for side in ("match", "except"):
     for field, (one, other) in CONDITIONS.items():

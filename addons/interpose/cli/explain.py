@@ -33,10 +33,11 @@ from interpose.formats.hosts import canonical_host
 from interpose.ir import Losses, Message, Text
 from interpose.ir import Request as Conversation
 from interpose.rules.compiled import Route, Rules
-from interpose.rules.facts import Facts
+from interpose.rules.facts import Content, Facts
 from interpose.rules.load import load
 from interpose.rules.problem import did_you_mean, printable
 from interpose.rules.secrets import CredentialSource
+from interpose.rules.values import Size
 from interpose.secret import AwsKeys, Secret
 from interpose.stages import STAGES, plan
 from interpose.stages.claim import Territory
@@ -225,6 +226,8 @@ def _why_not(route: Route, field: str, facts: Facts) -> str:
             if not wanted.accepts(facts.header(name))
         )
     wanted = getattr(route.match, field)
+    if field in _OF_CONTENT:
+        return _OF_CONTENT[field](wanted, facts.content())
     has = getattr(facts, field)
     if field == "ip":
         asked = " or ".join(str(network) for network in wanted.networks)
@@ -232,6 +235,26 @@ def _why_not(route: Route, field: str, facts: Facts) -> str:
         asked = " or ".join(wanted.texts) if hasattr(wanted, "texts") else str(wanted).lower()
     shown = "not known" if has is None else str(has).lower() if isinstance(has, bool) else printable(str(has))
     return f"{field} is {shown}, not {asked}"
+
+
+def _size(word: str) -> Callable[[Size, Content | None], str]:
+    def said(wanted: Size, content: Content | None) -> str:
+        if content is None:
+            return "the size of the body is not known"
+        has = content.tokens if wanted.unit == "tokens" else content.bytes
+        return f"the body has {has} {wanted.unit}, not {word} than {wanted.count}"
+
+    return said
+
+
+_OF_CONTENT: dict[str, Callable[[Any, Content | None], str]] = {
+    "larger_than": _size("more"),
+    "smaller_than": _size("less"),
+    "has": lambda wanted, content: (
+        f"has {' and '.join(sorted(content.has)) if content and content.has else 'nothing of that kind'}, "
+        f"not {' or '.join(sorted(wanted))}"
+    ),
+}
 
 
 def _text(answer: Answer) -> None:

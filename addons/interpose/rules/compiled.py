@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +18,11 @@ from typing import Literal, Self
 from interpose.call import Origin
 from interpose.formats.capabilities import Change
 
-from .facts import Facts
+from .facts import Brought, Facts
 from .patterns import AnyOf, Networks
 from .problem import Problem
 from .secrets import CredentialSource
+from .values import Size
 
 # A client's key with this prefix is virtual: ours alone, never forwarded.
 VIRTUAL_PREFIX = "vk-"
@@ -81,6 +83,10 @@ class Match:
     method: AnyOf | None = None
     path: AnyOf | None = None
     stream: bool | None = None
+    app: AnyOf | None = None
+    has: frozenset[Brought] | None = None
+    larger_than: Size | None = None
+    smaller_than: Size | None = None
     _tests: tuple[tuple[str, Test], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -95,6 +101,11 @@ class Match:
             ("stream", _asks_stream(self.stream)),
             ("header", _asks_headers(self.header)),
             ("ip", _asks_ip(self.ip)),
+            ("app", _asks(self.app, lambda facts: facts.app)),
+            # These have to read the body.
+            ("larger_than", _asks_size(self.larger_than, operator.gt)),
+            ("smaller_than", _asks_size(self.smaller_than, operator.lt)),
+            ("has", _asks_has(self.has)),
         )
         tests = tuple((name, test) for name, test in asked if test is not None)
         object.__setattr__(self, "_tests", tests)
@@ -123,6 +134,10 @@ class Match:
             and _covers(self.method, other.method)
             and _covers(self.path, other.path)
             and self.stream in (None, other.stream)
+            and _covers(self.app, other.app)
+            and (self.has is None or (other.has is not None and other.has <= self.has))
+            and self.larger_than in (None, other.larger_than)
+            and self.smaller_than in (None, other.smaller_than)
             and (self.ip is None or (other.ip is not None and self.ip.covers(other.ip)))
             and all(_covers(pattern, dict(other.header).get(name)) for name, pattern in self.header)
         )
@@ -147,6 +162,25 @@ def _asks_headers(wanted: tuple[tuple[str, AnyOf], ...]) -> Test | None:
 
 def _asks_ip(networks: Networks | None) -> Test | None:
     return None if networks is None else lambda facts: networks.accepts(facts.ip)
+
+
+def _asks_size(limit: Size | None, compare: Callable[[int, int], bool]) -> Test | None:
+    if limit is None:
+        return None
+
+    def holds(facts: Facts) -> bool:
+        content = facts.content()
+        if content is None:
+            return False
+        return compare(content.tokens if limit.unit == "tokens" else content.bytes, limit.count)
+
+    return holds
+
+
+def _asks_has(wanted: frozenset[Brought] | None) -> Test | None:
+    if wanted is None:
+        return None
+    return lambda facts: (content := facts.content()) is not None and not wanted.isdisjoint(content.has)
 
 
 def _covers(wide: AnyOf | None, narrow: AnyOf | None) -> bool:

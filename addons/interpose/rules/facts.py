@@ -7,9 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 from interpose.formats.paths import EndpointName
+
+# What a conversation may bring along, as `match.has` names it.
+Brought = Literal["tools", "images", "documents", "audio"]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What rules may ask about a body: its size, an estimate of its tokens, and what it brings along."""
+
+    bytes: int
+    tokens: int
+    has: frozenset[Brought] = frozenset()
+
 
 ENDPOINTS: tuple[str, ...] = get_args(EndpointName)
 
@@ -21,7 +34,9 @@ class Facts:
     `host` is canonical (lower case, no trailing dot, IPv6 without brackets), `path` is the raw path without its query,
     `endpoint` one of ENDPOINTS, `format` the client's format (a provider format's contract name), `wire` the exact
     body shape, `ip` the client's address as text, `entrance` intercept, gateway or embedded. `stream` says whether the
-    call asks for a stream. `header` looks a request header up by its lower-case name: its first value, or None.
+    call asks for a stream. `header` looks a request header up by its lower-case name: its first value, or None. `app`
+    is the calling program, where that is known. `content` reads the body, once somebody asks; it gives None for one
+    that streams through without saying how long it is.
     """
 
     method: str
@@ -38,3 +53,5 @@ class Facts:
     entrance: str
     stream: bool | None
     header: Callable[[str], str | None]
+    app: str | None = None
+    content: Callable[[], Content | None] = lambda: None

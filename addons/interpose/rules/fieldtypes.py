@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    PlainSerializer,
     PlainValidator,
     WithJsonSchema,
 )
@@ -62,14 +63,17 @@ def _as_text(pattern: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern})
 
 
+# For the version of the rules, which is made of their values: pydantic warns of dataclasses that it has not made.
+_AS_IT_IS = PlainSerializer(repr, return_type=str)
+
 Duration = Annotated[float, PlainValidator(values.duration), _as_text(values.DURATION_PATTERN)]
-DurationRange = Annotated[Range, PlainValidator(values.duration_range), _as_text(values.RANGE_PATTERN)]
-RateText = Annotated[Rate, PlainValidator(values.rate), _as_text(values.RATE_PATTERN)]
-BudgetText = Annotated[Budget, PlainValidator(values.budget), _as_text(values.BUDGET_PATTERN)]
-SizeText = Annotated[Size, PlainValidator(values.size), _as_text(values.SIZE_PATTERN)]
+DurationRange = Annotated[Range, _AS_IT_IS, PlainValidator(values.duration_range), _as_text(values.RANGE_PATTERN)]
+RateText = Annotated[Rate, _AS_IT_IS, PlainValidator(values.rate), _as_text(values.RATE_PATTERN)]
+BudgetText = Annotated[Budget, _AS_IT_IS, PlainValidator(values.budget), _as_text(values.BUDGET_PATTERN)]
+SizeText = Annotated[Size, _AS_IT_IS, PlainValidator(values.size), _as_text(values.SIZE_PATTERN)]
 Day = Annotated[datetime.date, BeforeValidator(values.date), _as_text(values.DATE_PATTERN)]
 Percent = Annotated[float, PlainValidator(values.percent), _as_text(values.PERCENT_PATTERN)]
-ConditionText = Annotated[Condition, PlainValidator(values.condition), _as_text(values.CONDITION_PATTERN)]
+ConditionText = Annotated[Condition, _AS_IT_IS, PlainValidator(values.condition), _as_text(values.CONDITION_PATTERN)]
 Retryable = Annotated[
     int | str,
     PlainValidator(values.retryable),

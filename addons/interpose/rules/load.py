@@ -278,6 +278,10 @@ def _match(spec: MatchSpec) -> Match:
         method=any_of(spec.method, fold=True),
         path=any_of(spec.path),
         stream=spec.stream,
+        app=any_of(spec.app),
+        has=frozenset(spec.has) if spec.has is not None else None,
+        larger_than=spec.larger_than,
+        smaller_than=spec.smaller_than,
     )
 
 

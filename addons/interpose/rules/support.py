@@ -16,7 +16,10 @@ def _p(text: str) -> Pattern:
     return tuple(text.split("."))
 
 
-_MATCH = ("endpoint", "host", "model", "client", "ip", "header.*", "method", "path", "stream")
+_MATCH = (
+    *("endpoint", "host", "model", "client", "ip", "app", "header.*", "method", "path", "stream"),
+    *("has", "larger_than", "smaller_than"),
+)
 
 CARRIED_OUT: frozenset[Pattern] = frozenset(
     _p(path)
@@ -107,11 +110,7 @@ UNSUPPORTED: tuple[Unsupported, ...] = (
     Unsupported(_p("intercept.virtual_host")),
     Unsupported(_p("clients.keys.budget")),
     Unsupported(_p("limits")),
-    *(
-        Unsupported(_p(f"routes.{side}.{name}"))
-        for side in ("match", "except")
-        for name in ("app", "has", "larger_than", "smaller_than", "quota_below")
-    ),
+    *(Unsupported(_p(f"routes.{side}.quota_below")) for side in ("match", "except")),
     Unsupported(_p("routes.to"), _several, "a choice of several targets", "give one {provider: …, model: …}"),
     Unsupported(_p("routes.to.weight")),
     *(

@@ -17,15 +17,12 @@ from interpose.formats.endpoints import Match, classify, judged_path
 from interpose.formats.hosts import HostRow, canonical_host, generic_row, lookup, row_for_provider
 from interpose.rules.compiled import Rules
 from interpose.rules.facts import Facts
-from interpose.wire.coding import decode
 from interpose.wire.error import WireError
 from interpose.wire.jsonedit import peek, spans
 from interpose.wire.multipart import field_spans
 
+from .content import plain_body, reader
 from .draft import Draft, Stage
-
-# A request body that arrives compressed is decoded up to this size to find its model; beyond, the model is unknown.
-PEEK_LIMIT = 8 * 1024 * 1024
 
 
 class Territory:
@@ -191,6 +188,8 @@ def read_facts(call: Call, match: Match) -> Facts:
         entrance=call.entrance,
         stream=stream,
         header=look_up,
+        app=call.peer.app,
+        content=reader(call, match),
     )
 
 
@@ -243,12 +242,3 @@ def check_one_model(call: Call) -> None:
         return
     if len(values) > 1:
         raise Refusal(400, "ambiguous_model", "The body names more than one model; send one.", param="model")
-
-
-def plain_body(call: Call) -> bytes:
-    """The request's body without its content coding. Raises WireError if that is unknown, broken or too large."""
-    assert isinstance(call.body, bytes)
-    coding = header(call.headers, b"content-encoding")
-    if coding is None:
-        return call.body
-    return decode(call.body, coding.decode("latin-1"), PEEK_LIMIT)

@@ -21,7 +21,7 @@ from interpose.wire.error import WireError
 from interpose.wire.jsonedit import replace as replace_in_json
 from interpose.wire.multipart import replace_field
 
-from .claim import plain_body
+from .content import plain_body
 from .draft import Attempt, Draft, Request, Stage, Trip
 from .translation import convert_request, judge, summary
 

@@ -1,0 +1,82 @@
+"""What a request's body holds, for rules that ask: how large it is, and what a conversation brings along.
+
+Read only when a rule asks, and once a call: a conversation is read by its client's codec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+
+import orjson
+
+from interpose.call import Call, header
+from interpose.formats.codecs import CODECS, Asked, Malformed
+from interpose.formats.dialects import codec_of_client
+from interpose.formats.endpoints import Match
+from interpose.ir import Block, Media, Request, ToolResult
+from interpose.rules.facts import Brought, Content
+from interpose.wire.coding import decode
+from interpose.wire.error import WireError
+
+from .metering import estimated_input
+
+# A request body that arrives compressed is decoded up to this size; of a larger one nothing is known.
+PEEK_LIMIT = 8 * 1024 * 1024
+_MEDIA: Mapping[str, Brought] = {"image": "images", "document": "documents", "audio": "audio"}
+
+
+def plain_body(call: Call) -> bytes:
+    """The request's body without its content coding. Raises WireError if that is unknown, broken or too large."""
+    assert isinstance(call.body, bytes)
+    coding = header(call.headers, b"content-encoding")
+    if coding is None:
+        return call.body
+    return decode(call.body, coding.decode("latin-1"), PEEK_LIMIT)
+
+
+def reader(call: Call, match: Match) -> Callable[[], Content | None]:
+    """What reads the body of that call, once."""
+
+    @cache
+    def read() -> Content | None:
+        if not isinstance(call.body, bytes):
+            told = header(call.headers, b"content-length")
+            size = int(told) if told is not None and told.isdigit() else None
+            return None if size is None else Content(size, estimated_input(size))
+        try:
+            body = plain_body(call)
+        except WireError:
+            return Content(len(call.body), estimated_input(len(call.body)))
+        return Content(len(body), estimated_input(body), brought(call, match, body))
+
+    return read
+
+
+def brought(call: Call, match: Match, body: bytes) -> frozenset[Brought]:
+    """What a conversation brings along; nothing for what is none, or is malformed."""
+    model_in_url = match.model if match.model_span is not None else None
+    codec = CODECS.get(codec_of_client(match.wire, model_in_url)) if match.endpoint in ("chat", "completions") else None
+    if codec is None:
+        return frozenset()
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in call.headers}
+    path = match.api_path if match.model_kept or model_in_url is None else call.url.path
+    try:
+        document = orjson.loads(body)
+        if not isinstance(document, dict):
+            return frozenset()
+        request: Request = codec.read_request(document, Asked(path, call.url.query, headers))
+    except (orjson.JSONDecodeError, Malformed):
+        return frozenset()
+    found: set[Brought] = {"tools"} if request.tools else set()
+    for message in request.messages:
+        found.update(_media(message.blocks))
+    return frozenset(found)
+
+
+def _media(blocks: Iterable[Block]) -> Iterable[Brought]:
+    for block in blocks:
+        if isinstance(block, Media) and block.kind in _MEDIA:
+            yield _MEDIA[block.kind]
+        elif isinstance(block, ToolResult):
+            yield from _media(block.content)
