@@ -57,21 +57,26 @@ def keeps(client: Client, provider: Provider, recording: Recording) -> bool:
     return FORGOTTEN.isdisjoint((client.name, recording.streamed, key) for key in (provider.key, "any"))
 
 
+# Where what is thought is in a field that the SDK does not know, and keeps the last piece of.
+LAST_PIECE = ("openai (Node), Chat", True)
 # google-genai writes base64 in the alphabet of URLs, whichever it was given.
 ALPHABET = str.maketrans("-_", "+/")
 # What the tools of an application return, call by call.
 RESULTS = [f"{degrees} degrees" for degrees in range(18, 34)]
 
 
-def sent(request: Request, client: Client, provider: Provider) -> Any:
-    """The body that came, with the house's key and no other. It must be as the provider publishes it, unless it is as
-    the SDK has written it.
+def sent(request: Request, client: Client, provider: Provider, *, stream: bool) -> Any:
+    """The body that came, with the house's key and no other. It must be as the provider publishes it, and at the right
+    place, unless it is as the SDK has written it.
     """
     assert request.anywhere(real("house"))
     assert not request.anywhere(PLACEHOLDER)
     body = json.loads(bytes(request.body))
     if converted(client, provider):
         assert flaws(provider.codec, body) == []
+        assert request.method == b"POST"
+        assert request.target.decode() == provider.targets[stream]
+        assert provider.streams is None or body.get("stream", provider.streams) is stream
     assert body.get("model", "real-one") == "real-one"
     return body
 
@@ -92,9 +97,14 @@ async def test_any_client_to_any_provider(
         with upstream.answering(playing(provider, recording)):
             told = await sdks.ask(client, provider.key, job)
             assert told.error is None, (recording.line.id, told.error)
-            sent(upstream.request, client, provider)
+            sent(upstream.request, client, provider, stream=job.stream)
             assert upstream.request.anywhere(PICTURE) == job.picture
         assert told.answers == (recording.answer,), recording.line.id
+        thought = told.answer.thought
+        if (client.name, recording.streamed) == LAST_PIECE:
+            assert recording.answer.thought.endswith(thought), recording.line.id
+        else:
+            assert thought == recording.answer.thought, recording.line.id
         if converted(client, provider) and told.models != (None,):
             assert told.models == (client.model.format(provider.key),)
         cells[client.name, provider.name]["recordings"] += 1
@@ -125,7 +135,7 @@ async def test_tools_are_called_and_answered(
         with upstream.answering(playing(provider, *played)):
             told = await sdks.ask(client, provider.key, job)
             assert told.error is None, (first.line.id, told.error)
-            bodies = [sent(request, client, provider) for request in upstream.requests]
+            bodies = [sent(request, client, provider, stream=job.stream) for request in upstream.requests]
             texts = [bytes(request.body).decode() for request in upstream.requests]
         assert told.answers == tuple(each.answer for each in played), first.line.id
         for before, after, recording in zip(bodies, bodies[1:], played, strict=False):

@@ -31,15 +31,20 @@ LARGE = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """`key` is its name in the rules; `settings` are what these say of it beside its address and its key."""
+    """`key` is its name in the rules; `settings` are what these say of it beside its address and its key. `targets` are
+    what is asked for whole and for streamed answers; `streams` is what a body means that says nothing of it, None where
+    only the target says it.
+    """
 
     name: str
     key: str
     codec: str
     family: str
     format: str
+    targets: tuple[str, str]
     base: str = ""
     settings: tuple[tuple[str, object], ...] = ()
+    streams: bool | None = False
     stream_type: str = SSE
     recorded: Callable[[Line], bool] = lambda line: True
 
@@ -56,35 +61,78 @@ def _at(path: str) -> Callable[[Line], bool]:
     return lambda line: line.path == path
 
 
+def _one(path: str) -> tuple[str, str]:
+    return path, path
+
+
 PROVIDERS: tuple[Provider, ...] = (
-    # Without Responses, so that these are converted for it, too.
-    Provider("OpenAI Chat", "openai", "openai-chat", "openai_chat", "openai", "/v1", (("responses", False),)),
-    Provider("OpenAI Responses", "openai-responses", "openai-responses", "openai_responses", "openai-responses", "/v1"),
-    Provider("Anthropic", "anthropic", "anthropic", "anthropic_messages", "anthropic"),
-    Provider("Gemini", "gemini", "gemini", "gemini_generate", "gemini"),
+    Provider(
+        "OpenAI Chat",
+        "openai",
+        "openai-chat",
+        "openai_chat",
+        "openai",
+        _one("/v1/chat/completions"),
+        "/v1",
+        # So that Responses are converted for it, too.
+        settings=(("responses", False),),
+    ),
+    Provider(
+        "OpenAI Responses",
+        "openai-responses",
+        "openai-responses",
+        "openai_responses",
+        "openai-responses",
+        _one("/v1/responses"),
+        "/v1",
+    ),
+    Provider("Anthropic", "anthropic", "anthropic", "anthropic_messages", "anthropic", _one("/v1/messages")),
+    Provider(
+        "Gemini",
+        "gemini",
+        "gemini",
+        "gemini_generate",
+        "gemini",
+        (
+            "/v1beta/models/real-one:generateContent",
+            "/v1beta/models/real-one:streamGenerateContent?alt=sse",
+        ),
+        streams=None,
+    ),
     Provider(
         "Claude by InvokeModel",
         "bedrock-claude",
         "bedrock-anthropic",
         "bedrock_invoke",
         "anthropic",
+        ("/model/real-one/invoke", "/model/real-one/invoke-with-response-stream"),
         settings=(("dialect", "bedrock"),),
+        streams=None,
         stream_type=EVENT_STREAM,
         recorded=_claude,
     ),
     Provider(
-        "Bedrock Converse", "bedrock", "bedrock-converse", "bedrock_converse", "bedrock", stream_type=EVENT_STREAM
+        "Bedrock Converse",
+        "bedrock",
+        "bedrock-converse",
+        "bedrock_converse",
+        "bedrock",
+        ("/model/real-one/converse", "/model/real-one/converse-stream"),
+        streams=None,
+        stream_type=EVENT_STREAM,
     ),
-    Provider("Cohere", "cohere", "cohere", "cohere_chat", "cohere", recorded=_at("/v2/chat")),
-    Provider("Mistral", "mistral", "mistral", "mistral_chat", "mistral"),
+    Provider("Cohere", "cohere", "cohere", "cohere_chat", "cohere", _one("/v2/chat"), recorded=_at("/v2/chat")),
+    Provider("Mistral", "mistral", "mistral", "mistral_chat", "mistral", _one("/v1/chat/completions")),
     Provider(
         "Ollama",
         "ollama",
         "ollama",
         "ollama",
         "ollama",
+        _one("/api/chat"),
+        streams=True,
         stream_type=NDJSON,
-        recorded=lambda line: line.path == "/api/chat",
+        recorded=_at("/api/chat"),
     ),
 )
 
