@@ -11,6 +11,7 @@ from typing import Any
 
 from interpose.formats.codecs.codec import Client
 from interpose.formats.codecs.ids import make
+from interpose.formats.codecs.ordering import InOrder
 from interpose.ir import (
     BlockDelta,
     BlockEnd,
@@ -54,9 +55,7 @@ class MessagesWriter:
         self._out: list[bytes] = []
         self._started = False
         self._over = False
-        self._blocks = BlockTeller(client, losses, self._send)
-        self._index: int | None = None
-        self._waiting: dict[int, list[BlockStart | BlockDelta | BlockEnd]] = {}
+        self._blocks = InOrder(BlockTeller(client, losses, self._send))
         self._stop: Stop | None = None
         self._usage = Usage()
         self._rest: Any = None
@@ -73,8 +72,7 @@ class MessagesWriter:
         if self._over:
             return b""
         self._start()
-        while self._index is not None:
-            self._end_block(None)
+        self._blocks.finish()
         delta = write_stop(self._stop, self._losses)
         event: Json = {"type": "message_delta", "delta": delta}
         stop: Json = {"type": "message_stop"}
@@ -122,42 +120,16 @@ class MessagesWriter:
         self._start()
         if event.answer:
             self._losses.dropped(f"answers[{event.answer}]", "Claude gives one answer to a request")
-        elif self._index is None:
-            self._index = event.index
-            self._blocks.begin(event.block)
         else:
-            self._waiting[event.index] = [event]
+            self._blocks.begin(event)
 
     def _block_delta(self, event: BlockDelta) -> None:
-        if event.answer:
-            return
-        if event.index == self._index:
+        if not event.answer:
             self._blocks.delta(event)
-        elif event.index in self._waiting:
-            self._waiting[event.index].append(event)
 
     def _block_end(self, event: BlockEnd) -> None:
-        if event.answer:
-            return
-        if event.index == self._index:
-            self._end_block(event)
-        elif event.index in self._waiting:
-            self._waiting[event.index].append(event)
-
-    def _end_block(self, event: BlockEnd | None) -> None:
-        """Ends the open block, and tells what has waited: blocks that are complete, and the beginning of the next."""
-        self._blocks.end(None if event is None else event.own)
-        self._index = None
-        while self._index is None and self._waiting:
-            self._index = next(iter(self._waiting))
-            for held in self._waiting.pop(self._index):
-                if isinstance(held, BlockStart):
-                    self._blocks.begin(held.block)
-                elif isinstance(held, BlockDelta):
-                    self._blocks.delta(held)
-                else:
-                    self._blocks.end(held.own)
-                    self._index = None
+        if not event.answer:
+            self._blocks.end(event)
 
     # About the whole
 

@@ -6,11 +6,11 @@ for its turn. Everything else is written as it comes. What one block is, `tellin
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from interpose.formats.codecs.codec import Client, encoded
+from interpose.formats.codecs.ordering import InOrder
 from interpose.ir import (
     BlockDelta,
     BlockEnd,
@@ -54,9 +54,7 @@ class ConverseWriter:
         self._out: list[bytes] = []
         self._started = False
         self._over = False
-        self._blocks = BlockTeller(client, losses, self._send)
-        self._index: int | None = None
-        self._waiting: OrderedDict[int, list[BlockStart | BlockDelta | BlockEnd]] = OrderedDict()
+        self._blocks = InOrder(BlockTeller(client, losses, self._send))
         self._stop: Stop | None = None
         self._usage = Usage()
         self._rest: Any = None
@@ -73,8 +71,7 @@ class ConverseWriter:
         if self._over:
             return b""
         self._start(Started())
-        while self._index is not None:
-            self._end_block(None)
+        self._blocks.finish()
         stop: Json = {"stopReason": write_stop(self._stop, self._losses)}
         metadata: Json = {"usage": write_usage(self._usage, self._rest), "metrics": NO_METRICS}
         for name, value in self._told.items():
@@ -104,42 +101,16 @@ class ConverseWriter:
         self._start(Started())
         if event.answer:
             self._losses.dropped(f"answers[{event.answer}]", "Bedrock gives one answer to a request")
-        elif self._index is None:
-            self._index = event.index
-            self._blocks.begin(event.block)
         else:
-            self._waiting[event.index] = [event]
+            self._blocks.begin(event)
 
     def _block_delta(self, event: BlockDelta) -> None:
-        if event.answer:
-            return
-        if event.index == self._index:
+        if not event.answer:
             self._blocks.delta(event)
-        elif event.index in self._waiting:
-            self._waiting[event.index].append(event)
 
     def _block_end(self, event: BlockEnd) -> None:
-        if event.answer:
-            return
-        if event.index == self._index:
-            self._end_block(event)
-        elif event.index in self._waiting:
-            self._waiting[event.index].append(event)
-
-    def _end_block(self, event: BlockEnd | None) -> None:
-        """Ends the open block, and tells what has waited: blocks that are complete, and the beginning of the next."""
-        self._blocks.end(None if event is None else event.own)
-        self._index = None
-        while self._index is None and self._waiting:
-            self._index, waited = self._waiting.popitem(last=False)
-            for held in waited:
-                if isinstance(held, BlockStart):
-                    self._blocks.begin(held.block)
-                elif isinstance(held, BlockDelta):
-                    self._blocks.delta(held)
-                else:
-                    self._blocks.end(held.own)
-                    self._index = None
+        if not event.answer:
+            self._blocks.end(event)
 
     # About the whole
 
