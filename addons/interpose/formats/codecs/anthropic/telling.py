@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interpose.formats.codecs.codec import Client, dumps
+from interpose.formats.codecs.wrapping import ObjectText
 from interpose.ir import Block, BlockDelta, Losses, Opaque, Own, Refused, Text, Thinking, ToolCall
 
 from .names import EMPTY, FORMAT, Json, lay_over, marked
@@ -18,18 +19,14 @@ from .replies import call_id, carrier, cite, signature_of, write_block
 
 @dataclass(slots=True)
 class _Open:
-    """The block that is being told. `begun` is whether its start was written: an empty text is never written. `close`
-    ends a wrapping that was put around a call's arguments; `decided` says whether that is settled.
-    """
+    """The block that is being told. `begun` is whether its start was written: an empty text is never written."""
 
     block: Block
     at: str
+    arguments: ObjectText
     begun: bool = True
     opaque: Opaque | None = None
     own: Own | None = None
-    close: str = ""
-    decided: bool = False
-    held: str = ""
 
 
 class BlockTeller:
@@ -44,8 +41,8 @@ class BlockTeller:
         self.place = 0
 
     def begin(self, block: Block) -> None:
-        opaque = getattr(block, "opaque", None)
-        self._open = opened = _Open(block, f"content[{self.place}]", opaque=opaque)
+        opaque, at = getattr(block, "opaque", None), f"content[{self.place}]"
+        self._open = opened = _Open(block, at, ObjectText(self._losses, f"{at}.input"), opaque=opaque)
         _STARTS.get(type(block), BlockTeller._start_whole)(self, opened)
 
     def delta(self, event: BlockDelta) -> None:
@@ -168,30 +165,15 @@ class BlockTeller:
         node: Json = {"type": "tool_use", "id": id_, "name": block.name, "input": {}}
         self._close_node(node, opened)
         self._content(node)
-        if block.kind == "custom":
-            self._wrap(opened, "input")
-        if block.arguments:
-            self._arguments(opened, block.arguments)
-
-    def _wrap(self, opened: _Open, key: str) -> None:
-        opened.decided, opened.close = True, '"}'
-        self._delta({"type": "input_json_delta", "partial_json": f'{{"{key}":"'})
+        self._argued(opened.arguments.begin(block))
+        self._arguments(opened, block.arguments)
 
     def _arguments(self, opened: _Open, text: str) -> None:
-        """An object is passed as it comes; anything else is wrapped into one, as `arguments_object` does."""
-        if not opened.decided:
-            text = opened.held + text
-            begun = text.lstrip()
-            if not begun:
-                opened.held = text
-                return
-            opened.decided = True
-            if begun[0] != "{":
-                self._losses.approximated(f"{opened.at}.input", "the arguments are no JSON object; passed as text")
-                self._wrap(opened, "arguments")
-        if opened.close:
-            text = dumps(text)[1:-1]
-        self._delta({"type": "input_json_delta", "partial_json": text})
+        self._argued(opened.arguments.feed(text))
+
+    def _argued(self, text: str) -> None:
+        if text:
+            self._delta({"type": "input_json_delta", "partial_json": text})
 
     def _call_delta(self, opened: _Open, event: BlockDelta) -> None:
         if event.text:
@@ -200,8 +182,7 @@ class BlockTeller:
             opened.opaque = event.opaque
 
     def _end_call(self, opened: _Open) -> None:
-        if opened.close:
-            self._delta({"type": "input_json_delta", "partial_json": opened.close})
+        self._argued(opened.arguments.end())
 
     def _start_whole(self, opened: _Open) -> None:
         opened.begun = False

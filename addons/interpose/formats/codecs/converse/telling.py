@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interpose.formats.codecs.codec import Client, dumps
+from interpose.formats.codecs.wrapping import ObjectText
 from interpose.ir import Block, BlockDelta, Losses, Opaque, Own, Refused, Text, Thinking, ToolCall
 
 from .names import CITED, EMPTY, FORMAT, TEXTLESS, Json, lay_over, marked
@@ -19,18 +20,14 @@ from .replies import CONTENT, call_id, carrier, cite, signature_of, write_block
 
 @dataclass(slots=True)
 class _Open:
-    """The block that is being told. `begun` is whether anything of it was written. `close` ends a wrapping that was put
-    around a call's arguments; `decided` says whether that is settled.
-    """
+    """The block that is being told. `begun` is whether anything of it was written."""
 
     block: Block
     at: str
+    arguments: ObjectText
     begun: bool = False
     opaque: Opaque | None = None
     own: Own | None = None
-    close: str = ""
-    decided: bool = False
-    held: str = ""
 
 
 class BlockTeller:
@@ -45,8 +42,8 @@ class BlockTeller:
         self.place = 0
 
     def begin(self, block: Block) -> None:
-        opaque, own = getattr(block, "opaque", None), getattr(block, "own", None)
-        self._open = opened = _Open(block, f"{CONTENT}[{self.place}]", opaque=opaque, own=own)
+        opaque, own, at = getattr(block, "opaque", None), getattr(block, "own", None), f"{CONTENT}[{self.place}]"
+        self._open = opened = _Open(block, at, ObjectText(self._losses, at), opaque=opaque, own=own)
         _STARTS.get(type(block), BlockTeller._start_whole)(self, opened)
 
     def delta(self, event: BlockDelta) -> None:
@@ -148,34 +145,18 @@ class BlockTeller:
         node: Json = {"toolUseId": call_id(block, self._client, self.place), "name": block.name}
         lay_over(node, block.own)
         self._start("toolUse", node)
-        if block.kind == "custom":
-            self._wrap(opened, "input")
-        if block.arguments:
-            self._arguments(opened, block.arguments)
-
-    def _wrap(self, opened: _Open, key: str) -> None:
-        opened.decided, opened.close = True, '"}'
-        self._delta("toolUse", {"input": f'{{"{key}":"'})
+        self._argued(opened.arguments.begin(block))
+        self._arguments(opened, block.arguments)
 
     def _arguments(self, opened: _Open, text: str) -> None:
-        """An object is passed as it comes; anything else is wrapped into one, as `arguments_object` does."""
-        if not opened.decided:
-            text = opened.held + text
-            begun = text.lstrip()
-            if not begun:
-                opened.held = text
-                return
-            opened.decided = True
-            if begun[0] != "{":
-                self._losses.approximated(opened.at, "the arguments are no JSON object; they are passed as text")
-                self._wrap(opened, "arguments")
-        if opened.close:
-            text = dumps(text)[1:-1]
-        self._delta("toolUse", {"input": text})
+        self._argued(opened.arguments.feed(text))
+
+    def _argued(self, text: str) -> None:
+        if text:
+            self._delta("toolUse", {"input": text})
 
     def _end_call(self, opened: _Open) -> None:
-        if opened.close or not opened.decided:
-            self._delta("toolUse", {"input": opened.close or "{}"})
+        self._argued(opened.arguments.end() if opened.arguments.said else "{}")
 
     def _start_whole(self, opened: _Open) -> None:
         for node in write_block(opened.block, opened.at, self._client, self.place, self._losses):
