@@ -10,6 +10,7 @@ from typing import Any
 
 from interpose.formats.codecs.codec import Asked, Client, Codec, Json, Malformed, Target, Written
 from interpose.formats.codecs.errors import ERRORS
+from interpose.formats.codecs.leftovers import laid_over
 from interpose.ir import Foreign, Losses, Media, Own, Source, Text
 
 from .neutral import (
@@ -24,7 +25,6 @@ from .neutral import (
     dimensions_of,
     is_count,
     is_numbers,
-    laid_over,
     recoded,
     refuse_part,
     take,

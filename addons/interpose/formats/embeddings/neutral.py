@@ -136,13 +136,6 @@ def apart(body: dict[str, Any], *keys: str) -> dict[str, Any]:
 # Writing
 
 
-def laid_over(written: dict[str, Any], own: Own | None, format_: str) -> dict[str, Any]:
-    """What was written, and over it what the format itself had left over."""
-    if own is None or own.format != format_:
-        return written
-    return {**written, **own.fields, **(own.silent or {})}
-
-
 def texts(request: Request, target: str, losses: Losses, more: str = "") -> list[str]:
     """The inputs for a format that takes texts alone; everything else is impossible."""
     found = []

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from interpose.formats.codecs.codec import Asked, Client, Codec, Json, Malformed, Target, Written
 from interpose.formats.codecs.errors import ERRORS
+from interpose.formats.codecs.leftovers import laid_over
 from interpose.ir import Losses, Own, Text
 
 from . import gemini
@@ -22,7 +23,6 @@ from .neutral import (
     dimensions_of,
     is_count,
     is_numbers,
-    laid_over,
     only_recoded,
     recoded,
     take,

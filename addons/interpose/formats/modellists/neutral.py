@@ -215,10 +215,3 @@ def _said(model: Model) -> Iterator[str]:
 def apart(body: Json, *keys: str) -> Json:
     """Those of the keys that are there, taken out of the body."""
     return {key: body.pop(key) for key in keys if key in body}
-
-
-def laid_over(written: Json, own: Own | None, format_: str) -> Json:
-    """What was written, and over it what the format itself had left over."""
-    if own is None or own.format != format_:
-        return written
-    return {**written, **own.fields, **(own.silent or {})}

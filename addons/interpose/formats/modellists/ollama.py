@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from interpose.formats.codecs.codec import Asked, Client, Codec, Json, Malformed, Target, Written
 from interpose.formats.codecs.errors import ERRORS
+from interpose.formats.codecs.leftovers import laid_over
 from interpose.ir import Losses, Own
 
 from .neutral import (
@@ -15,7 +16,6 @@ from .neutral import (
     Request,
     apart,
     entries,
-    laid_over,
     moment_text,
     one,
     read_request,

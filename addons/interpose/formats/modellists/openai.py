@@ -10,6 +10,7 @@ from functools import partial
 
 from interpose.formats.codecs.codec import Asked, Client, Codec, Json, Malformed, Target, Written
 from interpose.formats.codecs.errors import ERRORS
+from interpose.formats.codecs.leftovers import laid_over
 from interpose.ir import Losses, Own
 
 from .neutral import (
@@ -20,7 +21,6 @@ from .neutral import (
     count,
     entries,
     id_of,
-    laid_over,
     named,
     one,
     read_request,

@@ -6,8 +6,11 @@ https://platform.claude.com/docs/en/api/messages
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from interpose.formats.codecs import leftovers
+from interpose.formats.codecs.leftovers import NO_MARKS
 from interpose.ir import CacheMark, Own, Stop
 from interpose.ir.reply import Reason
 
@@ -55,23 +58,20 @@ WORDS: Mapping[Reason, str] = {
     "other": "end_turn",
 }
 
-_NO_MARKS: frozenset[str] = frozenset()
+marked = partial(leftovers.marked, FORMAT)
+silent = partial(leftovers.silent, FORMAT)
 
 
 def own(left: Json, *marks: str, silent: Json | None = None) -> Own | None:
     """What was left over of a node, and how it was spelt; None if that is nothing."""
     if marks:
         return Own(FORMAT, left, frozenset(marks), silent or None)
-    return Own(FORMAT, left, _NO_MARKS, silent or None) if left or silent else None
+    return Own(FORMAT, left, NO_MARKS, silent or None) if left or silent else None
 
 
 def hush(node: Json, keys: frozenset[str]) -> Json | None:
     """Takes out of a node what says nothing to others."""
     return {key: node.pop(key) for key in keys.intersection(node)} or None
-
-
-def marked(of: Own | None, mark: str) -> bool:
-    return of is not None and of.format == FORMAT and mark in of.marks
 
 
 def lay_over(node: Json, of: Own | None) -> None:
@@ -81,10 +81,6 @@ def lay_over(node: Json, of: Own | None) -> None:
             node.update(of.fields)
         if of.silent:
             node.update(of.silent)
-
-
-def silent(of: Own | None, key: str) -> Any:
-    return of.silent.get(key) if of is not None and of.format == FORMAT and of.silent else None
 
 
 def take_cache(node: Json) -> CacheMark | None:

@@ -5,21 +5,17 @@ https://platform.openai.com/docs/api-reference/chat. Nothing here knows a messag
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
+from interpose.formats.codecs import leftovers
 from interpose.formats.codecs.codec import Json
+from interpose.formats.codecs.leftovers import STRING, take
 from interpose.ir import CacheMark, Own
 from interpose.ir.reply import Reason
 
 NAME: Final = "openai-chat"
 CHAT_PATH = "/chat/completions"
-
-STRING = (str,)
-NUMBER = (int, float)
-INTEGER = (int,)
-BOOLEAN = (bool,)
-OBJECT = (dict,)
 
 # OpenAI's five, and what compatible servers say beside them. An empty reason is llama.cpp's for "not yet".
 REASONS: dict[str, Reason] = {
@@ -76,53 +72,15 @@ CACHE_FIELDS = ("cache_control", "prompt_cache_breakpoint")
 BREAKPOINT_TTLS = {"1h": "12h", "30m": "30m", "12h": "12h"}
 # Of a reply, a handle for its provider's support, and an echo of the request: to another format they say nothing.
 SILENT = ("system_fingerprint", "service_tier")
-NO_MARKS: frozenset[str] = frozenset()
 
-
-def take(node: Json, key: str, types: tuple[type, ...]) -> Any:
-    """A value of one of `types` (exactly: a bool is no number), taken out; None leaves whatever there is."""
-    value = node.get(key)
-    if type(value) in types:
-        del node[key]
-        return value
-    return None
-
-
-def leftover(node: Json, marks: Iterable[str] = ()) -> Own | None:
-    """What was not taken of a node, as its Own; None if that is nothing."""
-    if node or marks:
-        return Own(NAME, node, frozenset(marks))
-    return None
+leftover = partial(leftovers.leftover, NAME)
+lay_over = partial(leftovers.lay_over, NAME)
+marks_of = partial(leftovers.marks_of, NAME)
 
 
 def take_silent(node: Json) -> Json | None:
     """What of a reply is written back, and is no loss to others."""
     return {key: node.pop(key) for key in SILENT if key in node} or None
-
-
-def prefixed(node: Json, prefix: str, into: Json) -> None:
-    """What was not taken of an inner object, put into the leftovers of the outer one under `prefix.key`."""
-    for key, value in node.items():
-        into[f"{prefix}.{key}"] = value
-
-
-def lay_over(written: Json, own: Own | None, *inner: str) -> None:
-    """Puts Chat's own leftovers back; those under `inner.key` into that inner object."""
-    if own is None or own.format != NAME:
-        return
-    for key, value in own.fields.items():
-        name, dot, rest = key.partition(".")
-        if dot and name in inner:
-            nested = written.setdefault(name, {})
-            if isinstance(nested, dict):
-                nested.setdefault(rest, value)
-        else:
-            written.setdefault(key, value)
-
-
-def marks_of(own: Own | None) -> frozenset[str]:
-    """How Chat wrote this; no marks for another format's."""
-    return own.marks if own is not None and own.format == NAME else NO_MARKS
 
 
 def read_cache(node: Json) -> CacheMark | None:

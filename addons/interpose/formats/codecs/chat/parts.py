@@ -10,19 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 from interpose.formats.codecs.codec import Json
+from interpose.formats.codecs.leftovers import STRING, prefixed, take
 from interpose.ir import Block, Foreign, Losses, Media, Refused, Source, Text
 
 from .facts import (
     AUDIO_FORMATS,
     AUDIO_TYPES,
     NAME,
-    STRING,
     lay_over,
     leftover,
     marks_of,
-    prefixed,
     read_cache,
-    take,
     write_cache,
 )
 

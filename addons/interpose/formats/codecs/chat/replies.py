@@ -10,6 +10,7 @@ from typing import Any
 
 from interpose.formats.codecs.codec import Client, Json, Malformed
 from interpose.formats.codecs.ids import CHAT, fit, make
+from interpose.formats.codecs.leftovers import INTEGER, NO_MARKS, STRING, prefixed, take
 from interpose.formats.codecs.opaque import pack
 from interpose.ir import (
     Answer,
@@ -31,20 +32,15 @@ from interpose.ir import (
 from .counts import read_usage, write_own_usage, write_usage
 from .facts import (
     EXTRA,
-    INTEGER,
     NAME,
-    NO_MARKS,
     OURS,
     REASONING_DETAILS,
     REASONING_FIELDS,
     REASONS,
-    STRING,
     WORDS,
     lay_over,
     leftover,
     marks_of,
-    prefixed,
-    take,
     take_silent,
 )
 from .layout import layout_of, needs_layout

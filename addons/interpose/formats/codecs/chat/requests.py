@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any, TypeIs
 
 from interpose.formats.codecs.codec import Asked, Json, Malformed
+from interpose.formats.codecs.leftovers import BOOLEAN, INTEGER, NUMBER, OBJECT, STRING, prefixed, take
 from interpose.ir import Message, Output, Own, Reasoning, Request, Sampling, Text, Tool, ToolChoice, ToolResult
 from interpose.ir.blocks import Role
 
-from .facts import BOOLEAN, INTEGER, NAME, NUMBER, OBJECT, STRING, leftover, prefixed, read_cache, take
+from .facts import NAME, leftover, read_cache
 from .parts import read_content
 from .turns import legacy_id, read_turn
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import orjson
 
 from interpose.formats.codecs.codec import Json
+from interpose.formats.codecs.leftovers import INTEGER, STRING, take
 from interpose.ir import Event, Failed, Own, Ping, Started, Told, Used
 from interpose.wire.error import WireError
 from interpose.wire.sse import SseDecoder, SseEvent
@@ -21,7 +22,7 @@ from interpose.wire.sse import SseDecoder, SseEvent
 from .choices import Choice
 from .counts import read_usage
 from .errors import failed_of
-from .facts import INTEGER, NAME, STRING, take, take_silent
+from .facts import NAME, take_silent
 
 DONE = b"[DONE]"
 TRUNCATED = "the provider's stream broke off before its end"

@@ -12,22 +12,19 @@ import orjson
 
 from interpose.formats.codecs.codec import Json, dumps
 from interpose.formats.codecs.ids import CHAT, make
+from interpose.formats.codecs.leftovers import INTEGER, STRING, prefixed, take
 from interpose.formats.codecs.opaque import unpack
 from interpose.ir import Block, Citation, Media, Opaque, Own, Refused, Source, Text, Thinking, ToolCall
 
 from .facts import (
     DETAIL_TEXTS,
     EXTRA,
-    INTEGER,
     NAME,
     OURS,
     REASONING_DETAILS,
     REASONING_FIELDS,
-    STRING,
     leftover,
-    prefixed,
     read_cache,
-    take,
 )
 from .layout import laid_out
 from .parts import read_content, read_url

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from interpose.formats.codecs.codec import Client, Json
+from interpose.formats.codecs.leftovers import NO_MARKS
 from interpose.formats.codecs.opaque import pack
 from interpose.ir import (
     Block,
@@ -41,7 +42,7 @@ from interpose.ir.assembly import overlay
 
 from .counts import write_own_usage, write_usage
 from .errors import write_error
-from .facts import DETAIL_TEXTS, EXTRA, NAME, NO_MARKS, OURS, REASONING_DETAILS, REASONING_FIELDS
+from .facts import DETAIL_TEXTS, EXTRA, NAME, OURS, REASONING_DETAILS, REASONING_FIELDS
 from .layout import line_of
 from .replies import call_id, cited, finish_word, is_legacy, reply_id, tell_unwritable, write_media
 from .turns import reasoning_field, write_call, write_detail

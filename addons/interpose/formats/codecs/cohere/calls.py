@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from interpose.formats.codecs.chat.facts import STRING, prefixed, take
 from interpose.formats.codecs.codec import Json, dumps
 from interpose.formats.codecs.ids import fit, make
+from interpose.formats.codecs.leftovers import STRING, prefixed, take
 from interpose.formats.codecs.opaque import pack
 from interpose.ir import Block, Losses, Own, Text, Thinking, ToolCall
 

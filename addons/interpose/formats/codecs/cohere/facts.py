@@ -6,18 +6,18 @@ https://docs.cohere.com/v2/reference/chat
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
+from interpose.formats.codecs import leftovers
 from interpose.formats.codecs.codec import Json
 from interpose.formats.codecs.ids import IdRule
 from interpose.formats.codecs.opaque import pack, unpack
-from interpose.ir import Opaque, Own
+from interpose.ir import Opaque
 from interpose.ir.reply import Reason
 
 NAME: Final = "cohere"
 PATH = "/v2/chat"
-NO_MARKS: frozenset[str] = frozenset()
 
 # Any id but an empty one. Cohere's own are a function's name and some letters: "weather_5fdj252rgk1f".
 IDS = IdRule(re.compile(r"[\s\S]+"), "call_", 24)
@@ -59,31 +59,9 @@ SIGNATURE = "signature"
 # Whose thinking it was: models take their own back, in plain words and unsigned.
 ORIGIN = Opaque(NAME, "signature", "thinking")
 
-
-def leftover(node: Json, marks: Iterable[str] = (), silent: Json | None = None) -> Own | None:
-    """What was not taken of a node, as its Own; None if that is nothing."""
-    if node or marks or silent:
-        return Own(NAME, node, frozenset(marks), silent)
-    return None
-
-
-def lay_over(written: Json, own: Own | None, *inner: str) -> None:
-    """Puts Cohere's own leftovers back; those under `inner.key` into that inner object."""
-    if own is None or own.format != NAME:
-        return
-    for key, value in (own.fields if not own.silent else {**own.fields, **own.silent}).items():
-        name, dot, rest = key.partition(".")
-        if dot and name in inner:
-            nested = written.setdefault(name, {})
-            if isinstance(nested, dict):
-                nested.setdefault(rest, value)
-        else:
-            written.setdefault(key, value)
-
-
-def marks_of(own: Own | None) -> frozenset[str]:
-    """How Cohere wrote this; no marks for another format's."""
-    return own.marks if own is not None and own.format == NAME else NO_MARKS
+leftover = partial(leftovers.leftover, NAME)
+lay_over = partial(leftovers.lay_over, NAME)
+marks_of = partial(leftovers.marks_of, NAME)
 
 
 def carried(node: Json) -> Opaque | None:

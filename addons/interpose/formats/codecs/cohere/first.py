@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from interpose.formats.codecs.chat.facts import OBJECT, STRING, take
 from interpose.formats.codecs.codec import Client, Json, Malformed, Written, dumps, loads
+from interpose.formats.codecs.leftovers import OBJECT, STRING, take
 from interpose.formats.codecs.ollama.writer import line_json
 from interpose.ir import (
     Answer,

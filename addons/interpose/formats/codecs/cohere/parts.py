@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from interpose.formats.codecs.chat.facts import STRING, prefixed, take
 from interpose.formats.codecs.chat.parts import read_url, write_url
 from interpose.formats.codecs.codec import Json, dumps, loads
+from interpose.formats.codecs.leftovers import STRING, prefixed, take
 from interpose.formats.codecs.opaque import pack
 from interpose.ir import Block, Foreign, Losses, Media, Refused, Source, Text, Thinking
 

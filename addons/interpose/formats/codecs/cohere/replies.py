@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from interpose.formats.codecs.chat.facts import STRING, prefixed, take
 from interpose.formats.codecs.codec import Client, Json, Malformed
+from interpose.formats.codecs.leftovers import STRING, prefixed, take
 from interpose.ir import Answer, Block, Losses, Media, Reply, Stop, Text, ToolCall
 
 from .calls import call_id, split_plan, write_call

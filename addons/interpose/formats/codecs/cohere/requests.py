@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from interpose.formats.codecs.chat.facts import BOOLEAN, INTEGER, NUMBER, OBJECT, STRING, prefixed, take
 from interpose.formats.codecs.codec import Json, Malformed
+from interpose.formats.codecs.leftovers import BOOLEAN, INTEGER, NUMBER, OBJECT, STRING, prefixed, take
 from interpose.ir import Block, Message, Output, Own, Reasoning, Request, Sampling, Tool, ToolChoice, ToolResult
 from interpose.ir.blocks import Role
 

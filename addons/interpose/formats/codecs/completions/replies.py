@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from interpose.formats.codecs.chat.counts import read_usage, write_own_usage, write_usage
-from interpose.formats.codecs.chat.facts import INTEGER, STRING, take, take_silent
 from interpose.formats.codecs.chat.facts import NAME as CHAT
+from interpose.formats.codecs.chat.facts import take_silent
 from interpose.formats.codecs.chat.replies import finish_word, stop_of
 from interpose.formats.codecs.codec import Client, Json, Malformed
+from interpose.formats.codecs.leftovers import INTEGER, NO_MARKS, STRING, take
 from interpose.ir import Answer, Block, Losses, Own, Refused, Reply, Stop, Text, Thinking
 
 from .requests import NAME
 
 OBJECT = "text_completion"
-_NO_MARKS: frozenset[str] = frozenset()
 
 
 def read_reply(body: Any) -> Reply:
@@ -68,7 +68,7 @@ def completion_stop(raw: str | None, choice: Json) -> Stop:
 
 def write_reply(reply: Reply, client: Client, losses: Losses) -> Json:
     own = reply.own if reply.own is not None and reply.own.format == NAME else None
-    marks = own.marks if own is not None else _NO_MARKS
+    marks = own.marks if own is not None else NO_MARKS
     written: Json = {"choices": [_write_choice(answer, losses) for answer in reply.answers]}
     native = reply.format == NAME
     if not native or "id" in marks:
@@ -110,7 +110,7 @@ def _write_choice(answer: Answer, losses: Losses) -> Json:
         return choice
     choice["logprobs"] = logprobs(own)
     choice["finish_reason"] = completion_word(answer.stop, losses, at)
-    losses.own(own, at, NAME, frozenset(("logprobs",)) if choice["logprobs"] is not None else _NO_MARKS)
+    losses.own(own, at, NAME, frozenset(("logprobs",)) if choice["logprobs"] is not None else NO_MARKS)
     return choice
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from interpose.formats.codecs.chat.facts import BOOLEAN, INTEGER, NUMBER, OBJECT, STRING, take
 from interpose.formats.codecs.codec import Asked, Json, Malformed, Target, Written
+from interpose.formats.codecs.leftovers import BOOLEAN, INTEGER, NUMBER, OBJECT, STRING, take
 from interpose.ir import Losses, Message, Own, Request, Sampling, Text
 
 NAME: Final = "openai-completions"

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+from interpose.formats.codecs import leftovers
 from interpose.formats.codecs.codec import dumps
+from interpose.formats.codecs.leftovers import NO_MARKS
 from interpose.ir import CacheMark, Own
 from interpose.ir.losses import says
 from interpose.ir.reply import Reason
@@ -139,26 +142,19 @@ SIGNATURES: Mapping[str, str] = {
     "JVBE": "application/pdf",
 }
 
-_NO_MARKS: frozenset[str] = frozenset()
+marked = partial(leftovers.marked, FORMAT)
+silent = partial(leftovers.silent, FORMAT)
 
 
 def own(left: Json, *marks: str, silent: Json | None = None) -> Own | None:
     """What was left over of a node, and how it was spelt; None if that is nothing."""
     if marks:
         return Own(FORMAT, left, frozenset(marks), silent or None)
-    return Own(FORMAT, left, _NO_MARKS, silent or None) if left or silent else None
-
-
-def marked(of: Own | None, mark: str) -> bool:
-    return of is not None and of.format == FORMAT and mark in of.marks
+    return Own(FORMAT, left, NO_MARKS, silent or None) if left or silent else None
 
 
 def is_ours(of: Own | None) -> bool:
     return of is not None and of.format == FORMAT
-
-
-def silent(of: Own | None, key: str) -> Any:
-    return of.silent.get(key) if of is not None and of.format == FORMAT and of.silent else None
 
 
 def lay_over(node: Json, of: Own | None) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import orjson
 
+from interpose.formats.codecs import leftovers
 from interpose.formats.codecs.codec import Json
 from interpose.ir import Own
 
@@ -34,6 +36,8 @@ NESTED = frozenset(
         "usageMetadata",
     )
 )
+
+marks_of = partial(leftovers.marks_of, NAME)
 
 
 def snake(*names: str) -> dict[str, str]:
@@ -85,10 +89,6 @@ def lay(node: Json, own: Own | None) -> None:
             inner[tail] = value
         else:
             node[key] = value
-
-
-def marks_of(own: Own | None) -> frozenset[str]:
-    return own.marks if own is not None and own.format == NAME else frozenset()
 
 
 def marked(marks: Iterable[str], prefix: str) -> str | None:

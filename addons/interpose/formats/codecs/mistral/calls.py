@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from interpose.formats.codecs.chat.facts import INTEGER, STRING, prefixed, take
 from interpose.formats.codecs.codec import Json, dumps, loads
 from interpose.formats.codecs.ids import MISTRAL, fit, make
+from interpose.formats.codecs.leftovers import INTEGER, STRING, prefixed, take
 from interpose.ir import Block, Losses, ToolCall
 
 from .facts import NAME, lay_over, leftover, marks_of

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from interpose.formats.codecs.chat.facts import AUDIO_FORMATS, AUDIO_TYPES, BOOLEAN, STRING, prefixed, take
+from interpose.formats.codecs.chat.facts import AUDIO_FORMATS, AUDIO_TYPES
 from interpose.formats.codecs.chat.parts import read_url, write_url
 from interpose.formats.codecs.codec import Json
+from interpose.formats.codecs.leftovers import BOOLEAN, STRING, prefixed, take
 from interpose.formats.codecs.opaque import pack, unpack
 from interpose.ir import Block, Foreign, Losses, Media, Opaque, Refused, Source, Text, Thinking
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from interpose.formats.codecs.chat.counts import read_usage, write_own_usage, write_usage
-from interpose.formats.codecs.chat.facts import INTEGER, STRING, prefixed, take
 from interpose.formats.codecs.chat.replies import stop_of
 from interpose.formats.codecs.codec import Client, Json, Malformed
+from interpose.formats.codecs.leftovers import INTEGER, STRING, prefixed, take
 from interpose.ir import Answer, Block, Losses, Media, Own, Reply, Stop, Text, ToolCall, Usage
 
 from .calls import call_id, read_calls, write_call

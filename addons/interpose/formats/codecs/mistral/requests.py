@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from interpose.formats.codecs.chat.facts import BOOLEAN, INTEGER, NUMBER, OBJECT, STRING, prefixed, take
 from interpose.formats.codecs.chat.requests import read_rest, read_stop
 from interpose.formats.codecs.codec import Asked, Json, Malformed
+from interpose.formats.codecs.leftovers import BOOLEAN, INTEGER, NUMBER, OBJECT, STRING, prefixed, take
 from interpose.ir import Message, Output, Own, Reasoning, Request, Sampling, Text, Tool, ToolChoice, ToolResult
 from interpose.ir.blocks import Role
 

@@ -5,11 +5,11 @@ https://github.com/ollama/ollama/blob/main/docs/api.md, and its types in api/typ
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
-from interpose.formats.codecs.codec import Json
-from interpose.ir import Opaque, Own
+from interpose.formats.codecs import leftovers
+from interpose.ir import Opaque
 from interpose.ir.reply import Reason
 
 NAME: Final = "ollama"
@@ -17,7 +17,6 @@ CHAT_PATH = "/api/chat"
 GENERATE_PATH = "/api/generate"
 # Marks requests and replies of /api/generate, where a prompt is gone on with.
 GENERATE = "generate"
-NO_MARKS: frozenset[str] = frozenset()
 
 # Why it is done; load and unload answer a request without messages. It has no other words.
 REASONS: dict[str, Reason] = {"stop": "end", "length": "length"}
@@ -27,28 +26,6 @@ UNSAID: frozenset[Reason] = frozenset(("content_filter", "refusal", "pause", "er
 # Whose thinking it was: models take their own back, in plain words and unsigned.
 ORIGIN = Opaque(NAME, "signature", "thinking")
 
-
-def leftover(node: Json, marks: Iterable[str] = (), silent: Json | None = None) -> Own | None:
-    """What was not taken of a node, as its Own; None if that is nothing."""
-    if node or marks or silent:
-        return Own(NAME, node, frozenset(marks), silent)
-    return None
-
-
-def lay_over(written: Json, own: Own | None, *inner: str) -> None:
-    """Puts Ollama's own leftovers back; those under `inner.key` into that inner object."""
-    if own is None or own.format != NAME:
-        return
-    for key, value in (own.fields if not own.silent else {**own.fields, **own.silent}).items():
-        name, dot, rest = key.partition(".")
-        if dot and name in inner:
-            nested = written.setdefault(name, {})
-            if isinstance(nested, dict):
-                nested.setdefault(rest, value)
-        else:
-            written.setdefault(key, value)
-
-
-def marks_of(own: Own | None) -> frozenset[str]:
-    """How Ollama wrote this; no marks for another format's."""
-    return own.marks if own is not None and own.format == NAME else NO_MARKS
+leftover = partial(leftovers.leftover, NAME)
+lay_over = partial(leftovers.lay_over, NAME)
+marks_of = partial(leftovers.marks_of, NAME)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from interpose.formats.codecs.chat.facts import STRING, prefixed, take
 from interpose.formats.codecs.codec import Client, Json, Malformed
+from interpose.formats.codecs.leftovers import STRING, prefixed, take
 from interpose.ir import (
     Answer,
     Block,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from interpose.formats.codecs.chat.facts import BOOLEAN, OBJECT, STRING, prefixed, take
 from interpose.formats.codecs.codec import Asked, Json, Malformed
+from interpose.formats.codecs.leftovers import BOOLEAN, OBJECT, STRING, prefixed, take
 from interpose.ir import Block, Message, Own, Request, Text, Thinking, Tool, ToolResult
 from interpose.ir.blocks import Role
 

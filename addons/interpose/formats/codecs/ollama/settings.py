@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from interpose.formats.codecs.chat.facts import BOOLEAN, INTEGER, NUMBER, prefixed, take
 from interpose.formats.codecs.chat.settings import BUCKETS
 from interpose.formats.codecs.codec import Json, Target
+from interpose.formats.codecs.leftovers import BOOLEAN, INTEGER, NUMBER, prefixed, take
 from interpose.ir import Losses, Output, Reasoning, Request, Tool, ToolChoice
 
 from .facts import NAME, lay_over, marks_of

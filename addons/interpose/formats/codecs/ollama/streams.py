@@ -9,9 +9,9 @@ from typing import Any
 
 from interpose.formats.codecs.chat.choices import merged
 from interpose.formats.codecs.chat.errors import failed_of
-from interpose.formats.codecs.chat.facts import STRING, take
 from interpose.formats.codecs.chat.streams import TRUNCATED, parse
 from interpose.formats.codecs.codec import Json
+from interpose.formats.codecs.leftovers import STRING, take
 from interpose.ir import (
     Block,
     BlockDelta,

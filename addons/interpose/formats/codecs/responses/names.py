@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import partial
 
 from interpose.formats.capabilities import Capabilities
+from interpose.formats.codecs import leftovers
 from interpose.formats.codecs.codec import ANY_MODEL, Json
 from interpose.formats.codecs.ids import RESPONSES, IdRule, make
 from interpose.ir import Block, CacheMark, Foreign, Losses, Message, Own
@@ -38,14 +40,12 @@ ITEM_IDS = {
     )
 }
 
+marked = partial(leftovers.marked, NAME)
+
 
 def is_ours(own: Own | None) -> bool:
     """Whether a node was read by this codec, and is to be written back as it was."""
     return own is not None and own.format == NAME
-
-
-def marked(own: Own | None, mark: str) -> bool:
-    return own is not None and own.format == NAME and mark in own.marks
 
 
 def own_of(block: Block) -> Own | None:
