@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from interpose.formats.codecs.codec import Target
+from interpose.formats.codecs.functions import ANY_INPUT, CUSTOM_INPUT
 from interpose.ir import Losses, Output, Reasoning, Request, Tool, ToolChoice
 
 from .blocks_out import BlockWriter
@@ -31,8 +32,6 @@ EFFORTS = frozenset(("low", "medium", "high", "xhigh", "max"))
 TIERS: Mapping[str, str] = {"auto": "auto", "standard_only": "standard_only", "default": "standard_only"}
 # https://platform.claude.com/docs/en/agents-and-tools/tool-use/define-tools
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
-ANY_INPUT: Json = {"type": "object", "properties": {}}
-CUSTOM_INPUT: Json = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 
 
 def write_limit(body: Json, request: Request, target: Target, losses: Losses) -> None:

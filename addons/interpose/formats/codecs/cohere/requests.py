@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from interpose.formats.codecs.codec import Json, Malformed
-from interpose.formats.codecs.leftovers import BOOLEAN, INTEGER, NUMBER, OBJECT, STRING, prefixed, take
-from interpose.ir import Block, Message, Output, Own, Reasoning, Request, Sampling, Tool, ToolChoice, ToolResult
+from interpose.formats.codecs.functions import read_function
+from interpose.formats.codecs.leftovers import BOOLEAN, INTEGER, NUMBER, OBJECT, STRING, take
+from interpose.ir import Block, Message, Output, Own, Reasoning, Request, Sampling, ToolChoice, ToolResult
 from interpose.ir.blocks import Role
 
 from .calls import read_calls, read_plan, split_plan
@@ -38,7 +39,7 @@ def read_request(body: Json, model: str) -> Request:
     tools = body.get("tools")
     if isinstance(tools, list) and tools and all(isinstance(tool, dict) for tool in tools):
         del body["tools"]
-        request.tools = [_read_tool(tool, f"tools[{place}]") for place, tool in enumerate(tools)]
+        request.tools = [read_function(tool, f"tools[{place}]", NAME, strict=False) for place, tool in enumerate(tools)]
     _read_strict(body, request, marks)
     if isinstance(choice := body.get("tool_choice"), str) and choice in _MODES:
         del body["tool_choice"]
@@ -139,19 +140,6 @@ def _read_documents(body: Json, request: Request) -> None:
 
 
 # Tools
-
-
-def _read_tool(tool: Json, at: str) -> Tool:
-    kind, inner = tool.get("type"), tool.get("function")
-    name = inner.get("name") if isinstance(inner, dict) else None
-    known = kind == "function" or "type" not in tool
-    if not known or not isinstance(inner, dict) or not isinstance(name, str):
-        return Tool(kind if isinstance(kind, str) else "", kind="server", at=at, own=Own(NAME, tool))
-    del tool["function"], inner["name"]
-    marks = () if tool.pop("type", None) else ("type:absent",)
-    description, parameters = take(inner, "description", STRING), take(inner, "parameters", OBJECT)
-    prefixed(inner, "function", tool)
-    return Tool(name, description, parameters, at=at, own=leftover(tool, marks))
 
 
 def _read_strict(body: Json, request: Request, marks: list[str]) -> None:

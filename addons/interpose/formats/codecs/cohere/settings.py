@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from interpose.formats.codecs.codec import Json, Target
+from interpose.formats.codecs.functions import allowed, write_functions
 from interpose.ir import Losses, Output, Reasoning, Request, Tool, ToolChoice
 
 from .facts import NAME, lay_over, marks_of
@@ -34,8 +35,9 @@ def write_settings(request: Request, body: Json, target: Target, losses: Losses)
     if request.tools:
         if not target.capabilities.tools:
             losses.impossible("tools", "the model is not known to call tools")
-        tools = request.tools if native else _chosen(request, losses)
-        if written := [node for tool in tools if (node := _write_tool(tool, losses, native=native)) is not None]:
+        # Cohere demands a call, or forbids it, but names none.
+        tools = request.tools if native else allowed(request, losses)
+        if written := list(write_functions(tools, losses, NAME, "Cohere", native=native, strict=False)):
             body["tools"] = written
             _write_strict(request, tools, body, losses)
     if request.tool_choice is not None:
@@ -71,48 +73,6 @@ def _tell_unknown(request: Request, losses: Losses) -> None:
 
 
 # Tools
-
-
-def _chosen(request: Request, losses: Losses) -> list[Tool]:
-    """Those that may be called: Cohere demands a call, or forbids it, but names none."""
-    choice = request.tool_choice
-    if choice is None or not choice.names:
-        return request.tools
-    chosen = [tool for tool in request.tools if tool.name in choice.names]
-    if len(chosen) < len(request.tools):
-        names = ", ".join(choice.names)
-        losses.approximated("tool_choice", f"only {names} may be called: the other tools are left out")
-    return chosen
-
-
-def _write_tool(tool: Tool, losses: Losses, *, native: bool) -> Json | None:
-    if tool.kind == "server":
-        if tool.own is not None and tool.own.format == NAME:
-            return tool.own.fields
-        losses.dropped(tool.at, f"{tool.name}: a tool that its own provider runs")
-        return None
-    inner: Json = {"name": tool.name}
-    if tool.description is not None:
-        inner["description"] = tool.description
-    parameters = tool.parameters
-    if tool.kind == "custom":
-        losses.approximated(tool.at, "a custom tool is a function with the parameter `input`")
-        if tool.grammar is not None:
-            losses.dropped(tool.at, "the grammar of what it takes")
-        parameters = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-    elif parameters is None and not native:
-        # The field is required; a function without parameters is meant.
-        parameters = {"type": "object", "properties": {}}
-    if parameters is not None:
-        inner["parameters"] = parameters
-    written: Json = {"type": "function", "function": inner}
-    if "type:absent" in marks_of(tool.own):
-        del written["type"]
-    if tool.cache is not None:
-        losses.dropped(tool.at, "Cohere takes no marks of a prompt cache")
-    losses.own(tool.own, tool.at, NAME)
-    lay_over(written, tool.own, "function")
-    return written
 
 
 def _write_strict(request: Request, tools: list[Tool], body: Json, losses: Losses) -> None:

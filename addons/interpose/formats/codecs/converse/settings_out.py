@@ -8,6 +8,7 @@ from typing import Any
 
 from interpose.formats.codecs.anthropic.schemas import fit_schema
 from interpose.formats.codecs.codec import Target
+from interpose.formats.codecs.functions import ANY_INPUT, CUSTOM_INPUT
 from interpose.ir import Losses, Request, Tool, ToolChoice
 
 from .blocks_out import BlockWriter
@@ -16,8 +17,6 @@ from .names import FORMAT, MORE, NOVA_TOP_K, SPELLINGS, Json, lay_over, marked
 
 # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolSpecification.html
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-ANY_INPUT: Json = {"type": "object", "properties": {}}
-CUSTOM_INPUT: Json = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 # "The toolConfig field must be defined when using toolUse and toolResult content blocks", Bedrock answers. Always the
 # same one, so that a conversation that goes on keeps its beginning.
 NO_TOOL: Json = {

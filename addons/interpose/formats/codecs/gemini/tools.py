@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from interpose.formats.codecs.codec import Json, Malformed
+from interpose.formats.codecs.functions import CUSTOM_INPUT
 from interpose.ir import Losses, Request, Tool, ToolChoice
 
 from .schemas import as_openapi, from_openapi, to_subset
@@ -34,9 +35,6 @@ CALLING_NAMES = snake("allowedFunctionNames", "streamFunctionCallArguments")
 _NUMBERS = {1: "AUTO", 2: "ANY", 3: "NONE"}
 _MODES: dict[str, Any] = {"AUTO": "auto", "ANY": "any", "NONE": "none"}
 _WORDS = {mode: word for word, mode in _MODES.items()}
-
-# A custom tool takes free text; Gemini's functions take objects.
-CUSTOM: Json = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 
 
 def read_tools(wrappers: list[Any]) -> list[Tool]:
@@ -143,7 +141,7 @@ def _declared(tool: Tool, marks: frozenset[str], subset: bool, losses: Losses) -
         declaration["description"] = tool.description
     parameters = tool.parameters
     if tool.kind == "custom":
-        parameters = CUSTOM
+        parameters = CUSTOM_INPUT
         losses.approximated(tool.at, "a tool that takes free text takes an object with the text for Gemini")
         if tool.grammar:
             losses.dropped(tool.at, "Gemini's functions have no grammar")

@@ -10,8 +10,9 @@ from typing import Any
 
 from interpose.formats.codecs.chat.requests import read_rest, read_stop
 from interpose.formats.codecs.codec import Asked, Json, Malformed
+from interpose.formats.codecs.functions import read_function
 from interpose.formats.codecs.leftovers import BOOLEAN, INTEGER, NUMBER, OBJECT, STRING, prefixed, take
-from interpose.ir import Message, Output, Own, Reasoning, Request, Sampling, Text, Tool, ToolChoice, ToolResult
+from interpose.ir import Message, Output, Own, Reasoning, Request, Sampling, Text, ToolChoice, ToolResult
 from interpose.ir.blocks import Role
 
 from .calls import read_calls
@@ -36,7 +37,7 @@ def read_request(body: Any, asked: Asked) -> Request:
     tools = body.get("tools")
     if isinstance(tools, list) and tools and all(isinstance(tool, dict) for tool in tools):
         del body["tools"]
-        request.tools = [_read_tool(tool, f"tools[{place}]") for place, tool in enumerate(tools)]
+        request.tools = [read_function(tool, f"tools[{place}]", NAME, strict=True) for place, tool in enumerate(tools)]
     request.tool_choice = _read_choice(body)
     request.max_tokens = take(body, "max_tokens", INTEGER)
     request.sampling = _read_sampling(body)
@@ -124,21 +125,6 @@ _ROLES: dict[str, Callable[[Json, str, list[str]], Message]] = {
 }
 
 # Tools
-
-
-def _read_tool(tool: Json, at: str) -> Tool:
-    kind, inner = tool.get("type"), tool.get("function")
-    if not (kind == "function" or "type" not in tool) or not isinstance(inner, dict):
-        return Tool(kind if isinstance(kind, str) else "", kind="server", at=at, own=Own(NAME, tool))
-    name = take(inner, "name", STRING)
-    if name is None:
-        return Tool("", kind="server", at=at, own=Own(NAME, tool))
-    del tool["function"]
-    marks = () if tool.pop("type", None) else ("type:absent",)
-    description, parameters = take(inner, "description", STRING), take(inner, "parameters", OBJECT)
-    strict = take(inner, "strict", BOOLEAN)
-    prefixed(inner, "function", tool)
-    return Tool(name, description, parameters, strict, at=at, own=leftover(tool, marks))
 
 
 _MODES: dict[str, Any] = {"auto": "auto", "none": "none", "any": "any", "required": "any"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from interpose.formats.codecs.codec import Json, Target
+from interpose.formats.codecs.functions import allowed, write_functions
 from interpose.ir import Losses, Output, Reasoning, Request, Tool, ToolChoice
 
 from .facts import NAME, lay_over, marks_of
@@ -23,7 +24,7 @@ def write_settings(request: Request, body: Json, target: Target, losses: Losses)
         if not target.capabilities.tools:
             losses.impossible("tools", "the model is not known to call tools")
         tools = _chosen(request, losses)
-        if written := [node for tool in tools if (node := _write_tool(tool, losses, native=native)) is not None]:
+        if written := list(write_functions(tools, losses, NAME, "Mistral", native=native, strict=True)):
             body["tools"] = written
     if request.tool_choice is not None:
         _write_choice(request.tool_choice, body, losses)
@@ -69,44 +70,9 @@ def _write_rest(request: Request, body: Json, losses: Losses, *, native: bool) -
 def _chosen(request: Request, losses: Losses) -> list[Tool]:
     """Mistral can be told of one tool or of all: of several that may be called, the others are left out."""
     choice = request.tool_choice
-    if choice is None or not choice.names or (len(choice.names) == 1 and choice.mode == "any"):
+    if choice is not None and len(choice.names) == 1 and choice.mode == "any":
         return request.tools
-    chosen = [tool for tool in request.tools if tool.name in choice.names]
-    if len(chosen) < len(request.tools):
-        losses.approximated("tool_choice", "the tools that may not be called are left out")
-    return chosen
-
-
-def _write_tool(tool: Tool, losses: Losses, *, native: bool) -> Json | None:
-    if tool.kind == "server":
-        if tool.own is not None and tool.own.format == NAME:
-            return tool.own.fields
-        losses.dropped(tool.at, f"{tool.name}: a tool that its own provider runs")
-        return None
-    inner: Json = {"name": tool.name}
-    if tool.description is not None:
-        inner["description"] = tool.description
-    parameters = tool.parameters
-    if tool.kind == "custom":
-        losses.approximated(tool.at, "a custom tool is a function with the parameter `input`")
-        if tool.grammar is not None:
-            losses.dropped(tool.at, "the grammar of what it takes")
-        parameters = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-    elif parameters is None and not native:
-        # The field is required; a function without parameters is meant.
-        parameters = {"type": "object", "properties": {}}
-    if parameters is not None:
-        inner["parameters"] = parameters
-    if tool.strict is not None:
-        inner["strict"] = tool.strict
-    written: Json = {"type": "function", "function": inner}
-    if "type:absent" in marks_of(tool.own):
-        del written["type"]
-    if tool.cache is not None:
-        losses.dropped(tool.at, "Mistral takes no marks of a prompt cache")
-    losses.own(tool.own, tool.at, NAME)
-    lay_over(written, tool.own, "function")
-    return written
+    return allowed(request, losses)
 
 
 def _write_choice(choice: ToolChoice, body: Json, losses: Losses) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from interpose.formats.codecs.codec import Asked, Json, Malformed
-from interpose.formats.codecs.leftovers import BOOLEAN, OBJECT, STRING, prefixed, take
-from interpose.ir import Block, Message, Own, Request, Text, Thinking, Tool, ToolResult
+from interpose.formats.codecs.functions import read_function
+from interpose.formats.codecs.leftovers import STRING, take
+from interpose.ir import Block, Message, Own, Request, Text, Thinking, ToolResult
 from interpose.ir.blocks import Role
 
 from .facts import GENERATE, NAME, ORIGIN, leftover
@@ -40,7 +41,7 @@ def read_request(body: Any, asked: Asked) -> Request:
     tools = body.get("tools")
     if isinstance(tools, list) and tools and all(isinstance(tool, dict) for tool in tools):
         del body["tools"]
-        request.tools = [_read_tool(tool, f"tools[{place}]") for place, tool in enumerate(tools)]
+        request.tools = [read_function(tool, f"tools[{place}]", NAME, strict=True) for place, tool in enumerate(tools)]
     silent = read_settings(body, request, marks)
     request.own = leftover(body, marks, silent)
     if request.own is not None:
@@ -126,17 +127,3 @@ def _read_result(message: Json, content: list[Block], at: str, marks: list[str])
     if id_ is not None:
         marks.append("id")
     return ToolResult(id_ or "", content, take(message, "tool_name", STRING), at=at)
-
-
-def _read_tool(tool: Json, at: str) -> Tool:
-    kind, inner = tool.get("type"), tool.get("function")
-    name = inner.get("name") if isinstance(inner, dict) else None
-    known = kind == "function" or "type" not in tool
-    if not known or not isinstance(inner, dict) or not isinstance(name, str):
-        return Tool(kind if isinstance(kind, str) else "", kind="server", at=at, own=Own(NAME, tool))
-    del tool["function"], inner["name"]
-    marks = () if tool.pop("type", None) else ("type:absent",)
-    description, parameters = take(inner, "description", STRING), take(inner, "parameters", OBJECT)
-    strict = take(inner, "strict", BOOLEAN)
-    prefixed(inner, "function", tool)
-    return Tool(name, description, parameters, strict, at=at, own=leftover(tool, marks))

@@ -10,8 +10,9 @@ from typing import Any
 
 from interpose.formats.codecs.chat.settings import BUCKETS
 from interpose.formats.codecs.codec import Json, Target
+from interpose.formats.codecs.functions import allowed, write_functions
 from interpose.formats.codecs.leftovers import BOOLEAN, INTEGER, NUMBER, prefixed, take
-from interpose.ir import Losses, Output, Reasoning, Request, Tool, ToolChoice
+from interpose.ir import Losses, Output, Reasoning, Request, Tool
 
 from .facts import NAME, lay_over, marks_of
 
@@ -109,7 +110,10 @@ def write_settings(request: Request, body: Json, target: Target, losses: Losses)
     tools = request.tools if native else _chosen(request, losses)
     if tools and not target.capabilities.tools:
         losses.impossible("tools", "the model is not known to call tools")
-    if written := [node for tool in tools if (node := _write_tool(tool, losses, native=native)) is not None]:
+    for tool in tools:
+        if tool.strict and tool.kind != "server" and not native:
+            losses.dropped(f"{tool.at}.strict", "Ollama holds no call to its schema")
+    if written := list(write_functions(tools, losses, NAME, "Ollama", native=native, strict=native)):
         body["tools"] = written
     options = _write_options(request, target, losses)
     if options or "options:empty" in marks:
@@ -169,49 +173,7 @@ def _chosen(request: Request, losses: Losses) -> list[Tool]:
         return []
     if choice.mode == "any":
         losses.approximated("tool_choice", "Ollama cannot demand a call: the tools are offered")
-    chosen = [tool for tool in request.tools if not choice.names or tool.name in choice.names]
-    if len(chosen) < len(request.tools):
-        _tell_left_out(choice, losses)
-    return chosen
-
-
-def _tell_left_out(choice: ToolChoice, losses: Losses) -> None:
-    losses.approximated("tool_choice", f"only {', '.join(choice.names)} may be called: the other tools are left out")
-
-
-def _write_tool(tool: Tool, losses: Losses, *, native: bool) -> Json | None:
-    if tool.kind == "server":
-        if tool.own is not None and tool.own.format == NAME:
-            return tool.own.fields
-        losses.dropped(tool.at, f"{tool.name}: a tool that its own provider runs")
-        return None
-    inner: Json = {"name": tool.name}
-    if tool.description is not None:
-        inner["description"] = tool.description
-    parameters = tool.parameters
-    if tool.kind == "custom":
-        losses.approximated(tool.at, "a custom tool is a function with the parameter `input`")
-        if tool.grammar is not None:
-            losses.dropped(tool.at, "the grammar of what it takes")
-        parameters = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-    elif parameters is None and not native:
-        # The field is required; a function without parameters is meant.
-        parameters = {"type": "object", "properties": {}}
-    if parameters is not None:
-        inner["parameters"] = parameters
-    if tool.strict is not None:
-        if native:
-            inner["strict"] = tool.strict
-        elif tool.strict:
-            losses.dropped(f"{tool.at}.strict", "Ollama holds no call to its schema")
-    written: Json = {"type": "function", "function": inner}
-    if "type:absent" in marks_of(tool.own):
-        del written["type"]
-    if tool.cache is not None:
-        losses.dropped(tool.at, "Ollama takes no marks of a prompt cache")
-    losses.own(tool.own, tool.at, NAME)
-    lay_over(written, tool.own, "function")
-    return written
+    return allowed(request, losses)
 
 
 def _write_reasoning(reasoning: Reasoning, body: Json, target: Target, losses: Losses, *, native: bool) -> None:
