@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from interpose.formats.codecs import content
 from interpose.formats.codecs.codec import Json
+from interpose.formats.codecs.content import PartReader, read_url, write_url
 from interpose.formats.codecs.leftovers import STRING, prefixed, take
 from interpose.ir import Block, Foreign, Losses, Media, Refused, Source, Text
 
@@ -28,29 +30,12 @@ from .facts import (
 
 
 def read_content(message: Json, at: str, marks: list[str]) -> list[Block]:
-    """The blocks of `content`; what it is (a string, nothing, parts) goes into `marks`."""
-    content = message.get("content")
-    if isinstance(content, str):
-        del message["content"]
-        if not content:
-            marks.append("content:empty")
-            return []
-        marks.append("content:text")
-        return [Text(content, at=f"{at}.content")]
-    if isinstance(content, list) and content and all(isinstance(part, dict) for part in content):
-        del message["content"]
-        marks.append("content:parts")
-        return [read_part(part, f"{at}.content[{place}]") for place, part in enumerate(content)]
-    return []
+    """The blocks of `content`; what it is (a string, parts, nothing) goes into `marks`."""
+    return content.read_content(message, at, marks, read_part)
 
 
 def read_part(part: Json, at: str) -> Block:
-    kind = part.get("type")
-    reader = _READERS.get(kind) if isinstance(kind, str) else None
-    block = None if reader is None else reader(part, at)
-    if block is None:
-        return Foreign(NAME, kind if isinstance(kind, str) else "part", part, at=at)
-    return block
+    return content.read_part(part, at, NAME, _READERS)
 
 
 def _text(part: Json, at: str) -> Block | None:
@@ -70,22 +55,7 @@ def _refusal(part: Json, at: str) -> Block | None:
     return Refused(text, at=at, own=leftover(part))
 
 
-def read_url(url: str) -> tuple[Source, str]:
-    """A URL's source and media type: bytes, where it is a data URL of base64."""
-    if url.startswith("data:"):
-        head, found, data = url.partition(";base64,")
-        if found:
-            return Source("base64", data), head[5:]
-    return Source("url", url), ""
-
-
-def write_url(media: Media) -> str:
-    if media.source.kind == "base64":
-        return f"data:{media.media_type};base64,{media.source.value}"
-    return media.source.value
-
-
-def _picture(field: str, kind: Any) -> Callable[[Json, str], Block | None]:
+def _picture(field: str, kind: Any) -> PartReader:
     def read(part: Json, at: str) -> Block | None:
         inner = part.get(field)
         marks: tuple[str, ...] = ()
@@ -147,7 +117,7 @@ def _file(part: Json, at: str) -> Block | None:
     return Media("document", source, media_type, name=name, cache=cache, at=at, own=leftover(part, marks))
 
 
-_READERS: dict[str, Callable[[Json, str], Block | None]] = {
+_READERS: dict[str, PartReader] = {
     "text": _text,
     "refusal": _refusal,
     "image_url": _picture("image_url", "image"),

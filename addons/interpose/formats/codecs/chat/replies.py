@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from interpose.formats.codecs.codec import Client, Json, Malformed
+from interpose.formats.codecs.content import write_url
 from interpose.formats.codecs.ids import CHAT, fit, make
 from interpose.formats.codecs.leftovers import INTEGER, NO_MARKS, STRING, prefixed, take
 from interpose.formats.codecs.opaque import pack
@@ -44,7 +45,6 @@ from .facts import (
     take_silent,
 )
 from .layout import layout_of, needs_layout
-from .parts import write_url
 from .turns import read_turn, reasoning_field, with_arguments, write_call, write_detail
 
 # Reading

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from interpose.formats.codecs.codec import Json, dumps
+from interpose.formats.codecs.content import read_url
 from interpose.formats.codecs.ids import CHAT, make
 from interpose.formats.codecs.leftovers import INTEGER, STRING, prefixed, take
 from interpose.formats.codecs.opaque import unpack
@@ -27,7 +28,7 @@ from .facts import (
     read_cache,
 )
 from .layout import laid_out
-from .parts import read_content, read_url
+from .parts import read_content
 
 
 def read_turn(message: Json, at: str, marks: list[str], *, reply: bool = False) -> list[Block]:

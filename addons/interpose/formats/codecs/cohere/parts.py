@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from interpose.formats.codecs.chat.parts import read_url, write_url
+from interpose.formats.codecs import content
 from interpose.formats.codecs.codec import Json, dumps, loads
+from interpose.formats.codecs.content import PartReader, read_url, write_url
 from interpose.formats.codecs.leftovers import STRING, prefixed, take
 from interpose.formats.codecs.opaque import pack
 from interpose.ir import Block, Foreign, Losses, Media, Refused, Source, Text, Thinking
@@ -27,27 +28,11 @@ _PLAIN = frozenset(("text", "title"))
 
 def read_content(message: Json, at: str, marks: list[str]) -> list[Block]:
     """The blocks of `content`; what it is (a string, parts, nothing) goes into `marks`."""
-    content = message.get("content")
-    if isinstance(content, str):
-        del message["content"]
-        if not content:
-            marks.append("content:empty")
-            return []
-        return [Text(content, at=f"{at}.content")]
-    if isinstance(content, list) and content and all(isinstance(part, dict) for part in content):
-        del message["content"]
-        marks.append("content:parts")
-        return [read_part(part, f"{at}.content[{place}]") for place, part in enumerate(content)]
-    return []
+    return content.read_content(message, at, marks, read_part)
 
 
 def read_part(part: Json, at: str) -> Block:
-    kind = part.get("type")
-    reader = _READERS.get(kind) if isinstance(kind, str) else None
-    block = None if reader is None else reader(part, at)
-    if block is None:
-        return Foreign(NAME, kind if isinstance(kind, str) else "part", part, at=at)
-    return block
+    return content.read_part(part, at, NAME, _READERS)
 
 
 def _text(part: Json, at: str) -> Block | None:
@@ -107,7 +92,7 @@ def read_document(document: Any, at: str) -> Media:
     return Media("document", Source("text", text), "text/plain", name=title, at=at, own=own)
 
 
-_READERS: dict[str, Callable[[Json, str], Block | None]] = {
+_READERS: dict[str, PartReader] = {
     "text": _text,
     "thinking": _thinking,
     "image_url": _image,

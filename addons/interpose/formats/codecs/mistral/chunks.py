@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from interpose.formats.codecs import content
 from interpose.formats.codecs.chat.facts import AUDIO_FORMATS, AUDIO_TYPES
-from interpose.formats.codecs.chat.parts import read_url, write_url
 from interpose.formats.codecs.codec import Json
+from interpose.formats.codecs.content import PartReader, read_url, write_url
 from interpose.formats.codecs.leftovers import BOOLEAN, STRING, prefixed, take
 from interpose.formats.codecs.opaque import pack, unpack
 from interpose.ir import Block, Foreign, Losses, Media, Opaque, Refused, Source, Text, Thinking
@@ -26,28 +27,11 @@ DETAILS = frozenset(("low", "auto", "high"))
 
 def read_content(message: Json, at: str, marks: list[str]) -> list[Block]:
     """The blocks of `content`; what it is (a string, chunks, nothing) goes into `marks`."""
-    content = message.get("content")
-    if isinstance(content, str):
-        del message["content"]
-        if not content:
-            marks.append("content:empty")
-            return []
-        marks.append("content:text")
-        return [Text(content, at=f"{at}.content")]
-    if isinstance(content, list) and content and all(isinstance(chunk, dict) for chunk in content):
-        del message["content"]
-        marks.append("content:parts")
-        return [read_chunk(chunk, f"{at}.content[{place}]") for place, chunk in enumerate(content)]
-    return []
+    return content.read_content(message, at, marks, read_chunk)
 
 
 def read_chunk(chunk: Json, at: str) -> Block:
-    kind = chunk.get("type")
-    reader = _READERS.get(kind) if isinstance(kind, str) else None
-    block = None if reader is None else reader(chunk, at)
-    if block is None:
-        return Foreign(NAME, kind if isinstance(kind, str) else "chunk", chunk, at=at)
-    return block
+    return content.read_part(chunk, at, NAME, _READERS)
 
 
 def _text(chunk: Json, at: str) -> Block | None:
@@ -157,7 +141,7 @@ def _audio(chunk: Json, at: str) -> Block | None:
     return Media("audio", source, kind, at=at, own=leftover(chunk, (f"format:{form}",)))
 
 
-_READERS: dict[str, Callable[[Json, str], Block | None]] = {
+_READERS: dict[str, PartReader] = {
     "text": _text,
     "thinking": _thinking,
     "image_url": _image,
