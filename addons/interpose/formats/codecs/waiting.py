@@ -5,7 +5,7 @@ Each is found in no time, however many there are: a hostile request holds a hund
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 
 from interpose.ir import ToolCall, ToolResult
 
@@ -19,7 +19,8 @@ class Waiting:
         self._by_id: dict[str, str] = {}
         self._missing: set[str] = set()
         # Calls without ids, by their place; and their places by name.
-        self._nameless: dict[int, tuple[str, str]] = {}
+        # Ordered by links: the first of a plain dict is sought behind all that were taken out.
+        self._nameless: OrderedDict[int, tuple[str, str]] = OrderedDict()
         self._by_name: dict[str, deque[int]] = {}
 
     def __bool__(self) -> bool:

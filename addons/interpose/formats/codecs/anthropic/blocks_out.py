@@ -12,6 +12,7 @@ from typing import Any
 
 from interpose.formats.codecs.codec import Target, arguments_object
 from interpose.formats.codecs.ids import CLAUDE, fit, make
+from interpose.formats.codecs.waiting import Waiting
 from interpose.ir import (
     Block,
     CacheMark,
@@ -62,7 +63,7 @@ class BlockWriter:
         self._marks_left = MAX_CACHE_MARKS
         self._role = "user"
         self._calls = 0
-        self._unnamed: list[tuple[str, str]] = []
+        self._unnamed = Waiting()
 
     def blocks(self, blocks: list[Block], role: str) -> list[Json]:
         self._role = role
@@ -165,7 +166,7 @@ class BlockWriter:
         if call.id:
             return fit(call.id, CLAUDE)
         made = make(f"{self._calls} {call.name} {call.arguments}", CLAUDE)
-        self._unnamed.append((call.name, made))
+        self._unnamed.add(call, made)
         return made
 
     def _answered(self, result: ToolResult) -> str:
@@ -174,10 +175,8 @@ class BlockWriter:
             return result.id
         if result.id:
             return fit(result.id, CLAUDE)
-        for place, (name, made) in enumerate(self._unnamed):
-            if result.name is None or name == result.name:
-                del self._unnamed[place]
-                return made
+        if (made := self._unnamed.close(result)) is not None:
+            return made
         self.losses.impossible(result.at, "the result answers no call, and has no id")
         return make(result.at, CLAUDE)
 

@@ -168,11 +168,12 @@ def _write_turns(messages: list[Message], blocks: BlockWriter, *, inside: bool) 
     https://platform.claude.com/docs/en/build-with-claude/mid-conversation-system-messages
     """
     turns: list[Json] = []
+    ends = _ends_of_turns(messages) if inside else []
     for place, message in enumerate(messages):
         _told_message(message, blocks)
         role = ROLES[message.role]
         if role == "system":
-            native = inside and bool(turns) and turns[-1]["role"] != "assistant" and _ends_turn(messages, place)
+            native = inside and bool(turns) and turns[-1]["role"] != "assistant" and ends[place]
             content = _only_text(blocks.blocks(message.blocks, "system"), message, blocks)
             if not native:
                 content = [_in_words(node) for node in content]
@@ -193,14 +194,16 @@ def _write_turns(messages: list[Message], blocks: BlockWriter, *, inside: bool) 
     return turns
 
 
-def _ends_turn(messages: list[Message], place: int) -> bool:
-    """Whether the assistant speaks next, or nobody."""
-    for message in messages[place + 1 :]:
-        if message.role == "assistant":
-            return True
-        if message.role in ("user", "tool"):
-            return False
-    return True
+def _ends_of_turns(messages: list[Message]) -> list[bool]:
+    """Of each message, whether the assistant speaks after it, or nobody: system messages are passed over."""
+    ends: list[bool] = []
+    last = True
+    for message in reversed(messages):
+        ends.append(last)
+        if message.role in ("assistant", "user", "tool"):
+            last = message.role == "assistant"
+    ends.reverse()
+    return ends
 
 
 def _in_words(node: Json) -> Json:

@@ -223,7 +223,7 @@ def _told_output(output: Output, losses: Losses) -> None:
 
 def write_tools(body: Json, request: Request, blocks: BlockWriter) -> None:
     losses, choice = blocks.losses, request.tool_choice
-    names = choice.names if choice is not None and len(choice.names) > 1 else ()
+    names = frozenset(choice.names if choice is not None and len(choice.names) > 1 else ())
     written = []
     for tool in request.tools:
         if names and tool.name not in names:

@@ -10,6 +10,7 @@ from typing import cast
 
 from interpose.formats.codecs.codec import Json, Target, Written
 from interpose.formats.codecs.ids import CHAT, fit, make
+from interpose.formats.codecs.waiting import Waiting
 from interpose.ir import Block, Losses, Media, Message, Refused, Request, Text, Thinking, ToolCall, ToolResult
 
 from .facts import CHAT_PATH, NAME, REASONING_DETAILS, REASONING_FIELDS, lay_over, marks_of, write_cache
@@ -39,7 +40,7 @@ def write_request(request: Request, target: Target, losses: Losses) -> Written:
 
 
 class _Conversation:
-    """Messages written one after the other. `_open` are the calls that wait for their results, in order; `_shown` is
+    """Messages written one after the other. `_open` are the calls that wait for their results; `_shown` is
     what results showed that only a user's message can hold, until the last of them is there.
     """
 
@@ -48,8 +49,7 @@ class _Conversation:
         self._losses = losses
         self._native = parts.native
         self._written: list[Json] = []
-        self._open: list[ToolCall] = []
-        self._ids: list[str] = []
+        self._open = Waiting()
         self._shown: list[Json] = []
 
     def add(self, message: Message) -> None:
@@ -188,10 +188,8 @@ class _Conversation:
 
     def _close(self, result: ToolResult) -> str:
         """The id of the call that this result answers, as it was written."""
-        for place, call in enumerate(self._open):
-            if call.id == result.id and (result.id or result.name is None or call.name == result.name):
-                del self._open[place]
-                return self._ids.pop(place)
+        if (written := self._open.close(result)) is not None:
+            return written
         if self._native:
             return result.id
         return fit(result.id, CHAT) if result.id else make(f"result:{len(self._written)}:{result.name}", CHAT)
@@ -200,7 +198,7 @@ class _Conversation:
 
     def _assistant(self, message: Message) -> Json:
         written: Json = {"role": "assistant"}
-        self._open, self._ids = [], []
+        self._open = Waiting()
         said: list[Block] = []
         thinking: list[Thinking] = []
         calls: list[Json] = []
@@ -281,8 +279,7 @@ class _Conversation:
         if block.cache is not None and not write_cache(block.cache, call, None):
             self._losses.dropped(block.at, "a call takes no mark of a prompt cache")
         calls.append(call)
-        self._open.append(block)
-        self._ids.append(id_)
+        self._open.add(block, id_)
 
     def _thought(self, block: Thinking, kept: list[Thinking]) -> None:
         """Reasoning goes back to servers that gave it out, and to nobody else: OpenAI's Chat has no place for it."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -49,28 +50,34 @@ STORES = ("https://generativelanguage.googleapis.com/", "gs://")
 
 class Calls:
     """Function calls so far, for the ids that the wire leaves out: made from content and position, and found again for
-    a result by its function's name, in the order of the calls.
+    a result by its function's name, in the order of the calls, in no time however many there are.
     """
 
-    __slots__ = ("_count", "_open", "_seed")
+    __slots__ = ("_by_id", "_by_name", "_closed", "_count", "_seed")
 
     def __init__(self, seed: str) -> None:
         self._seed = seed
         self._count = 0
-        self._open: list[ToolCall] = []
+        self._by_id: dict[str, deque[tuple[int, ToolCall]]] = {}
+        self._by_name: dict[str, deque[tuple[int, ToolCall]]] = {}
+        self._closed: set[int] = set()
 
     def made(self, name: str, arguments: str) -> str:
         return ids.make(f"{self._seed}\n{self._count}\n{name}\n{arguments}", ids.CHAT)
 
     def called(self, call: ToolCall) -> None:
         self._count += 1
-        self._open.append(call)
+        self._by_id.setdefault(call.id, deque()).append((self._count, call))
+        self._by_name.setdefault(call.name, deque()).append((self._count, call))
 
     def answered(self, name: str | None, id_: str | None) -> str:
         """The id of the call that a result answers."""
-        for place, call in enumerate(self._open):
-            if call.id == id_ if id_ is not None else call.name == name:
-                return self._open.pop(place).id
+        waiting = self._by_id.get(id_) if id_ is not None else None if name is None else self._by_name.get(name)
+        while waiting:
+            number, call = waiting.popleft()
+            if number not in self._closed:
+                self._closed.add(number)
+                return call.id
         if id_ is not None:
             return id_
         self._count += 1

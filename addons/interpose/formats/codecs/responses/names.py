@@ -8,6 +8,7 @@ have no such mark: text that stands together is one message there.
 from __future__ import annotations
 
 import re
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -73,7 +74,8 @@ class Out:
     seed: str | None = None
     custom: frozenset[str] = frozenset()
     breakpoints: int = 0
-    _waiting: dict[str, list[str]] = field(default_factory=dict)
+    _waiting: OrderedDict[str, deque[str]] = field(default_factory=OrderedDict)
+    """By name; only names of which a call waits."""
     _made: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -87,15 +89,21 @@ class Out:
             return id_ if len(id_) <= 64 else make(id_, RESPONSES)
         number = self._made[name] = self._made.get(name, 0) + 1
         made = make(f"{self.seed or ''}:{at}:{name}:{number}", RESPONSES)
-        self._waiting.setdefault(name, []).append(made)
+        self._waiting.setdefault(name, deque()).append(made)
         return made
 
     def result_id(self, id_: str, name: str | None, at: str) -> str:
         """The id of the call that a result answers: without one, the first of that name that waits."""
         if id_:
             return id_ if len(id_) <= 64 else make(id_, RESPONSES)
-        waiting = self._waiting.get(name) if name else next((ids for ids in self._waiting.values() if ids), None)
-        return waiting.pop(0) if waiting else make(f"{at}:{name}", RESPONSES)
+        called = name or next(iter(self._waiting), "")
+        waiting = self._waiting.get(called)
+        if waiting is None:
+            return make(f"{at}:{name}", RESPONSES)
+        found = waiting.popleft()
+        if not waiting:
+            del self._waiting[called]
+        return found
 
     def breakpoint(self, cache: CacheMark | None, at: str, part: Json) -> None:
         """A prompt cache's mark: https://developers.openai.com/api/docs/guides/prompt-caching (four at most)."""
