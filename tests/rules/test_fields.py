@@ -445,6 +445,16 @@ def test_a_problem_says_where_what_and_what_instead(text: str, said: str) -> Non
     assert said in [str(problem) for problem in problems(f"version: 1\n{text}")]
 
 
+def test_a_provider_may_need_no_credential() -> None:
+    """Which is another thing than having none, over plain HTTP in a private network too."""
+    said = loaded("version: 1\nproviders: {p: {format: ollama, base_url: 'http://10.0.0.7:11434', credential: none}}\n")
+    left = loaded("version: 1\nproviders: {p: {format: ollama, base_url: 'http://10.0.0.7:11434'}}\n")
+    assert said.providers["p"].keyless
+    assert not left.providers["p"].keyless
+    assert said.credentials == left.credentials == ()
+    assert said.version != left.version
+
+
 BASE_URLS = [
     # format, dialect, base_url, credential?, None or a part of what is said
     ("openai", "", "https://a.test/v1", True, None),

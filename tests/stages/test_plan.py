@@ -130,6 +130,25 @@ async def test_which_key_goes_where(kind: KeyKind, credential: bool, addressed: 
         assert key.encode() not in b"".join(value for _, value in request.headers)
 
 
+@pytest.mark.parametrize("kind", list(KeyKind))
+@pytest.mark.parametrize("addressed", [True, False])
+async def test_a_provider_that_needs_no_key_gets_none(kind: KeyKind, addressed: bool) -> None:
+    """`credential: none`: whatever the client holds stays here, and the call goes."""
+    target = replace(provider("target", OPENAI if addressed else ELSEWHERE, credential=False), keyless=True)
+    key = KEYS[kind]
+    made = call(
+        *(() if key is None else (bearer(key), ("X-Api-Key", key))), target="/v1/chat/completions?key=" + (key or "")
+    )
+    chosen = planned(made, rules(target, routes=(Route("all", EVERYTHING, None, "target"),)))
+    assert chosen.refusal is None
+    request = await sent(made, chosen.attempts[0])
+    assert request.url.target == "/v1/chat/completions"
+    assert header(request.headers, b"authorization") is None
+    assert header(request.headers, b"x-api-key") is None
+    assert request.body == BODY
+    assert chosen.acts
+
+
 def test_the_table_has_every_row() -> None:
     """No combination of key, credential and destination is left to chance."""
     assert len(TABLE) == len(KeyKind) * 2 * 2

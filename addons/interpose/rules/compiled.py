@@ -55,7 +55,8 @@ class Provider:
     """A provider in the rules. Its URL is `origin` + `base_path` (no trailing slash; empty for a bare origin).
 
     `dialect` is the one that its host has, where the rules name none. `api_version` is Azure's. `responses` says
-    whether a provider of OpenAI's format has Responses beside Chat Completions.
+    whether a provider of OpenAI's format has Responses beside Chat Completions. `keyless` says that it needs no key:
+    none of a client's goes there.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Provider:
     ca: Path | None = None
     api_version: str | None = None
     responses: bool = True
+    keyless: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,12 @@ class OrWord:
         def checked(value: object, inner: core_schema.ValidatorFunctionWrapHandler) -> object:
             return value if value == self._word else inner(value)
 
-        return core_schema.no_info_wrap_validator_function(checked, handler(source))
+        def written(value: object, inner: core_schema.SerializerFunctionWrapHandler) -> object:
+            return value if value == self._word else inner(value)
+
+        return core_schema.no_info_wrap_validator_function(
+            checked, handler(source), serialization=core_schema.wrap_serializer_function_ser_schema(written)
+        )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {"anyOf": [{"const": self._word}, handler(schema)]}

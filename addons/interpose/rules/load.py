@@ -39,7 +39,7 @@ from .document import Document, read
 from .patterns import AnyOf, Networks, parsed_network
 from .problem import Path as Where
 from .problem import Problem, RulesError
-from .schema import CredentialSpec, LossesSpec, MatchSpec, ProviderSpec, RouteSpec, RulesSpec
+from .schema import NO_CREDENTIAL, CredentialSpec, LossesSpec, MatchSpec, ProviderSpec, RouteSpec, RulesSpec
 from .secrets import CredentialSource
 from .support import at
 from .validate import validate
@@ -142,13 +142,19 @@ class _Compiler:
         defaults = Timeouts()
         known = lookup(base.origin.host, base.origin.port)
         dialect = spec.dialect or (known.dialect if known is not None else None)
+        # The word stands for itself in the schema, whose type is that of everything else there.
+        given: object = spec.credential
+        keyless = given == NO_CREDENTIAL
         return Provider(
             name=name,
             format=spec.format,
             dialect=dialect,
             origin=base.origin,
             base_path=base.path,
-            credential=self._credential(("providers", name, "credential"), spec.credential, base.origin.host),
+            credential=None
+            if keyless
+            else self._credential(("providers", name, "credential"), spec.credential, base.origin.host),
+            keyless=keyless,
             timeouts=Timeouts(
                 spec.timeouts.connect or defaults.connect,
                 spec.timeouts.first_byte or defaults.first_byte,

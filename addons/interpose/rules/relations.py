@@ -14,6 +14,7 @@ from interpose.formats.aws import region_of
 from . import urls
 from .document import Document
 from .problem import BadValue, Path, did_you_mean, printable
+from .schema import NO_CREDENTIAL
 from .support import at
 
 OPENAI = frozenset({"openai", "openai-responses"})
@@ -182,7 +183,7 @@ def _scheme(document: Document, path: Path, base: urls.BaseUrl, credential: obje
     if base.origin.scheme == "https":
         return
     near = urls.nearness(base.origin.host)
-    if credential not in (None, []) and near != "loopback":
+    if credential not in (None, [], NO_CREDENTIAL) and near != "loopback":
         document.report(path, "would send a credential unencrypted", "use https, or leave out the credential")
     elif near == "public":
         document.report(path, "is not encrypted and not in a private network", "use https")

@@ -52,6 +52,9 @@ from .fieldtypes import (
     Variable,
 )
 
+# A provider that asks for no key, as most do that run on this machine.
+NO_CREDENTIAL = "none"
+
 
 class Section(BaseModel):
     """One mapping of the file. Unknown keys are errors, types are never coerced."""
@@ -103,7 +106,9 @@ class ProviderSpec(Section):
     responses: bool | None = Field(
         default=None, description="openai: whether it has /responses, too; default: what is known of its dialect"
     )
-    credential: Annotated[list[CredentialSpec], OneOrMany(), Field(min_length=1)] | None = None
+    credential: Annotated[list[CredentialSpec], OneOrMany(), Field(min_length=1), OrWord(NO_CREDENTIAL)] | None = Field(
+        default=None, description="where its credential comes from; none: it needs none, and no client's key goes there"
+    )
     timeouts: TimeoutsSpec = TimeoutsSpec()
     tls: TlsSpec = TlsSpec()
 

@@ -1,7 +1,8 @@
 """Last stage before the wire: which key goes where.
 
 `TABLE` is the design's table, row by row, and parametrises the tests. A credential is bound to the exact origin of
-its provider's base_url; where it is injected, every key header of the client's is stripped.
+its provider's base_url; where it is injected, every key header of the client's is stripped. So they are for a provider
+that needs no key (`credential: none`), whatever the client sent: the table is of all others.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from interpose.call import Headers, Url
 from interpose.errors import Refusal
 from interpose.formats.aws import signed
 from interpose.formats.hosts import lookup
-from interpose.formats.keys import ClientKey, Placement, place, placement
+from interpose.formats.keys import ClientKey, Placement, place, placement, strip
 from interpose.rules.compiled import Provider
 from interpose.rules.secrets import CredentialSource
 from interpose.secret import AwsKeys
@@ -70,6 +71,9 @@ class Credentials(Stage):
                 "provider_not_permitted",
                 f"The key of {draft.virtual.name} is not good for {name or draft.call.url.origin.host}.",
             )
+        if provider is not None and provider.keyless:
+            draft.note(f"{provider.name} needs no key: the client's are left out")
+            return replace(attempt, stripped=True)
         source = provider.credential if provider is not None else None
         if source is not None and not draft.match.known and draft.route is None:
             # An endpoint that nobody has heard of gets no credential unless a route says so.
@@ -95,6 +99,9 @@ class Credentials(Stage):
         Raises SecretError if that cannot be had, Refusal if the request's origin is not the one that it is bound to.
         """
         attempt = trip.attempt
+        if attempt.stripped:
+            headers, url = strip(request.headers, request.url)
+            return Request(request.method, url, headers, request.body)
         if attempt.injection is None:
             return request
         provider = attempt.provider

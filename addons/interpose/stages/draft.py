@@ -62,8 +62,9 @@ class Attempt:
     """One sending of the call. `provider` None means exactly the origin that the client addressed.
 
     `edits` are the fields of the body that are replaced in place, and `body` is the outcome; None leaves the body as it
-    came, `injection` None the client's headers. `translation` is there where the provider speaks another format than
-    the client: `body` is then what was made of the client's.
+    came, `injection` None the client's headers; `stripped` says that the client's keys are taken out of these.
+    `translation` is there where the provider speaks another format than the client: `body` is then what was made of the
+    client's.
     """
 
     url: Url
@@ -73,6 +74,7 @@ class Attempt:
     body: bytes | None = field(default=None, repr=False)
     translation: Translation | None = field(default=None, repr=False)
     injection: Injection | None = None
+    stripped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,9 @@ class Plan:
     @property
     def acts(self) -> bool:
         """Whether the rules have a hand in this call; if not, its reply gets no header of ours either."""
-        return bool(self.attempts) and (self.route is not None or self.attempts[0].injection is not None)
+        return bool(self.attempts) and (
+            self.route is not None or self.attempts[0].injection is not None or self.attempts[0].stripped
+        )
 
 
 @dataclass(slots=True)

@@ -1,0 +1,95 @@
+"""The examples in rules/ do what their comments say: which call goes where, as which model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interpose.call import Call, Origin, Peer, Url
+from interpose.rules.check import check
+from interpose.rules.load import load
+from interpose.stages import plan
+from interpose.stages.claim import Territory
+from interpose.stages.draft import Plan, View
+
+RULES = Path(__file__).parents[2] / "rules"
+OPENAI, ANTHROPIC = "api.openai.com", "api.anthropic.com"
+HI: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
+TOOLS = {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}
+OPENAI_CHAT = "https://api.openai.com/v1/chat/completions"
+LONG = {"messages": [{"role": "user", "content": "word " * 4000}]}
+CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
+
+
+def planned(example: str, host: str, path: str, body: dict[str, Any]) -> Plan:
+    rules = load(RULES / example)
+    headers = ((b"host", host.encode()), (b"authorization", b"Bearer sk-dummy"), (b"content-type", b"application/json"))
+    call = Call("POST", Url(Origin("https", host, 443), path), headers, json.dumps(body).encode(), Peer("127.0.0.1"))
+    return plan(call, Territory(rules).row(host, 443), rules, View(0.0))
+
+
+SENT = [
+    ("key-injection.yaml", OPENAI, CHAT, {"model": "gpt-5", **HI}, OPENAI_CHAT, "gpt-5"),
+    ("key-injection.yaml", ANTHROPIC, MESSAGES, {"model": "c", **HI}, "https://api.anthropic.com/v1/messages", "c"),
+    ("cheaper-models.yaml", OPENAI, CHAT, {"model": "gpt-5", **HI}, OPENAI_CHAT, "gpt-5-mini"),
+    (
+        "cheaper-models.yaml", OPENAI, CHAT, {"model": "gpt-5", **HI, **TOOLS},
+        OPENAI_CHAT, "gpt-5",
+    ),
+    (
+        "cheaper-models.yaml", OPENAI, CHAT, {"model": "gpt-5", **LONG},
+        OPENAI_CHAT, "gpt-5",
+    ),
+    (
+        "openai-app-on-claude.yaml", OPENAI, CHAT, {"model": "gpt-5", **HI},
+        "https://api.anthropic.com/v1/messages", "claude-sonnet-4-5",
+    ),
+    (
+        "openai-app-on-claude.yaml", OPENAI, "/v1/responses", {"model": "gpt-5-nano", "input": "Hi"},
+        "https://api.anthropic.com/v1/messages", "claude-haiku-4-5",
+    ),
+    (
+        "coding-agent-elsewhere.yaml", ANTHROPIC, MESSAGES, {"model": "claude-opus-4-1", "max_tokens": 9, **HI},
+        "https://api.openai.com/v1/responses", "gpt-5.1-codex",
+    ),
+    (
+        "coding-agent-elsewhere.yaml", ANTHROPIC, MESSAGES, {"model": "claude-haiku-4-5", "max_tokens": 9, **HI},
+        "http://localhost:11434/api/chat", "qwen3:30b",
+    ),
+    (
+        "coding-agent-elsewhere.yaml", ANTHROPIC, "/v1/messages/count_tokens", {"model": "claude-opus-4-1", **HI},
+        "https://api.openai.com/v1/responses/input_tokens", "gpt-5.1-codex",
+    ),
+    (
+        "clouds.yaml", OPENAI, CHAT, {"model": "gemini-2.5-pro", **HI},
+        "https://us-central1-aiplatform.googleapis.com/v1/projects/my-project/locations/us-central1/publishers/google"
+        "/models/gemini-2.5-pro:generateContent", "gemini-2.5-pro",
+    ),
+    (
+        "clouds.yaml", OPENAI, CHAT, {"model": "gpt-5", **HI},
+        "https://team.openai.azure.com/openai/deployments/gpt-5/chat/completions?api-version=2024-10-21", "gpt-5",
+    ),
+    (
+        "clouds.yaml", ANTHROPIC, MESSAGES, {"model": "claude-sonnet-4-5", "max_tokens": 9, **HI},
+        "https://bedrock-runtime.us-east-1.amazonaws.com/model/us.anthropic.claude-sonnet-4-5-20250929-v1:0/invoke",
+        "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("example", "host", "path", "body", "url", "model"), SENT)
+def test_a_call_goes_where_the_example_says(
+    example: str, host: str, path: str, body: dict[str, Any], url: str, model: str
+) -> None:
+    """In a program that holds the placeholder; where the provider has a credential, that is what goes with it."""
+    chosen = planned(example, host, path, body)
+    assert chosen.refusal is None
+    (attempt,) = chosen.attempts
+    assert (str(attempt.url), attempt.model) == (url, model)
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in RULES.glob("*.yaml")))
+def test_no_example_is_warned_of(example: str) -> None:
+    """`interpose check` has nothing to say but notes."""
+    assert [str(problem) for problem in check(RULES / example) if problem.severity != "note"] == []
