@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from interpose.formats.capabilities import Change
+from interpose.formats.capabilities import EFFORTS, Change
 
 from .problem import BadValue, did_you_mean, printable
 
@@ -35,6 +35,11 @@ def _some_of(known: Sequence[str]) -> Callable[[str], object]:
     return lambda text: frozenset() if text == "none" else frozenset(str(one(word)) for word in text.split("+"))
 
 
+def _efforts(text: str) -> object:
+    one = _one_of({word: word for word in EFFORTS})
+    return tuple(str(one(word)) for word in text.split("+"))
+
+
 def _known(words: Mapping[str, object] | Sequence[str]) -> str:
     return f"known are {', '.join(words)}"
 
@@ -47,13 +52,14 @@ CACHE_FIELDS = ("cache_control", "prompt_cache_breakpoint")
 VALUED: Mapping[str, Callable[[str], object]] = {
     "max_output": _count,
     "thinking": _one_of({word: word for word in THINKING}),
+    "efforts": _efforts,
     "media": _some_of(MEDIA),
     "cache_field": _one_of({"none": None, **{word: word for word in CACHE_FIELDS}}),
 }
 # What is so or not: `sampling`, `no-sampling`.
 FLAGS: Mapping[str, tuple[str, bool]] = {
     f"{prefix}{name}": (name, not prefix)
-    for name in ("sampling", "system_inside", "prefill", "tools")
+    for name in ("sampling", "sampling_thinking", "forced", "system_inside", "prefill", "tools")
     for prefix in ("", "no-")
 }
 # For editors, which complete and check by it.
@@ -62,6 +68,7 @@ PATTERN = "^(?:{})$".format(
         (
             "max_output=[1-9][0-9]{0,8}",
             f"thinking=(?:{'|'.join(THINKING)})",
+            f"efforts=(?:{'|'.join(EFFORTS)})(?:\\+(?:{'|'.join(EFFORTS)}))*",
             f"media=(?:none|(?:{'|'.join(MEDIA)})(?:\\+(?:{'|'.join(MEDIA)}))*)",
             f"cache_field=(?:none|{'|'.join(CACHE_FIELDS)})",
             *FLAGS,

@@ -3,7 +3,18 @@
 The facts of each provider are in a module of its own. Where nothing is known, nothing is said: the permissive default.
 """
 
+from .efforts import EFFORTS, nearest
 from .lookup import capabilities_of, plain_name, row_of
 from .shape import Capabilities, Change, Overrides, Row
 
-__all__ = ["Capabilities", "Change", "Overrides", "Row", "capabilities_of", "plain_name", "row_of"]
+__all__ = [
+    "EFFORTS",
+    "Capabilities",
+    "Change",
+    "Overrides",
+    "Row",
+    "capabilities_of",
+    "nearest",
+    "plain_name",
+    "row_of",
+]

@@ -18,11 +18,16 @@ _MARKS = "https://openrouter.ai/docs/features/prompt-caching"
 # Servers of Chat Completions that offer Claude take its own marks.
 _CLAUDE = Capabilities(cache_field="cache_control")
 _OLD = replace(_CLAUDE, thinking="none")
-_4_6 = replace(_CLAUDE, max_output=128_000, thinking="adaptive", prefill=False)
-_4_7 = replace(_4_6, sampling=False)
+# https://platform.claude.com/docs/en/build-with-claude/effort
+_4_6 = replace(
+    _CLAUDE, max_output=128_000, thinking="adaptive", efforts=("low", "medium", "high", "max"), prefill=False
+)
+_4_7 = replace(_4_6, sampling=False, efforts=("low", "medium", "high", "xhigh", "max"))
 _4_8 = replace(_4_7, system_inside=True)
 # These refuse to be told not to think, so that effort is all there is to say.
 _ALWAYS = replace(_4_8, thinking="effort")
+# A choice that forces a tool is a 400.
+_5_5 = replace(_ALWAYS, forced=False)
 
 ROWS: tuple[Row, ...] = (
     Row(("claude*",), _CLAUDE, (_MARKS,)),
@@ -57,7 +62,7 @@ ROWS: tuple[Row, ...] = (
         _4_6,
         (f"{_DOCS}/models/opus-4-6/overview", f"{_DOCS}/models/sonnet-4-6/overview", _ADAPTIVE, _PREFILL),
     ),
-    Row(("claude-mythos-preview*",), replace(_4_6, thinking="effort"), (_ADAPTIVE, _PREFILL)),
+    Row(("claude-mythos-preview*",), replace(_4_6, thinking="effort", efforts=()), (_ADAPTIVE, _PREFILL)),
     Row(("claude-opus-4-7*",), _4_7, (_ADAPTIVE, _MIGRATION, _PREFILL)),
     Row(("claude-opus-4-8*",), _4_8, (_ADAPTIVE, _MIGRATION, _INSIDE)),
     Row(("claude-opus-5*", "claude-sonnet-5*"), _4_8, (_OVERVIEW, _MIGRATION, _INSIDE)),
@@ -66,7 +71,8 @@ ROWS: tuple[Row, ...] = (
         _ALWAYS,
         (f"{_DOCS}/models/fable-5/migration-guide", _OVERVIEW, _INSIDE),
     ),
-    Row(("claude-opus-5-5*",), _ALWAYS, (f"{_DOCS}/models/opus-5-5/migration-guide", _INSIDE)),
-    Row(("claude-sonnet-5-5*",), _ALWAYS, (f"{_DOCS}/models/sonnet-5-5/migration-guide", _INSIDE)),
+    Row(("claude-fable-5-1*", "claude-mythos-5-1*"), _5_5, (f"{_DOCS}/models/fable-5-1/migration-guide", _INSIDE)),
+    Row(("claude-opus-5-5*",), _5_5, (f"{_DOCS}/models/opus-5-5/migration-guide", _INSIDE)),
+    Row(("claude-sonnet-5-5*",), _5_5, (f"{_DOCS}/models/sonnet-5-5/migration-guide", _INSIDE)),
     Row(("claude-haiku-5-5*",), _4_8, (f"{_DOCS}/models/haiku-5-5/migration-guide", _INSIDE)),
 )

@@ -18,8 +18,12 @@ _REFERENCE = "https://developers.openai.com/api/reference/resources/chat"
 # A developer's message may stand anywhere in a conversation: there is no other place for it.
 _CHAT = Capabilities(thinking="none", system_inside=True, media=PAGES)
 _THINKS = replace(_CHAT, thinking="effort", sampling=False)
-_O = replace(_THINKS, max_output=100_000)
 _GPT5 = replace(_THINKS, max_output=128_000)
+# https://developers.openai.com/api/docs/guides/reasoning: what an older model does not know, it refuses.
+_LOW_TO_HIGH = ("low", "medium", "high")
+_TO_XHIGH = (*_LOW_TO_HIGH, "xhigh")
+_O = replace(_THINKS, max_output=100_000, efforts=_LOW_TO_HIGH)
+_IDLE = replace(_GPT5, sampling=True, sampling_thinking=False)
 _GPT56 = replace(_GPT5, cache_field="prompt_cache_breakpoint")
 
 
@@ -72,16 +76,32 @@ ROWS: tuple[Row, ...] = (
         (_page("computer-use-preview"),),
     ),
     Row(("gpt-5*",), _GPT5, (_page("gpt-5"), _REASONING)),
-    Row(("gpt-5-pro*",), replace(_GPT5, max_output=272_000), (_page("gpt-5-pro"),)),
+    Row(
+        ("gpt-5", "gpt-5-2*", "gpt-5-mini*", "gpt-5-nano*"),
+        replace(_GPT5, efforts=("minimal", *_LOW_TO_HIGH)),
+        (_page("gpt-5"), _REASONING),
+    ),
+    Row(("gpt-5-codex*", "gpt-5.1-codex*"), replace(_GPT5, efforts=_LOW_TO_HIGH), (_page("gpt-5.1-codex"),)),
+    Row(
+        ("gpt-5.1-codex-max*", "gpt-5.2-codex*", "gpt-5.3-codex*"),
+        replace(_GPT5, efforts=_TO_XHIGH),
+        (_page("gpt-5.1-codex-max"), _page("gpt-5.3-codex")),
+    ),
+    Row(("gpt-5-pro*",), replace(_GPT5, max_output=272_000, efforts=("high",)), (_page("gpt-5-pro"),)),
     Row(("gpt-5-chat*",), replace(_CHAT, max_output=16_384), (_page("gpt-5-chat-latest"),)),
     Row(
-        ("gpt-5.1", "gpt-5.1-2*", "gpt-5.2", "gpt-5.2-2*"),
-        replace(_GPT5, sampling=True),
+        ("gpt-5.1", "gpt-5.1-2*"),
+        replace(_IDLE, efforts=("none", *_LOW_TO_HIGH)),
+        (_page("gpt-5.1"), _LATEST),
+    ),
+    Row(
+        ("gpt-5.2", "gpt-5.2-2*"),
+        replace(_IDLE, efforts=("none", *_TO_XHIGH)),
         (_page("gpt-5.2"), _LATEST),
     ),
     Row(
         ("gpt-5.4", "gpt-5.4-2*", "gpt-5.4-mini*", "gpt-5.4-nano*"),
-        replace(_GPT5, sampling=True),
+        replace(_IDLE, efforts=("none", *_TO_XHIGH)),
         (_page("gpt-5.4"), _LATEST),
     ),
     Row(
@@ -90,8 +110,10 @@ ROWS: tuple[Row, ...] = (
         (_page("gpt-5.2-chat-latest"),),
     ),
     Row(("gpt-5.3-chat*",), replace(_THINKS, max_output=16_384, sampling=True), (_page("gpt-5.3-chat-latest"),)),
-    Row(("gpt-5.3-codex-spark*",), replace(_GPT5, max_output=32_000), (_page("gpt-5.3-codex-spark"),)),
+    Row(
+        ("gpt-5.3-codex-spark*",), replace(_GPT5, max_output=32_000, efforts=_TO_XHIGH), (_page("gpt-5.3-codex-spark"),)
+    ),
     Row(("gpt-5.6*", "gpt-6*"), _GPT56, (_MODELS, _LATEST, _CACHING)),
     # Whoever serves these sets their limits.
-    Row(("gpt-oss*",), replace(_CHAT, thinking="effort", media=TEXT), (_page("gpt-oss-120b"),)),
+    Row(("gpt-oss*",), replace(_CHAT, thinking="effort", efforts=_LOW_TO_HIGH, media=TEXT), (_page("gpt-oss-120b"),)),
 )

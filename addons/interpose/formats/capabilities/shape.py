@@ -12,17 +12,22 @@ from typing import Any, Literal
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """`max_output` is the most tokens that the model writes, None if not known. `sampling` says whether temperature,
-    top_p and top_k may be given. `thinking` is how it is asked to think: not at all, by a budget of tokens, by effort,
-    or adaptively. `system_inside` says whether a system message may stand in mid-conversation, `prefill` whether the
-    last message may be the assistant's. `media` are the kinds that it takes. `cache_field` is where a server of Chat
-    Completions takes marks of a prompt cache, if it does.
+    top_p and top_k may be given, `sampling_thinking` whether also while it thinks. `thinking` is how it is asked to
+    think: not at all, by a budget of tokens, by effort, or adaptively; `efforts` are the words for an effort that it
+    takes, from least to most, none if not known. `forced` says whether it may be told to call a tool, `system_inside`
+    whether a system message may stand in mid-conversation, `prefill` whether the last message may be the assistant's.
+    `media` are the kinds that it takes. `cache_field` is where a server of Chat Completions takes marks of a prompt
+    cache, if it does.
 
     A Claude that thinks by effort alone cannot be told not to think; one that does so adaptively can.
     """
 
     max_output: int | None = None
     sampling: bool = True
+    sampling_thinking: bool = True
     thinking: Literal["none", "budget", "adaptive", "effort"] = "budget"
+    efforts: tuple[str, ...] = ()
+    forced: bool = True
     system_inside: bool = False
     prefill: bool = True
     tools: bool = True

@@ -24,6 +24,8 @@ CHAT = IdRule(re.compile(r"[\s\S]{1,40}"), "call_", 24)
 RESPONSES = IdRule(re.compile(r"[\s\S]{1,64}"), "call_", 24)
 CLAUDE = IdRule(re.compile(r"[a-zA-Z0-9_-]+"), "toolu_", 24)
 BEDROCK = IdRule(re.compile(r"[a-zA-Z0-9_.:-]{1,64}"), "tooluse_", 22)
+# An end user of OpenAI's: "string too long. Expected a string with maximum length 64"
+USER = IdRule(re.compile(r"[\s\S]{1,64}"), "user_", 32)
 MISTRAL = IdRule(re.compile(r"[a-zA-Z0-9]{9}"), "", 9)
 
 

@@ -57,6 +57,7 @@ class BlockWriter:
     def __init__(self, target: Target, losses: Losses, envelope: Envelope, version: str, *, native: bool) -> None:
         self.losses = losses
         self.native = native
+        self.forced = target.capabilities.forced
         self._envelope = envelope
         self._media = target.capabilities.media
         self._strict = version == VERSION_2026

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from interpose.formats.capabilities import Capabilities, nearest
 from interpose.formats.codecs.codec import Target
 from interpose.formats.codecs.functions import ANY_INPUT, CUSTOM_INPUT
 from interpose.ir import Losses, Output, Reasoning, Request, Tool, ToolChoice
@@ -126,12 +127,12 @@ def write_thinking(body: Json, request: Request, target: Target, losses: Losses)
             losses.dropped("reasoning", "the model does not think")
     elif off:
         _write_off(body, style, losses)
-    elif choice is not None and choice.mode == "any" and style != "effort":
+    elif choice is not None and choice.mode == "any" and target.capabilities.forced and style != "effort":
         losses.dropped("reasoning", "Claude does not think where a tool is forced")
     elif style == "budget":
         _write_budget(body, reasoning, losses)
     else:
-        _write_effort(body, reasoning, style, losses)
+        _write_effort(body, reasoning, target.capabilities, losses)
 
 
 def _write_native(body: Json, reasoning: Reasoning) -> None:
@@ -174,7 +175,7 @@ def _write_budget(body: Json, reasoning: Reasoning, losses: Losses) -> None:
     body["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
 
-def _write_effort(body: Json, reasoning: Reasoning, style: str, losses: Losses) -> None:
+def _write_effort(body: Json, reasoning: Reasoning, can: Capabilities, losses: Losses) -> None:
     effort = reasoning.effort
     if effort is None and reasoning.budget is not None:
         effort = next((name for name in ("low", "medium", "high") if reasoning.budget <= BUDGETS[name]), "max")
@@ -185,7 +186,10 @@ def _write_effort(body: Json, reasoning: Reasoning, style: str, losses: Losses) 
     elif effort is not None and effort not in EFFORTS:
         losses.dropped("reasoning", f"Claude has no effort {effort!r}")
         effort = None
-    if style == "adaptive":
+    elif effort is not None and (near := nearest(effort, can.efforts)) != effort:
+        losses.approximated("reasoning", f"the model takes no effort {effort}; {near} is the nearest")
+        effort = near
+    if can.thinking == "adaptive":
         body["thinking"] = {"type": "adaptive"}
         if reasoning.shown is not None:
             # https://platform.claude.com/docs/en/build-with-claude/thinking#controlling-thinking-display
@@ -235,7 +239,7 @@ def write_tools(body: Json, request: Request, blocks: BlockWriter) -> None:
     if written:
         body["tools"] = written
     if choice is not None:
-        _write_choice(body, request, choice, losses)
+        _write_choice(body, request, choice, blocks)
 
 
 def _write_tool(tool: Tool, blocks: BlockWriter) -> Json | None:
@@ -276,9 +280,9 @@ def _parameters(tool: Tool, losses: Losses) -> Json:
     return fit_schema(schema, losses, f"{tool.at}.parameters") if tool.strict else schema
 
 
-def _write_choice(body: Json, request: Request, choice: ToolChoice, losses: Losses) -> None:
+def _write_choice(body: Json, request: Request, choice: ToolChoice, blocks: BlockWriter) -> None:
     """Claude refuses a choice where there are no tools."""
-    native = request.format == FORMAT
+    native, losses = request.format == FORMAT, blocks.losses
     losses.own(choice.own, "tool_choice", FORMAT)
     if "tools" not in body and not native:
         if choice.mode == "any":
@@ -287,6 +291,9 @@ def _write_choice(body: Json, request: Request, choice: ToolChoice, losses: Loss
     node: Json = {"type": choice.mode or "auto"}
     if choice.mode == "any" and len(choice.names) == 1:
         node = {"type": "tool", "name": choice.names[0]}
+    if choice.mode == "any" and not blocks.forced and not native:
+        node = {"type": "auto"}
+        losses.approximated("tool_choice", "the model cannot be forced to call a tool; it is left to choose")
     if choice.parallel is not None and (native or (not choice.parallel and choice.mode != "none")):
         node["disable_parallel_tool_use"] = not choice.parallel
     lay_over(node, choice.own)

@@ -10,7 +10,19 @@ from typing import Any, TypeIs
 
 from interpose.formats.codecs.codec import Asked, Json, Malformed
 from interpose.formats.codecs.leftovers import BOOLEAN, INTEGER, NUMBER, OBJECT, STRING, prefixed, take
-from interpose.ir import Message, Output, Own, Reasoning, Request, Sampling, Text, Tool, ToolChoice, ToolResult
+from interpose.ir import (
+    Message,
+    Output,
+    Own,
+    Reasoning,
+    Request,
+    Sampling,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
 from interpose.ir.blocks import Role
 
 from .facts import NAME, leftover, read_cache
@@ -29,6 +41,8 @@ def read_request(body: Any, asked: Asked) -> Request:
         raise Malformed("model", "the model's name must be a string")
     marks: list[str] = []
     request = Request(NAME, model, [read_message(message, place) for place, message in enumerate(messages)])
+    if any(message.own is not None and "function" in message.own.marks for message in request.messages):
+        _tell_apart(request.messages)
     request.tools = _read_tools(body, marks)
     request.tool_choice = _read_choice(body)
     request.max_tokens = _read_limit(body, marks)
@@ -89,6 +103,8 @@ def read_message(message: Any, place: int) -> Message:
 
 
 VITAL = frozenset(("content",))
+# https://platform.openai.com/docs/guides/tools-web-search?api-mode=chat
+SEARCH = "web_search_options"
 
 
 def _said(role: Role) -> Callable[[Json, str, list[str]], Message]:
@@ -110,6 +126,18 @@ def _tool(message: Json, at: str, marks: list[str]) -> Message:
         marks.append("id:absent")
     content = read_content(message, at, marks)
     return Message("tool", [ToolResult(id_ or "", content, take(message, "name", STRING), at=at)], at=at)
+
+
+def _tell_apart(messages: list[Message]) -> None:
+    """Calls of one legacy function get different ids, and each result that of the call before it."""
+    called: dict[str, int] = {}
+    for message in messages:
+        for block in message.blocks:
+            if isinstance(block, ToolCall) and block.own is not None and "function_call" in block.own.marks:
+                number = called[block.name] = called.get(block.name, 0) + 1
+                block.id = legacy_id(block.name, number)
+            elif isinstance(block, ToolResult) and message.own is not None and "function" in message.own.marks:
+                block.id = legacy_id(block.name or "", called.get(block.name or "", 1))
 
 
 def _function(message: Json, at: str, marks: list[str]) -> Message:
@@ -138,6 +166,12 @@ def _read_tools(body: Json, marks: list[str]) -> list[Tool]:
     if isinstance(tools, list) and tools and all(isinstance(tool, dict) for tool in tools):
         del body["tools"]
         found = [read_tool(tool, f"tools[{place}]") for place, tool in enumerate(tools)]
+    if isinstance(search := body.get(SEARCH), dict):
+        # Even an empty one has the model search.
+        del body[SEARCH]
+        found.append(
+            Tool("web_search", kind="server", at=SEARCH, own=Own(NAME, {SEARCH: search}, frozenset(("beside",))))
+        )
     functions = body.get("functions")
     if isinstance(functions, list) and functions and all(_is_named(function) for function in functions):
         del body["functions"]

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from interpose.formats.capabilities import Capabilities, nearest
 from interpose.formats.codecs.codec import Json, Target
-from interpose.ir import Losses, Output, Reasoning, Request, Tool, ToolChoice
+from interpose.formats.codecs.ids import USER, fit
+from interpose.ir import Losses, Output, Own, Reasoning, Request, Tool, ToolChoice
 
 from .facts import NAME, lay_over, marks_of, write_cache
 
@@ -16,6 +18,8 @@ SAMPLING = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penal
 LOGPROBS = ("logit_bias", "logprobs", "top_logprobs")
 RANDOM = ("temperature", "top_p", "top_k")
 MAX_STOPS = 4
+RESPONSES = "openai-responses"
+SHARED = frozenset(("store", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "safety_identifier"))
 # What other formats call them: https://docs.claude.com/en/api/service-tiers
 TIERS = frozenset(("auto", "default", "flex", "scale", "priority", "fast"))
 # Budgets of thinking tokens as OpenRouter buckets efforts: https://openrouter.ai/docs/use-cases/reasoning-tokens
@@ -39,10 +43,14 @@ def write_settings(request: Request, body: Json, target: Target, losses: Losses)
             # OpenAI's reasoning models refuse the older name; many a compatible server knows only that.
             field = "max_completion_tokens"
         body[field] = request.max_tokens
+        if not native and capabilities.max_output is not None and request.max_tokens > capabilities.max_output:
+            # More than a model writes is refused.
+            body[field] = capabilities.max_output
+            losses.approximated("max_tokens", f"the model writes {capabilities.max_output} tokens at most")
+    if request.reasoning is not None:
+        _write_reasoning(request.reasoning, body, capabilities, losses)
     _write_sampling(request, body, target, losses)
     write_stop(request, body, losses)
-    if request.reasoning is not None:
-        _write_reasoning(request.reasoning, body, capabilities.thinking, losses)
     if request.output is not None:
         body["response_format"] = _write_output(request.output, losses, native=native)
     write_rest(request, body, losses)
@@ -66,7 +74,9 @@ def write_rest(request: Request, body: Json, losses: Losses) -> None:
     if not request.stream and request.include_usage is not None and native:
         body["stream_options"] = {"include_usage": request.include_usage}
     if request.user is not None:
-        body["user"] = request.user
+        body["user"] = request.user if native else fit(request.user, USER)
+        if body["user"] != request.user:
+            losses.approximated("user", "an end user's name has 64 characters at most; one made from it stands for it")
     if request.metadata is not None:
         if native:
             body["metadata"] = request.metadata
@@ -78,11 +88,27 @@ def write_rest(request: Request, body: Json, losses: Losses) -> None:
         else:
             losses.dropped("service_tier", f"Chat has no tier {request.service_tier!r}")
     if request.own is not None:
-        losses.own(request.own, "", NAME)
+        losses.own(request.own, "", NAME, _write_shared(request.own, body))
         for field in MERGED:
             if native and field in body and isinstance(rest := request.own.fields.get(field), dict):
                 body[field] = {**rest, **body[field]}
         lay_over(body, request.own)
+
+
+def _write_shared(own: Own, body: Json) -> frozenset[str]:
+    """What Responses has by the same name and meaning; gives the fields that are wholly said with it.
+
+    https://platform.openai.com/docs/api-reference/responses/create
+    """
+    if own.format != RESPONSES:
+        return frozenset()
+    body.update({key: value for key in SHARED if (value := own.fields.get(key)) is not None})
+    text = own.fields.get("text")
+    if isinstance(text, dict) and isinstance(verbosity := text.get("verbosity"), str):
+        body["verbosity"] = verbosity
+        if len(text) == 1:
+            return SHARED | {"text"}
+    return SHARED
 
 
 # Tools
@@ -93,6 +119,9 @@ def _write_tools(tools: list[Tool], body: Json, cache: str | None, losses: Losse
     functions: list[Any] = []
     for tool in tools:
         own = marks_of(tool.own)
+        if "beside" in own and tool.own is not None:
+            body.update(tool.own.fields)
+            continue
         if tool.kind == "server":
             if tool.own is not None and tool.own.format == NAME:
                 written.append(tool.own.fields)
@@ -201,10 +230,15 @@ def _write_sampling(request: Request, body: Json, target: Target, losses: Losses
             losses.dropped("top_k", "Chat has no field for it")
     if not native and sampling.top_logprobs is not None and sampling.logprobs is None:
         body["logprobs"] = True
+    refused = ""
     if not target.capabilities.sampling:
+        refused = "the model takes no sampling settings"
+    elif not target.capabilities.sampling_thinking and body.get("reasoning_effort") not in (None, "none"):
+        refused = "the model takes no sampling settings while it thinks"
+    if refused:
         for key in RANDOM:
             if body.pop(key, None) is not None:
-                losses.dropped(key, "the model takes no sampling settings")
+                losses.dropped(key, refused)
 
 
 def write_stop(request: Request, body: Json, losses: Losses) -> None:
@@ -219,13 +253,13 @@ def write_stop(request: Request, body: Json, losses: Losses) -> None:
         losses.dropped(f"stop[{place}]", f"Chat takes at most {MAX_STOPS} stop sequences")
 
 
-def _write_reasoning(reasoning: Reasoning, body: Json, thinking: str, losses: Losses) -> None:
+def _write_reasoning(reasoning: Reasoning, body: Json, can: Capabilities, losses: Losses) -> None:
     marks = marks_of(reasoning.own)
     if marks:
         _write_own_reasoning(reasoning, body, marks)
         return
     losses.own(reasoning.own, "reasoning", NAME)
-    if thinking == "none":
+    if can.thinking == "none":
         if reasoning.enabled is not False:
             losses.dropped("reasoning", "the model is not known to think on demand")
         return
@@ -244,7 +278,10 @@ def _write_reasoning(reasoning: Reasoning, body: Json, thinking: str, losses: Lo
     if reasoning.shown not in (None, "omitted"):
         losses.dropped("reasoning.shown", "Chat shows no thoughts on demand")
     if effort is not None:
-        body["reasoning_effort"] = effort
+        near = nearest(effort, can.efforts)
+        if near != effort:
+            losses.approximated("reasoning", f"the model takes no effort {effort}; {near} is the nearest")
+        body["reasoning_effort"] = near
 
 
 def _write_own_reasoning(reasoning: Reasoning, body: Json, marks: frozenset[str]) -> None:

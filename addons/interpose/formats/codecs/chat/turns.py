@@ -273,9 +273,11 @@ def _read_function_call(call: Json, at: str) -> ToolCall:
     return ToolCall(legacy_id(name), name, arguments, at=at, own=Own(NAME, call, frozenset(("function_call",))))
 
 
-def legacy_id(name: str) -> str:
-    """One function is called at a time, and answered at once, so that its name tells which call is meant."""
-    return make(f"function_call:{name}", CHAT)
+def legacy_id(name: str, number: int = 1) -> str:
+    """One function is called at a time, and answered at once, so that its name tells which call is meant: `number` is
+    how often it was called so far.
+    """
+    return make(f"function_call:{name}" if number == 1 else f"function_call:{name}:{number}", CHAT)
 
 
 # Citations, sound, pictures

@@ -108,10 +108,9 @@ class Writer:
                 self._end()
             case _:
                 pass  # a ping
-        for number, answer in self._answers.items():
-            if answer.parts:
-                parts, answer.parts = answer.parts, []
-                self._send(self._chunk([{"content": {"parts": parts, "role": "model"}, "index": number}]))
+        if isinstance(event, BlockDelta | BlockStart | BlockEnd) and (answer := self._answers[event.answer]).parts:
+            parts, answer.parts = answer.parts, []
+            self._send(self._chunk([{"content": {"parts": parts, "role": "model"}, "index": event.answer}]))
 
     def finish(self) -> bytes:
         if self._ended:

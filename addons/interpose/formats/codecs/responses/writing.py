@@ -6,7 +6,9 @@ back (https://platform.openai.com/docs/guides/reasoning#encrypted-reasoning-item
 
 from __future__ import annotations
 
+from interpose.formats.capabilities import nearest
 from interpose.formats.codecs.codec import Json, Target, Written
+from interpose.formats.codecs.ids import USER, fit
 from interpose.ir import (
     Foreign,
     Losses,
@@ -221,13 +223,21 @@ def _stateless(request: Request, target: Target, body: Json, losses: Losses) -> 
                 body[key] = own.fields[key]
         if own.fields.get("verbosity") is not None:
             body.setdefault("text", {})["verbosity"] = own.fields["verbosity"]
-    if not target.capabilities.sampling:
+    can = target.capabilities
+    thinks = body.get("reasoning", {}).get("effort") not in (None, "none")
+    if not can.sampling or (thinks and not can.sampling_thinking):
         for key in ("temperature", "top_p", "top_logprobs"):
             if body.pop(key, None) is not None:
-                losses.dropped(key, "the model refuses it")
+                losses.dropped(key, "the model refuses it while it thinks" if can.sampling else "the model refuses it")
+    if request.max_tokens is not None and can.max_output is not None and request.max_tokens > can.max_output:
+        body["max_output_tokens"] = can.max_output
+        losses.approximated("max_tokens", f"the model writes {can.max_output} tokens at most")
     if request.max_tokens is not None and request.max_tokens < LEAST_OUTPUT:
         body["max_output_tokens"] = LEAST_OUTPUT
         losses.approximated("max_tokens", f"at least {LEAST_OUTPUT} tokens must be allowed")
+    if request.user is not None and (user := fit(request.user, USER)) != request.user:
+        body["user"] = user
+        losses.approximated("user", "an end user's name has 64 characters at most; one made from it stands for it")
     if request.service_tier is not None:
         tier = TIERS.get(request.service_tier)
         if tier is None:
@@ -359,7 +369,9 @@ def _reasoning(reasoning: Reasoning, target: Target, ours: Own | None, losses: L
         losses.approximated("reasoning", f"a budget of {reasoning.budget} tokens is told as the effort {effort}")
     if effort is not None:
         if effort in EFFORTS:
-            written["effort"] = effort
+            near = written["effort"] = nearest(effort, target.capabilities.efforts)
+            if near != effort:
+                losses.approximated("reasoning", f"the model takes no effort {effort}; {near} is the nearest")
         else:
             losses.dropped("reasoning", f"there is no effort {effort}")
     if reasoning.shown is not None and reasoning.shown not in HIDDEN:
