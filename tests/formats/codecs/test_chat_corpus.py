@@ -220,7 +220,7 @@ LEFT_OVER: dict[str, set[str]] = {
     "Request": words("""
         audio clear_thinking grammar include_reasoning json_schema modalities models moderation options preset
         provider reasoning_format search_context_size search_settings store temperature thinking transforms
-        usage venice_parameters web_search_options
+        usage venice_parameters
     """),
     "Answer": words("""
         content_filter_result content_filter_results delta logprobs matched_stop native_finish_reason seed
