@@ -33,6 +33,7 @@ WORDS = [
     ("sampling_thinking", Capabilities()),
     ("no-forced", Capabilities(forced=False)),
     ("forced", Capabilities()),
+    ("budgets=0-24576", Capabilities(budgets=(0, 24_576))),
     ("efforts=high", Capabilities(efforts=("high",))),
     ("efforts=none+low+xhigh", Capabilities(efforts=("none", "low", "xhigh"))),
     ("cache_field=cache_control", Capabilities(cache_field="cache_control")),

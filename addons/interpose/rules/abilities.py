@@ -40,6 +40,13 @@ def _efforts(text: str) -> object:
     return tuple(str(one(word)) for word in text.split("+"))
 
 
+def _range(text: str) -> object:
+    least, dash, most = text.partition("-")
+    if not dash or re.fullmatch(r"[0-9]{1,9}", least) is None or int(least) > int(str(_count(most))):
+        raise BadValue(f'"{printable(text)}" is no range of tokens', "write for example budgets=0-24576")
+    return int(least), _count(most)
+
+
 def _known(words: Mapping[str, object] | Sequence[str]) -> str:
     return f"known are {', '.join(words)}"
 
@@ -53,6 +60,7 @@ VALUED: Mapping[str, Callable[[str], object]] = {
     "max_output": _count,
     "thinking": _one_of({word: word for word in THINKING}),
     "efforts": _efforts,
+    "budgets": _range,
     "media": _some_of(MEDIA),
     "cache_field": _one_of({"none": None, **{word: word for word in CACHE_FIELDS}}),
 }
@@ -69,6 +77,7 @@ PATTERN = "^(?:{})$".format(
             "max_output=[1-9][0-9]{0,8}",
             f"thinking=(?:{'|'.join(THINKING)})",
             f"efforts=(?:{'|'.join(EFFORTS)})(?:\\+(?:{'|'.join(EFFORTS)}))*",
+            "budgets=[0-9]{1,9}-[1-9][0-9]{0,8}",
             f"media=(?:none|(?:{'|'.join(MEDIA)})(?:\\+(?:{'|'.join(MEDIA)}))*)",
             f"cache_field=(?:none|{'|'.join(CACHE_FIELDS)})",
             *FLAGS,

@@ -248,12 +248,15 @@ def test_10_real_schemas_are_preferred() -> None:
         "$defs": {"A": {"type": "string", "description": "an A"}},
         "additionalProperties": False,
     }
-    request = ask(user(Text("x")), tools=[Tool("f", parameters=schema, at="tools[0]")], output=Output("schema", schema))
-    found, losses = written(request)
+    called = ask(user(Text("x")), tools=[Tool("f", parameters=schema, at="tools[0]")])
+    formed = ask(user(Text("x")), output=Output("schema", schema))
+    found, losses = written(called)
     assert found.body["tools"][0]["functionDeclarations"][0]["parametersJsonSchema"] == schema
+    assert losses == []
+    found, losses = written(formed)
     assert found.body["generationConfig"] == {"responseMimeType": "application/json", "responseJsonSchema": schema}
     assert losses == []
-    found, losses = written(request, "gemini-1.5-pro")
+    found, losses = written(called, "gemini-1.5-pro")
     expected = {
         "type": "OBJECT",
         "properties": {
@@ -263,8 +266,10 @@ def test_10_real_schemas_are_preferred() -> None:
         },
     }
     assert found.body["tools"][0]["functionDeclarations"][0]["parameters"] == expected
+    assert losses == [("dropped", "tools[0]")]
+    found, losses = written(formed, "gemini-1.5-pro")
     assert found.body["generationConfig"]["responseSchema"] == expected
-    assert losses == [("dropped", "tools[0]"), ("dropped", "output")]
+    assert losses == [("dropped", "output")]
 
 
 def test_10_references_that_never_end() -> None:

@@ -1,5 +1,6 @@
 """What a model is known to refuse is not written to it from another format: it is fitted, and told."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -10,12 +11,11 @@ from interpose.ir import Losses
 
 Body = dict[str, Any]
 USER = "user_" + "0" * 64 + "_account__session_" + "1" * 36
-TOOL = {"name": "f", "input_schema": {"type": "object"}}
 
 
 def converted(source: str, target: str, body: Body, model: str) -> tuple[Body, list[tuple[str, str]]]:
     losses = Losses()
-    request = CODECS[source].read_request(body, Asked())
+    request = CODECS[source].read_request(deepcopy(body), Asked())
     written = CODECS[target].write_request(request, Target(model, capabilities_of(model)), losses)
     return written.body, [(str(loss.severity), loss.path) for loss in losses]
 
@@ -116,6 +116,36 @@ def test_no_tool_is_forced_on_a_claude_that_refuses_it(model: str) -> None:
     forced = model == "claude-opus-4-8"
     assert body["tool_choice"] == {"type": "any" if forced else "auto"}
     assert (("approximated", "tool_choice") in losses) is not forced
+
+
+@pytest.mark.parametrize(
+    ("thinking", "model", "budget"),
+    [
+        ({"type": "enabled", "budget_tokens": 31_999}, "gemini-2.5-flash", 24_576),
+        ({"type": "enabled", "budget_tokens": 31_999}, "gemini-2.5-pro", 31_999),
+        ({"type": "disabled"}, "gemini-2.5-pro", 128),
+        ({"type": "disabled"}, "gemini-2.5-flash", 0),
+    ],
+)
+def test_a_budget_is_one_that_gemini_takes(thinking: Body, model: str, budget: int) -> None:
+    """Flash refuses more than 24,576 tokens, and Pro none at all; an effort is held to the same."""
+    body, losses = converted("anthropic", "gemini", claude(max_tokens=32_000, thinking=thinking), model)
+    assert body["generationConfig"]["thinkingConfig"]["thinkingBudget"] == budget
+    asked = thinking.get("budget_tokens", 0)
+    assert (("approximated", "reasoning") in losses) is (asked != budget)
+
+
+@pytest.mark.parametrize(("model", "both"), [("gemini-2.5-flash", False), ("gemini-3-pro-preview", True)])
+def test_functions_go_before_the_form_of_an_answer(model: str, *, both: bool) -> None:
+    """Before Gemini 3, a request with functions and a JSON answer is refused: the functions stay, and that is told."""
+    form = {"type": "json_schema", "json_schema": {"name": "o", "schema": {"type": "object"}}}
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    body, losses = converted("openai-chat", "gemini", chat(tools=tools, response_format=form), model)
+    assert ("responseMimeType" in body.get("generationConfig", {})) is both
+    assert ("responseJsonSchema" in body.get("generationConfig", {})) is both
+    assert (("dropped", "response_format") in losses) is not both
+    alone, _ = converted("openai-chat", "gemini", chat(response_format=form), model)
+    assert alone["generationConfig"]["responseMimeType"] == "application/json"
 
 
 def test_what_responses_and_chat_both_have_is_kept() -> None:

@@ -26,6 +26,17 @@ ROWS: tuple[Row, ...] = (
     # The names without a version go from model to model; each so far takes a budget, the newer ones beside levels.
     Row(("gemini-flash-latest", "gemini-flash-lite-latest", "gemini-pro-latest"), _BUDGET, (_MODELS, _THINKING)),
     Row(("gemini-2.5*",), _BUDGET, (f"{_MODELS}/gemini-2.5-flash", _THINKING)),
+    # The first cannot be told not to think: https://ai.google.dev/gemini-api/docs/thinking#set-budget
+    Row(
+        ("gemini-2.5-pro", "gemini-2.5-pro:*", "gemini-2.5-pro-preview-0*", "gemini-2.5-pro-exp*"),
+        replace(_BUDGET, budgets=(128, 32_768)),
+        (f"{_MODELS}/gemini-2.5-pro", _THINKING),
+    ),
+    Row(
+        ("gemini-2.5-flash", "gemini-2.5-flash:*", "gemini-2.5-flash-preview-0*", "gemini-2.5-flash-lite*"),
+        replace(_BUDGET, budgets=(0, 24_576)),
+        (f"{_MODELS}/gemini-2.5-flash", _THINKING),
+    ),
     Row(
         ("gemini-2.5-flash-image*",),
         Capabilities(max_output=32_768, thinking="none", tools=False, media=IMAGES),

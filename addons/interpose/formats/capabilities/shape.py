@@ -14,10 +14,10 @@ class Capabilities:
     """`max_output` is the most tokens that the model writes, None if not known. `sampling` says whether temperature,
     top_p and top_k may be given, `sampling_thinking` whether also while it thinks. `thinking` is how it is asked to
     think: not at all, by a budget of tokens, by effort, or adaptively; `efforts` are the words for an effort that it
-    takes, from least to most, none if not known. `forced` says whether it may be told to call a tool, `system_inside`
-    whether a system message may stand in mid-conversation, `prefill` whether the last message may be the assistant's.
-    `media` are the kinds that it takes. `cache_field` is where a server of Chat Completions takes marks of a prompt
-    cache, if it does.
+    takes, from least to most, none if not known; `budgets` are the least and the most tokens of a budget. `forced` says
+    whether it may be told to call a tool, `system_inside` whether a system message may stand in mid-conversation,
+    `prefill` whether the last message may be the assistant's. `media` are the kinds that it takes. `cache_field` is
+    where a server of Chat Completions takes marks of a prompt cache, if it does.
 
     A Claude that thinks by effort alone cannot be told not to think; one that does so adaptively can.
     """
@@ -27,6 +27,7 @@ class Capabilities:
     sampling_thinking: bool = True
     thinking: Literal["none", "budget", "adaptive", "effort"] = "budget"
     efforts: tuple[str, ...] = ()
+    budgets: tuple[int, int] | None = None
     forced: bool = True
     system_inside: bool = False
     prefill: bool = True

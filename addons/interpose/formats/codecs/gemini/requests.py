@@ -149,6 +149,8 @@ def write_request(request: Request, target: Target, losses: Losses) -> Written:
         body["toolConfig"] = config
     if config := write_settings(request, target.capabilities, model, losses):
         body[CONFIG] = config
+        if not native and not newest and any("functionDeclarations" in wrapper for wrapper in body.get("tools", ())):
+            _unform(config, losses)
     _write_rest(request, body, losses)
     if native:
         lay(body, request.own)
@@ -158,6 +160,15 @@ def write_request(request: Request, target: Target, losses: Losses) -> Written:
     method = "streamGenerateContent" if request.stream else "generateContent"
     path = f"/{target.version or 'v1beta'}/{_resource(model)}:{method}"
     return Written(path, body, "alt=sse" if request.stream else "")
+
+
+def _unform(config: Json, losses: Losses) -> None:
+    """Before Gemini 3: "Function calling with a response mime type: 'application/json' is unsupported"."""
+    if config.get("responseMimeType") == "application/json":
+        del config["responseMimeType"]
+        for key in ("responseSchema", "responseJsonSchema"):
+            config.pop(key, None)
+        losses.dropped("response_format", "this model takes functions or a form of the answer, not both")
 
 
 def _resource(model: str) -> str:

@@ -255,6 +255,11 @@ def _ask_to_think(reasoning: Reasoning, capabilities: Capabilities, losses: Loss
                 losses.approximated("reasoning.effort", "HIGH is the most that Gemini takes")
     elif thinks and not levels:
         thinking["thinkingBudget"] = -1
+    if capabilities.budgets is not None and (asked := thinking.get("thinkingBudget", -1)) >= 0:
+        least, most = capabilities.budgets
+        thinking["thinkingBudget"] = min(max(asked, least), most)
+        if thinking["thinkingBudget"] != asked:
+            losses.approximated("reasoning", f"this model thinks with {least} to {most} tokens")
     if reasoning.shown is not None:
         thinking["includeThoughts"] = reasoning.shown not in ("omitted", "none")
     elif reasoning.enabled or reasoning.adaptive:
