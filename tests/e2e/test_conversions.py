@@ -51,6 +51,20 @@ async def test_retry_hints_and_rate_limits_come_in_the_clients_dialect(
     assert headers["x-ratelimit-reset-requests"].endswith("s")
 
 
+async def test_googles_hint_in_the_body_is_a_header(converting: Proxy, upstream: Upstream, shell: Shell) -> None:
+    """Pitfall 28: Google tells in the error's body when to try again, where no other client looks."""
+    shell(converting)
+
+    async def limited(exchange: Exchange) -> None:
+        told = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "6.5s"}
+        error = {"code": 429, "message": "Slow down", "status": "RESOURCE_EXHAUSTED", "details": [told]}
+        await exchange.reply(json.dumps({"error": error}).encode(), 429, [(b"content-type", b"application/json")])
+
+    with upstream.answering(limited), pytest.raises(openai.RateLimitError) as caught:
+        await CLIENTS["openai"]("to-gemini", stream=False)
+    assert caught.value.response.headers["retry-after"] == "7"
+
+
 async def test_an_echoed_credential_goes_no_further(converting: Proxy, upstream: Upstream, shell: Shell) -> None:
     """What is written anew for the client holds no key, where the provider's own bytes would have passed."""
     shell(converting)

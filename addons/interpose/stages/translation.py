@@ -6,6 +6,7 @@ judged here by the rules.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -34,6 +35,7 @@ WHOLE_LIMIT = 64 * 1024 * 1024
 OTHER_STREAMS = {"alt:array": "application/json", "cohere:v1": "application/stream+json"}
 # What a reply may be when it is decompressed.
 DECODED_LIMIT = 256 * 1024 * 1024
+LONGEST_WAIT = 86_400
 
 
 class Wanted(Protocol):
@@ -153,12 +155,14 @@ class Return:
             )
         self._reader: StreamReader | None = translation.provider.reader() if self.streams else None
         self._writer: StreamWriter | None = None
+        # What a body says of it, where no header does.
+        self._retry_after: float | None = None
         if status < 400 and translation.request.stream:
             self._writer = translation.client.writer(client, translation.returned)
 
     def headers(self) -> Headers:
         """The client's headers: rate limits and retry hints in its dialect, the provider's request id, a content type
-        of its format.
+        of its format. After `whole`, for the body may say when to try again.
         """
         request = self._translation.request
         kind = "application/json"
@@ -173,6 +177,9 @@ class Return:
         found += ratelimits.translate(
             self._headers, self._translation.provider.name, self._translation.client.name, self._client.now
         )
+        if self._retry_after is not None and not any(name.startswith(b"retry-after") for name, _ in found):
+            # Google's RetryInfo: https://google.aip.dev/193. No client waits for more than some minutes.
+            found.append((b"retry-after", str(math.ceil(min(self._retry_after, LONGEST_WAIT))).encode()))
         return tuple(found)
 
     # Piece by piece
@@ -210,6 +217,7 @@ class Return:
         if self._status >= 400:
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._headers}
             failed = translation.provider.read_error(self._status, headers, body)
+            self._retry_after = failed.retry_after
             return encoded(translation.client.write_error(failed))
         try:
             document: Json = orjson.loads(body)
