@@ -30,7 +30,8 @@ from interpose.ir import (
     Usage,
 )
 
-from .counts import read_usage, write_own_usage, write_usage
+from .counts import read_usage
+from .envelope import read_envelope, write_envelope
 from .facts import (
     EXTRA,
     NAME,
@@ -47,29 +48,14 @@ from .facts import (
 from .layout import layout_of, needs_layout
 from .turns import read_turn, reasoning_field, with_arguments, write_call, write_detail
 
+OBJECT = "chat.completion"
+
 # Reading
 
 
 def read_reply(body: Any) -> Reply:
-    if not isinstance(body, dict):
-        raise Malformed("", "the body must be a JSON object")
-    choices = body.get("choices")
-    if not isinstance(choices, list):
-        raise Malformed("choices", "the reply holds no list of choices")
-    del body["choices"]
     marks: list[str] = []
-    reply = Reply(NAME)
-    reply.answers = [read_choice(choice, place) for place, choice in enumerate(choices)]
-    if (id_ := take(body, "id", STRING)) is not None:
-        reply.id = id_
-        marks.append("id")
-    if (model := take(body, "model", STRING)) is not None:
-        reply.model = model
-        marks.append("model")
-    reply.created = take(body, "created", INTEGER)
-    if body.get("object") == "chat.completion":
-        del body["object"]
-        marks.append("object")
+    reply = read_envelope(body, NAME, OBJECT, marks, read_choice)
     reply.usage = take_usage(body, marks)
     reply.own = Own(NAME, body, frozenset(marks), take_silent(body))
     return reply
@@ -134,31 +120,9 @@ def stop_of(raw: str | None, choice: Json, *, calls: bool) -> Stop:
 
 
 def write_reply(reply: Reply, client: Client, losses: Losses) -> Json:
-    marks = marks_of(reply.own)
-    own = reply.format == NAME
-    written: Json = {}
-    if not own or "id" in marks:
-        written["id"] = reply.id if own else reply_id(reply.id, client)
-    if not own or "object" in marks:
-        written["object"] = "chat.completion"
-    if reply.created is not None or not own:
-        written["created"] = client.now if reply.created is None else reply.created
-    if not own or "model" in marks:
-        written["model"] = client.model
     legacy = is_legacy(client)
-    written["choices"] = [write_choice(answer, reply, client, losses, legacy=legacy) for answer in reply.answers]
-    if own:
-        fields = reply.own.fields if reply.own is not None else {}
-        if "usage" in marks:
-            written["usage"] = write_own_usage(reply.usage, fields, marks)
-            fields = {key: value for key, value in fields.items() if key != "usage" and not key.startswith("usage.")}
-        written.update(fields)
-        if reply.own is not None and reply.own.silent:
-            written.update(reply.own.silent)
-    else:
-        written["usage"] = write_usage(reply.usage)
-        losses.own(reply.own, "", NAME)
-    return written
+    choices = [write_choice(answer, reply, client, losses, legacy=legacy) for answer in reply.answers]
+    return write_envelope(choices, reply, reply_id(reply.id, client), NAME, OBJECT, client, losses)
 
 
 def reply_id(id_: str, client: Client) -> str:

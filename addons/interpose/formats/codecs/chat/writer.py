@@ -6,13 +6,10 @@ comes only if the client asked for it, and `[DONE]` only if nothing failed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import orjson
-
-from interpose.formats.codecs.codec import Client, Json
+from interpose.formats.codecs.codec import Client, Json, encoded
 from interpose.formats.codecs.leftovers import NO_MARKS
 from interpose.formats.codecs.opaque import pack
 from interpose.ir import (
@@ -41,6 +38,7 @@ from interpose.ir import (
 from interpose.ir.assembly import overlay
 
 from .counts import write_own_usage, write_usage
+from .envelope import DONE, PING, head_of
 from .errors import write_error
 from .facts import DETAIL_TEXTS, EXTRA, NAME, OURS, REASONING_DETAILS, REASONING_FIELDS
 from .layout import line_of
@@ -50,8 +48,7 @@ from .turns import reasoning_field, write_call, write_detail
 # What tells one detail from another, and is said with each of its pieces.
 DETAIL_NAMES = frozenset(("type", "format", "index", "id"))
 _SILENT = frozenset(("text:absent",))
-PING = b": ping\n\n"
-DONE = b"data: [DONE]\n\n"
+CHUNK = "chat.completion.chunk"
 
 
 class _Open:
@@ -131,31 +128,20 @@ class Writer:
         client = self._client
         self._id = reply_id(event.id, client)
         self._usage = overlay(self._usage, event.usage)
-        envelope: Json = {
-            "id": self._id,
-            "object": "chat.completion.chunk",
-            "created": client.now if event.created is None else event.created,
-            "model": client.model,
-        }
-        if event.own is not None:
-            self._native = event.own.format == NAME
-            if self._native:
-                told = {**event.own.fields, **(event.own.silent or {})}
-                envelope |= {key: value for key, value in told.items() if key not in envelope}
-            self._losses.own(event.own, "", NAME)
-        self._head = b"data: " + to_json(envelope)[:-1] + b',"choices":['
+        self._native = event.own is not None and event.own.format == NAME
+        self._head = head_of(event, self._id, NAME, CHUNK, client, self._losses)
         # OpenAI says null in every chunk but the one that tells it.
         self._tail = b'],"usage":null}\n\n' if self._asked else b"]}\n\n"
         self._middle = b',"finish_reason":null}' + self._tail
 
     def _end_of(self, fields: Json) -> bytes:
-        return b"," + to_json(fields)[1:] + b"\n\n"
+        return b"," + encoded(fields)[1:] + b"\n\n"
 
     def _delta(self, answer: int, delta: bytes, out: list[bytes]) -> None:
         out.append(b'%b{"index":%d,"delta":%b%b' % (self._head, answer, delta, self._middle))
 
     def _say(self, answer: int, delta: Json, out: list[bytes]) -> None:
-        self._delta(answer, to_json(delta), out)
+        self._delta(answer, encoded(delta), out)
 
     def _answer(self, index: int, out: list[bytes]) -> _Answer:
         found = self._answers.get(index)
@@ -242,10 +228,10 @@ class Writer:
         opened.size += len(text)
         if field == "content":
             answer.said += len(text)
-            self._delta(index, b'{"content":%b}' % to_json(text), out)
+            self._delta(index, b'{"content":%b}' % encoded(text), out)
         elif field in ("arguments", "input"):
             inner = b'"custom":{"input":' if field == "input" else b'"function":{"arguments":'
-            self._delta(index, b'{"tool_calls":[{"index":%d,%b%b}}]}' % (opened.call, inner, to_json(text)), out)
+            self._delta(index, b'{"tool_calls":[{"index":%d,%b%b}}]}' % (opened.call, inner, encoded(text)), out)
         elif field == "function_call":
             self._say(index, {"function_call": {"arguments": text}}, out)
         elif opened.detail is not None:
@@ -337,7 +323,7 @@ class Writer:
         if self._fields:
             tail = tail[:-3] + self._end_of(self._fields)
             self._fields = {}
-        out.append(self._head + to_json(choice) + tail)
+        out.append(self._head + encoded(choice) + tail)
 
     def _used(self, event: Used, out: list[bytes]) -> None:
         self._usage = overlay(self._usage, event.usage)
@@ -356,15 +342,7 @@ class Writer:
 
     def _fail(self, event: Failed, out: list[bytes]) -> None:
         self._failed = True
-        out.append(b"data: " + to_json(write_error(event)) + b"\n\n")
-
-
-def to_json(value: Any) -> bytes:
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        # Integers beyond 64 bits, and halves of surrogate pairs, which JSON can hold escaped.
-        return json.dumps(value, separators=(",", ":")).encode()
+        out.append(b"data: " + encoded(write_error(event)) + b"\n\n")
 
 
 _WRITERS: dict[type, Callable[[Writer, Any, list[bytes]], None]] = {

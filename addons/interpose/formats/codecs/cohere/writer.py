@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from interpose.formats.codecs.chat.writer import DONE, PING
+from interpose.formats.codecs.chat.envelope import DONE, PING
 from interpose.formats.codecs.codec import Client, Json
 from interpose.formats.codecs.ollama.writer import line_json as to_json
 from interpose.formats.codecs.opaque import pack

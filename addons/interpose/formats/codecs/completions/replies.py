@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from interpose.formats.codecs.chat.counts import read_usage, write_own_usage, write_usage
+from interpose.formats.codecs.chat.counts import read_usage
+from interpose.formats.codecs.chat.envelope import read_envelope, write_envelope
 from interpose.formats.codecs.chat.facts import NAME as CHAT
 from interpose.formats.codecs.chat.facts import take_silent
 from interpose.formats.codecs.chat.replies import finish_word, stop_of
@@ -21,25 +22,8 @@ OBJECT = "text_completion"
 
 
 def read_reply(body: Any) -> Reply:
-    if not isinstance(body, dict):
-        raise Malformed("", "the body must be a JSON object")
-    choices = body.get("choices")
-    if not isinstance(choices, list):
-        raise Malformed("choices", "the reply holds no list of choices")
-    del body["choices"]
     marks: list[str] = []
-    reply = Reply(NAME)
-    reply.answers = [_read_choice(choice, place) for place, choice in enumerate(choices)]
-    if (id_ := take(body, "id", STRING)) is not None:
-        reply.id = id_
-        marks.append("id")
-    if (model := take(body, "model", STRING)) is not None:
-        reply.model = model
-        marks.append("model")
-    reply.created = take(body, "created", INTEGER)
-    if body.get("object") == OBJECT:
-        del body["object"]
-        marks.append("object")
+    reply = read_envelope(body, NAME, OBJECT, marks, _read_choice)
     if isinstance(usage := body.get("usage"), dict):
         del body["usage"]
         marks.append("usage")
@@ -67,29 +51,8 @@ def completion_stop(raw: str | None, choice: Json) -> Stop:
 
 
 def write_reply(reply: Reply, client: Client, losses: Losses) -> Json:
-    own = reply.own if reply.own is not None and reply.own.format == NAME else None
-    marks = own.marks if own is not None else NO_MARKS
-    written: Json = {"choices": [_write_choice(answer, losses) for answer in reply.answers]}
-    native = reply.format == NAME
-    if not native or "id" in marks:
-        written["id"] = reply.id if native else completion_id(reply.id, client)
-    if not native or "object" in marks:
-        written["object"] = OBJECT
-    if not native or reply.created is not None:
-        written["created"] = client.now if reply.created is None else reply.created
-    if not native or "model" in marks:
-        written["model"] = client.model
-    if own is None:
-        losses.own(reply.own, "", NAME)
-        written["usage"] = write_usage(reply.usage)
-        return written
-    fields = own.fields
-    if "usage" in marks:
-        written["usage"] = write_own_usage(reply.usage, fields, marks)
-        fields = {key: value for key, value in fields.items() if key != "usage" and not key.startswith("usage.")}
-    written.update(fields)
-    written.update(own.silent or {})
-    return written
+    choices = [_write_choice(answer, losses) for answer in reply.answers]
+    return write_envelope(choices, reply, completion_id(reply.id, client), NAME, OBJECT, client, losses)
 
 
 def completion_id(id_: str, client: Client) -> str:

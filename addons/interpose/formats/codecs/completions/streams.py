@@ -10,9 +10,9 @@ from typing import Any
 
 from interpose.formats.codecs.chat.choices import merged
 from interpose.formats.codecs.chat.counts import write_own_usage, write_usage
+from interpose.formats.codecs.chat.envelope import DONE, PING, head_of
 from interpose.formats.codecs.chat.errors import failed_of, write_error
-from interpose.formats.codecs.chat.writer import DONE, PING, to_json
-from interpose.formats.codecs.codec import Client, Json
+from interpose.formats.codecs.codec import Client, Json, encoded
 from interpose.ir import (
     BlockDelta,
     BlockEnd,
@@ -113,30 +113,19 @@ class Writer:
             usage = write_usage(self._usage)
             if told is not None:
                 usage = write_own_usage(self._usage, told.fields, told.marks)
-            out.append(self._head + b'],"usage":' + to_json(usage) + b"}\n\n")
+            out.append(self._head + b'],"usage":' + encoded(usage) + b"}\n\n")
         out.append(DONE)
         return b"".join(out)
 
     def _start(self, event: Started, out: list[bytes]) -> None:
-        envelope: Json = {
-            "id": completion_id(event.id, self._client),
-            "object": OBJECT,
-            "created": self._client.now if event.created is None else event.created,
-            "model": self._client.model,
-        }
-        if event.own is not None:
-            self._losses.own(event.own, "", NAME)
-            if event.own.format == NAME:
-                told = {**event.own.fields, **(event.own.silent or {})}
-                envelope |= {key: value for key, value in told.items() if key not in envelope}
         self._usage = overlay(self._usage, event.usage)
-        self._head = b"data: " + to_json(envelope)[:-1] + b',"choices":['
+        self._head = head_of(event, completion_id(event.id, self._client), NAME, OBJECT, self._client, self._losses)
         self._tail = b'],"usage":null}\n\n' if self._asked else b"]}\n\n"
 
     def _chunk(self, answer: int, text: str, reason: str | None, fields: Json, out: list[bytes]) -> None:
         self._finished[answer] = reason is not None
         choice = {"text": text, "index": answer, "logprobs": None, "finish_reason": reason, **fields}
-        out.append(self._head + to_json(choice) + self._tail)
+        out.append(self._head + encoded(choice) + self._tail)
 
     def _begin(self, event: BlockStart, out: list[bytes]) -> None:
         said = spoken(event.block, self._losses)
@@ -181,7 +170,7 @@ class Writer:
 
     def _fail(self, event: Failed, out: list[bytes]) -> None:
         self._failed = True
-        out.append(b"data: " + to_json(write_error(event)) + b"\n\n")
+        out.append(b"data: " + encoded(write_error(event)) + b"\n\n")
 
 
 _WRITERS: dict[type, Callable[[Writer, Any, list[bytes]], None]] = {

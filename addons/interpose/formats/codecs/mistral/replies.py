@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from interpose.formats.codecs.chat.counts import read_usage, write_own_usage, write_usage
-from interpose.formats.codecs.chat.replies import stop_of
+from interpose.formats.codecs.chat.counts import read_usage
+from interpose.formats.codecs.chat.envelope import read_envelope, write_envelope
+from interpose.formats.codecs.chat.replies import OBJECT, stop_of
 from interpose.formats.codecs.codec import Client, Json, Malformed
 from interpose.formats.codecs.leftovers import INTEGER, STRING, prefixed, take
 from interpose.ir import Answer, Block, Losses, Media, Own, Reply, Stop, Text, ToolCall, Usage
@@ -21,25 +22,8 @@ from .facts import NAME, UNSAID, WORDS, lay_over, leftover, marks_of
 
 
 def read_reply(body: Any) -> Reply:
-    if not isinstance(body, dict):
-        raise Malformed("", "the body must be a JSON object")
-    choices = body.get("choices")
-    if not isinstance(choices, list):
-        raise Malformed("choices", "the reply holds no list of choices")
-    del body["choices"]
     marks: list[str] = []
-    reply = Reply(NAME)
-    reply.answers = [_read_choice(choice, place) for place, choice in enumerate(choices)]
-    if (id_ := take(body, "id", STRING)) is not None:
-        reply.id = id_
-        marks.append("id")
-    if (model := take(body, "model", STRING)) is not None:
-        reply.model = model
-        marks.append("model")
-    reply.created = take(body, "created", INTEGER)
-    if body.get("object") == "chat.completion":
-        del body["object"]
-        marks.append("object")
+    reply = read_envelope(body, NAME, OBJECT, marks, _read_choice)
     silent = None
     if isinstance(usage := body.get("usage"), dict):
         del body["usage"]
@@ -91,28 +75,8 @@ def mistral_stop(raw: str | None, choice: Json, *, calls: bool) -> Stop:
 
 
 def write_reply(reply: Reply, client: Client, losses: Losses) -> Json:
-    native = reply.format == NAME
-    marks = marks_of(reply.own)
-    written: Json = {}
-    if not native or "id" in marks:
-        written["id"] = reply.id if native else reply_id(reply.id, client)
-    if not native or "object" in marks:
-        written["object"] = "chat.completion"
-    if reply.created is not None or not native:
-        written["created"] = client.now if reply.created is None else reply.created
-    if not native or "model" in marks:
-        written["model"] = client.model
-    written["choices"] = [_write_choice(answer, reply, client, losses) for answer in reply.answers]
-    if not native:
-        written["usage"] = write_usage(reply.usage)
-        losses.own(reply.own, "", NAME)
-        return written
-    fields = {**reply.own.fields, **(reply.own.silent or {})} if reply.own is not None else {}
-    if "usage" in marks:
-        written["usage"] = write_own_usage(reply.usage, fields, marks)
-        fields = {key: value for key, value in fields.items() if key != "usage" and not key.startswith("usage.")}
-    written.update(fields)
-    return written
+    choices = [_write_choice(answer, reply, client, losses) for answer in reply.answers]
+    return write_envelope(choices, reply, reply_id(reply.id, client), NAME, OBJECT, client, losses)
 
 
 def reply_id(id_: str, client: Client) -> str:

@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from interpose.formats.codecs.chat.counts import write_own_usage, write_usage
-from interpose.formats.codecs.chat.writer import DONE, PING, to_json
-from interpose.formats.codecs.codec import Client, Json
+from interpose.formats.codecs.chat.envelope import DONE, PING, head_of
+from interpose.formats.codecs.chat.writer import CHUNK
+from interpose.formats.codecs.codec import Client, Json, encoded
 from interpose.ir import (
     Block,
     BlockDelta,
@@ -94,8 +95,8 @@ class Writer:
             rest: Json = {}
             if index == answers[-1]:
                 rest = {**self._fields, "usage": self._told_usage()}
-            tail = b"]," + to_json(rest)[1:] if rest else b"]}"
-            out.append(self._head + to_json(choice) + tail + b"\n\n")
+            tail = b"]," + encoded(rest)[1:] if rest else b"]}"
+            out.append(self._head + encoded(choice) + tail + b"\n\n")
         out.append(DONE)
         return b"".join(out)
 
@@ -111,23 +112,12 @@ class Writer:
         client = self._client
         self._id = reply_id(event.id, client)
         self._usage = overlay(self._usage, event.usage)
-        envelope: Json = {
-            "id": self._id,
-            "object": "chat.completion.chunk",
-            "created": client.now if event.created is None else event.created,
-            "model": client.model,
-        }
-        if event.own is not None:
-            self._native = event.own.format == NAME
-            self._losses.own(event.own, "", NAME)
-            if self._native:
-                told = {**event.own.fields, **(event.own.silent or {})}
-                envelope |= {key: value for key, value in told.items() if key not in envelope}
+        self._native = event.own is not None and event.own.format == NAME
         self._chunks = ChunkWriter(self._losses, native=self._native)
-        self._head = b"data: " + to_json(envelope)[:-1] + b',"choices":['
+        self._head = head_of(event, self._id, NAME, CHUNK, client, self._losses)
 
     def _say(self, answer: int, delta: Json, out: list[bytes]) -> None:
-        choice = b'{"index":%d,"delta":%b,"finish_reason":null}]}\n\n' % (answer, to_json(delta))
+        choice = b'{"index":%d,"delta":%b,"finish_reason":null}]}\n\n' % (answer, encoded(delta))
         out.append(self._head + choice)
 
     def _begin(self, answer: int, out: list[bytes]) -> None:
@@ -239,7 +229,7 @@ class Writer:
 
     def _fail(self, event: Failed, out: list[bytes]) -> None:
         self._failed = True
-        out.append(b"data: " + to_json(write_error(event)) + b"\n\n")
+        out.append(b"data: " + encoded(write_error(event)) + b"\n\n")
 
 
 _WRITERS: dict[type, Callable[[Writer, Any, list[bytes]], None]] = {
