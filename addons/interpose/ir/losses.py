@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-from .blocks import Own
+from .blocks import Opaque, Own
 
 Direction = Literal["request", "reply"]
 
@@ -84,6 +84,11 @@ class Losses:
                     self.add(Severity.IMPOSSIBLE, path, f"{own.format} alone keeps what it stands for")
                 else:
                     self.add(Severity.DROPPED, path, f"{target} has nothing like it")
+
+    def bound(self, opaque: Opaque | None, at: str, target: str) -> None:
+        """State that nobody but its origin can read, unless the `target` is that."""
+        if opaque is not None and opaque.format != target:
+            self.dropped(at, f"{opaque.kind}: bound to its origin, {opaque.format}")
 
     @property
     def impossibilities(self) -> list[Loss]:

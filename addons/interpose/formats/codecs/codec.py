@@ -22,8 +22,8 @@ Writing a request
   or `impossible` (the answer would be about something else: an image, a sound, a document that only the provider's file
   store has). Impossible ends the conversion; go on all the same, so that all of them are told at once.
 - Ids of tool calls that the target refuses are mapped by `ids.fit`: a stable hash, the same on call and result.
-- Opaque state of the target's own format goes back where it was; of another it is dropped, told as such (`dropped`,
-  "bound to its origin"), unless the target has a field to carry it (reply direction, see `opaque`).
+- Opaque state of the target's own format goes back where it was; of another it is dropped, told as such
+  (`Losses.bound`), unless the target has a field to carry it (reply direction, see `opaque`).
 - Consecutive messages of one role are joined where the format wants roles to alternate. Tool results come first in the
   user turn that answers a turn of calls. No missing results are invented.
 

@@ -116,12 +116,8 @@ class _Conversation:
         """What a text in a string cannot have; a mark that Chat itself puts on the message is put there again."""
         if block.cache is not None and marks_of(block.cache.own) == frozenset():
             self._losses.dropped(block.at, "the model's server is not known to take marks of a prompt cache")
-        self._bound(block)
+        self._losses.bound(block.opaque, block.at, NAME)
         self._losses.own(block.own, block.at, NAME)
-
-    def _bound(self, block: Text | Thinking | ToolCall | Media) -> None:
-        if block.opaque is not None and block.opaque.format != NAME:
-            self._losses.dropped(block.at, f"{block.opaque.kind}: bound to its origin, {block.opaque.format}")
 
     def _leftover(self, message: Message, written: Json) -> None:
         own = message.own
@@ -272,7 +268,7 @@ class _Conversation:
             seed = f"call:{len(self._written)}:{len(calls)}:{block.name}"
             id_ = fit(id_, CHAT) if id_ else make(seed, CHAT)
             self._losses.own(block.own, block.at, NAME)
-        self._bound(block)
+        self._losses.bound(block.opaque, block.at, NAME)
         call = write_call(block, id_)
         if not self._native:
             with_arguments(call)
@@ -286,7 +282,7 @@ class _Conversation:
         if reasoning_field(block) is not None:
             kept.append(block)
         elif block.opaque is not None:
-            self._bound(block)
+            self._losses.bound(block.opaque, block.at, NAME)
         elif block.text:
             self._losses.dropped(block.at, "Chat takes no reasoning back but from servers that showed it there")
         self._losses.own(block.own, block.at, NAME)

@@ -110,7 +110,7 @@ def write_state(block: ToolCall, written: Json, losses: Losses, *, native: bool,
         if native or carries:
             written[SIGNATURE] = pack(opaque)
         if not carries and not native:
-            losses.dropped(block.at, f"{opaque.kind}: bound to its origin, {opaque.format}")
+            losses.bound(opaque, block.at, NAME)
         elif not native:
             losses.carried(block.at, opaque.kind)
     if block.cache is not None:

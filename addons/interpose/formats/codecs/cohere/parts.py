@@ -160,7 +160,7 @@ class PartWriter:
                 if not self._native:
                     losses.carried(block.at, opaque.kind)
             else:
-                losses.dropped(block.at, f"{opaque.kind}: bound to its origin, {opaque.format}")
+                losses.bound(opaque, block.at, NAME)
         if block.own is not None:
             losses.own(block.own, block.at, NAME)
             lay_over(written, block.own, *inner)

@@ -237,7 +237,7 @@ class Writer:
             return b""
         if not self._native:
             if isinstance(block, Text):
-                self._losses.dropped(block.at, f"{opaque.kind}: bound to its origin, {opaque.format}")
+                self._losses.bound(opaque, block.at, NAME)
                 return b""
             self._losses.carried(block.at, opaque.kind)
         return to_json(pack(opaque))

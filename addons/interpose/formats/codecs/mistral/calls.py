@@ -71,8 +71,7 @@ def write_call(block: ToolCall, id_: str, losses: Losses, *, native: bool) -> Js
     for mark in marks:
         if mark.startswith("index:"):
             written["index"] = int(mark[6:])
-    if block.opaque is not None and block.opaque.format != NAME:
-        losses.dropped(block.at, f"{block.opaque.kind}: bound to its origin, {block.opaque.format}")
+    losses.bound(block.opaque, block.at, NAME)
     if block.cache is not None:
         losses.dropped(block.at, "a call takes no mark of a prompt cache")
     losses.own(block.own, block.at, NAME)

@@ -185,8 +185,7 @@ class ChunkWriter:
         """What a chunk has beside what it shows."""
         if block.cache is not None:
             self.losses.dropped(block.at, "Mistral takes no marks of a prompt cache")
-        if block.opaque is not None and block.opaque.format != NAME:
-            self.losses.dropped(block.at, f"{block.opaque.kind}: bound to its origin, {block.opaque.format}")
+        self.losses.bound(block.opaque, block.at, NAME)
         if isinstance(block, Text) and block.citations:
             self.losses.dropped(block.at, "Mistral takes no citations back")
         if block.own is not None:

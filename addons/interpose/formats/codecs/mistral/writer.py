@@ -180,8 +180,8 @@ class Writer:
             closing = self._chunks.thinking(replace(block, text="", opaque=opaque, own=own))
             if len(closing) > 2:
                 self._say(event.answer, {"content": [closing]}, out)
-        elif opaque is not None and opaque is not getattr(block, "opaque", None) and opaque.format != NAME:
-            self._losses.dropped(block.at, f"{opaque.kind}: bound to its origin, {opaque.format}")
+        elif opaque is not getattr(block, "opaque", None):
+            self._losses.bound(opaque, block.at, NAME)
 
     def _call(self, block: ToolCall, opened: _Open, event: BlockEnd, out: list[bytes]) -> None:
         place = self._calls.get(event.answer, 0)

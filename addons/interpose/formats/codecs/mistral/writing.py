@@ -122,11 +122,9 @@ class _Conversation:
         kept: list[Block] = []
         for block in blocks:
             if isinstance(block, Thinking) and (block.opaque is None or block.opaque.format != NAME):
-                if block.opaque is not None:
-                    reason = f"{block.opaque.kind}: bound to its origin, {block.opaque.format}"
-                else:
-                    reason = "Mistral takes back the thinking of its own models alone"
-                self._losses.dropped(block.at, reason)
+                self._losses.bound(block.opaque, block.at, NAME)
+                if block.opaque is None:
+                    self._losses.dropped(block.at, "Mistral takes back the thinking of its own models alone")
             elif message.role in SYSTEM and not isinstance(block, Text):
                 self._losses.dropped(block.at, "a system message of Mistral's takes text alone")
             elif isinstance(block, Text) and not block.text and len(blocks) > 1:

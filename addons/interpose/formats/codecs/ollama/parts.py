@@ -60,8 +60,7 @@ def around(block: Any, losses: Losses) -> None:
     """What a block has beside what it says, of which Ollama has nothing."""
     if block.cache is not None:
         losses.dropped(block.at, "Ollama takes no marks of a prompt cache")
-    if block.opaque is not None and block.opaque.format != NAME:
-        losses.dropped(block.at, f"{block.opaque.kind}: bound to its origin, {block.opaque.format}")
+    losses.bound(block.opaque, block.at, NAME)
     losses.own(block.own, block.at, NAME)
 
 

@@ -183,8 +183,8 @@ class Writer:
             whole = replace(block, arguments="".join(opened.pieces), opaque=opaque, own=own)
             call = write_call(whole, self._losses, native=self._native)
             out.append(self._line("", {"tool_calls": [call]}))
-        elif opaque is not None and opaque is not getattr(block, "opaque", None) and opaque.format != NAME:
-            self._losses.dropped(block.at, f"{opaque.kind}: bound to its origin, {opaque.format}")
+        elif opaque is not getattr(block, "opaque", None):
+            self._losses.bound(opaque, block.at, NAME)
 
     # Ends
 

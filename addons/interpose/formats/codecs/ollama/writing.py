@@ -91,7 +91,7 @@ class _Said:
             self.thoughts.append(block.text)
             losses.own(block.own, block.at, NAME)
         elif block.opaque is not None:
-            losses.dropped(block.at, f"{block.opaque.kind}: bound to its origin, {block.opaque.format}")
+            losses.bound(block.opaque, block.at, NAME)
         elif block.text:
             losses.dropped(block.at, "models take back their own thinking alone")
 
