@@ -18,12 +18,10 @@ from .neutral import (
     apart,
     count,
     entries,
-    id_of,
-    one,
-    page,
     read_request,
     tell,
     text,
+    write_pages,
     write_request,
 )
 
@@ -80,15 +78,7 @@ def _write_model(model: Model, id_: str) -> Json:
 
 def write_reply(reply: Reply, client: Client[Request], losses: Losses) -> Json:
     tell(reply, NAME, losses, frozenset(), DROPPED)
-    if one(reply, client):
-        return _write_model(reply.models[0], id_of(reply.models[0], reply, client))
-    if reply.format == NAME:
-        return laid_over({"models": [_write_model(model, model.id) for model in reply.models]}, reply.own, NAME)
-    found = page(reply, client.request, USUAL)
-    body: Json = {"models": [_write_model(model, model.id) for model in found.models]}
-    if found.more:
-        body["nextPageToken"] = found.models[-1].id
-    return body
+    return write_pages(reply, client, NAME, USUAL, "nextPageToken", _write_model)
 
 
 _errors = ERRORS["gemini"]

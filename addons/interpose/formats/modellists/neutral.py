@@ -6,13 +6,14 @@ client's pages are cut here, for the marks by which one API goes on mean nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import parse_qsl, quote, unquote
 
 from interpose.formats.codecs.codec import Asked, Client, Json, Malformed, Target, Written
+from interpose.formats.codecs.leftovers import laid_over
 from interpose.ir import Losses, Own
 
 # The most that Anthropic, Gemini and Cohere tell in one page.
@@ -188,6 +189,22 @@ def page(reply: Reply, request: Request, usual: int) -> Page:
         return Page(reply.models[max(0, end - limit) : end], end > limit)
     start = 0 if request.after is None else places.get(request.after, len(reply.models)) + 1
     return Page(reply.models[start : start + limit], start + limit < len(reply.models))
+
+
+def write_pages(
+    reply: Reply, client: Client[Request], format_: str, usual: int, mark: str, write: Callable[[Model, str], Json]
+) -> Json:
+    """A page under `models`, with the name of its last model under `mark` where there is more; or the one model."""
+    if one(reply, client):
+        return write(reply.models[0], id_of(reply.models[0], reply, client))
+    if reply.format == format_:
+        # Its own page, as it is.
+        return laid_over({"models": [write(model, model.id) for model in reply.models]}, reply.own, format_)
+    found = page(reply, client.request, usual)
+    body: Json = {"models": [write(model, model.id) for model in found.models]}
+    if found.more:
+        body[mark] = found.models[-1].id
+    return body
 
 
 def tell(reply: Reply, target: str, losses: Losses, carried: frozenset[str], dropped: frozenset[str]) -> None:
