@@ -6,12 +6,25 @@ Each raises AssertionError with what differs. JSON is compared strictly: 1 is no
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from interpose.formats.codecs import Asked, Codec, Malformed, Target
-from interpose.ir import Assembler, Event, Failed, Losses, Reply, Request, events_of
+from interpose.formats.codecs import Asked, Client, Codec, Malformed, Target
+from interpose.ir import (
+    Assembler,
+    Event,
+    Failed,
+    Losses,
+    Own,
+    Reply,
+    Request,
+    Text,
+    Thinking,
+    ToolCall,
+    events_of,
+)
 
 
 def canonical(value: Any) -> str:
@@ -107,6 +120,47 @@ def collecting_returns(codec: Codec, reply: Reply) -> None:
 def is_prefix(shorter: list[Any], longer: list[Any]) -> bool:
     """Law 2: serialised blocks of turn n are a prefix of those of turn n + 1."""
     return [canonical(block) for block in shorter] == [canonical(block) for block in longer[: len(shorter)]]
+
+
+def as_from_elsewhere(codec: Codec, messages: list[Any]) -> list[Any]:
+    """Messages of the codec's own format, written as another format's: so that they are not merely written back."""
+    request = codec.read_request({"model": "m", "messages": copy.deepcopy(messages)}, Asked())
+    request.format = "elsewhere"
+    return list(codec.write_request(request, Target("m"), Losses()).body["messages"])
+
+
+def reaches(codec: Codec, data: bytes, other: Codec, bare: Callable[[Any], Any], what: str) -> None:
+    """A stream through another format's writer and reader: blocks that are equal as far as `bare` looks, and the same
+    usage; and no success, if it is cut.
+    """
+    events = read_whole(codec, data)
+    first = collected(codec, events).reply
+    client = Client(Request(other.name, "m", [], stream=True, include_usage=True), "m", "call-1", 1_700_000_000)
+    writer = other.writer(client, Losses("reply"))
+    again = collected(other, read_whole(other, writer.write(events) + writer.finish()))
+    assert again.failure is None, (what, other.name, again.failure)
+    found = [block for block in again.reply.answers[0].blocks if isinstance(block, Text | Thinking | ToolCall)]
+    told = [block for block in first.answers[0].blocks if isinstance(block, Text | Thinking | ToolCall)]
+    assert sorted(map(bare, found), key=repr) == sorted(map(bare, told), key=repr), (what, other.name)
+    assert again.reply.usage.output_tokens == first.usage.output_tokens, (what, other.name)
+    cut = other.writer(client, Losses("reply"))
+    broken = cut.write([*events[: len(events) // 2], Failed("gone")]) + cut.finish()
+    assert isinstance(read_whole(other, broken)[-1], Failed), (what, other.name)
+
+
+def left_over(node: Any, into: dict[str, set[str]]) -> None:
+    """The names of what no neutral field stands for, by the type of node that has it."""
+    if not dataclasses.is_dataclass(node):
+        for inner in node if isinstance(node, list | tuple) else ():
+            left_over(inner, into)
+        return
+    for field in dataclasses.fields(node):
+        value = getattr(node, field.name)
+        if not isinstance(value, Own):
+            left_over(value, into)
+        elif getattr(node, "kind", None) != "server":  # a server's tool is all its own
+            said = {name for name, left in value.fields.items() if left not in (None, [], {})}
+            into.setdefault(type(node).__name__, set()).update(said)
 
 
 def refuses(codec: Codec, body: Any, path: str) -> None:

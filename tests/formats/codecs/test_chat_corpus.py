@@ -5,7 +5,6 @@ OpenAI's own and those of the servers compatible with it, replies without their 
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -19,10 +18,11 @@ from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from tests.corpus import Line, lines
 from tests.formats.codecs import laws
+from tests.formats.codecs.drawn import parted
 
 from interpose.formats.codecs import Asked, Client, Malformed, Target
 from interpose.formats.codecs.chat import CODEC
-from interpose.ir import Assembler, Failed, Finished, Losses, Own, Reply, Request, Text, Thinking, ToolCall
+from interpose.ir import Assembler, Failed, Finished, Losses, Reply, Request, Text, Thinking, ToolCall
 
 FAMILIES = ("openai_chat", "chat_compat", "responseonly_openai_chat", "responseonly_chat_compat")
 
@@ -164,9 +164,7 @@ def test_every_byte_split_of_small_streams_gives_the_same_events() -> None:
 def test_any_split_of_any_stream_gives_the_same_events(data: st.DataObject) -> None:
     """Pings keep their place, characters cut in two are joined, wherever the bytes are parted."""
     _, stream = data.draw(st.sampled_from(streams()))
-    cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=12)))
-    pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-    assert laws.read_in_pieces(CODEC, pieces) == laws.read_whole(CODEC, stream)
+    assert laws.read_in_pieces(CODEC, parted(data, stream)) == laws.read_whole(CODEC, stream)
 
 
 def event_ends(data: bytes) -> Iterator[int]:
@@ -253,33 +251,16 @@ LEFT_OF_USAGE = words("""
     """)
 
 
-def left_over(node: Any, into: dict[str, set[str]]) -> None:
-    if not dataclasses.is_dataclass(node):
-        for inner in node if isinstance(node, list | tuple) else ():
-            left_over(inner, into)
-        return
-    for field in dataclasses.fields(node):
-        value = getattr(node, field.name)
-        if isinstance(value, Own):
-            # A server's tool is all its own.
-            if getattr(node, "kind", None) != "server":
-                into.setdefault(type(node).__name__, set()).update(
-                    name for name, left in value.fields.items() if left is not None and left != [] and left != {}
-                )
-        else:
-            left_over(value, into)
-
-
 def test_what_is_left_over_is_a_stated_list() -> None:
     """Nothing that the neutral conversation has a place for rides along as Chat's own."""
     found: dict[str, set[str]] = {}
     for line in recorded():
         if line.request_kind == "json":
-            left_over(CODEC.read_request(laws.copy.deepcopy(line.request), Asked()), found)
+            laws.left_over(CODEC.read_request(laws.copy.deepcopy(line.request), Asked()), found)
         if line.ok and isinstance(line.reply_json, dict) and "choices" in line.reply_json:
-            left_over(CODEC.read_reply(laws.copy.deepcopy(line.reply_json)), found)
+            laws.left_over(CODEC.read_reply(laws.copy.deepcopy(line.reply_json)), found)
     for _, data in streams():
-        left_over(collected(data).reply, found)
+        laws.left_over(collected(data).reply, found)
     usage = {name.removeprefix("usage.") for name in found["Reply"] if name.startswith("usage.")}
     found["Reply"] = {name for name in found["Reply"] if not name.startswith("usage.")}
     assert usage == LEFT_OF_USAGE, usage ^ LEFT_OF_USAGE

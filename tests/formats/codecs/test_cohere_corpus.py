@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.corpus import Line, lines
+from tests.corpus import lines
 from tests.formats.codecs import laws
+from tests.formats.codecs.drawn import WRONG, broken, parted, places
+from tests.formats.codecs.recordings import Recordings
 
 from interpose.formats.codecs import CODECS, Asked, Client, Malformed, Target
 from interpose.formats.codecs.cohere import CODEC
-from interpose.ir import Assembler, Failed, Losses, Own, Request, Text, Thinking, ToolCall
+from interpose.ir import Assembler, Failed, Losses, Request, ToolCall
 
 FAMILIES = ("cohere_chat", "responseonly_cohere_chat")
-PATHS = ("", "/v2/chat")
+RECORDED = Recordings(FAMILIES, ("", "/v2/chat"))
 OTHERS = ("openai-chat", "openai-responses", "anthropic", "gemini", "mistral", "ollama")
-
-
-@cache
-def recorded() -> list[Line]:
-    return [line for family in FAMILIES for line in lines(family) if line.path in PATHS]
-
-
-@cache
-def streams() -> list[tuple[Line, bytes]]:
-    return [(line, line.reply_bytes()) for line in recorded() if line.ok and line.reply_text is not None]
-
-
-def requests() -> Iterator[Line]:
-    return (line for line in recorded() if line.request_kind == "json")
-
-
-def replies() -> Iterator[Line]:
-    return (line for line in recorded() if line.ok and isinstance(line.reply_json, dict))
 
 
 def client_for(model: str) -> Client:
@@ -52,7 +34,7 @@ def collected(data: bytes) -> Assembler:
 def test_every_recorded_request_comes_back_equal() -> None:
     """Reading a request and writing it again gives an equal one at the same path, without a loss."""
     counted = 0
-    for line in requests():
+    for line in RECORDED.requests:
         request = laws.request_returns(CODEC, line.request, Asked(line.path))
         assert CODEC.write_request(request, Target(request.model), Losses()).path == line.path
         counted += 1
@@ -77,7 +59,7 @@ def test_requests_of_the_first_version_come_back_equal() -> None:
 def test_every_recorded_reply_comes_back_equal() -> None:
     """Reading a whole reply and writing it again gives an equal one, and its events collected are the reply."""
     counted = 0
-    for line in replies():
+    for line in RECORDED.replies:
         reply = laws.reply_returns(CODEC, line.reply_json, client_for("m"))
         laws.collecting_returns(CODEC, reply)
         counted += 1
@@ -122,7 +104,7 @@ def joined(data: bytes) -> dict[str, Any]:
 def test_a_collected_stream_is_the_reply_that_its_events_amount_to() -> None:
     """Every field of it, usage, plan, citations and all."""
     counted = 0
-    for line, data in streams():
+    for line, data in RECORDED.streams:
         assembler = collected(data)
         assert assembler.failure is None, (line.id, assembler.failure)
         losses = Losses("reply")
@@ -135,7 +117,7 @@ def test_a_collected_stream_is_the_reply_that_its_events_amount_to() -> None:
 def test_a_stream_written_from_a_stream_says_the_same() -> None:
     """Events written as a stream amount to the same reply, and are read as the same events, without a loss."""
     counted = 0
-    for line, data in streams():
+    for line, data in RECORDED.streams:
         events = laws.read_whole(CODEC, data)
         losses = Losses("reply")
         writer = CODEC.writer(client_for("m"), losses)
@@ -157,28 +139,16 @@ def bare(block: Any) -> tuple[Any, ...]:
 def test_streams_reach_clients_of_other_formats() -> None:
     """Through each other format's writer and reader: the same blocks, reason and usage, and no success of a cut one."""
     counted = 0
-    for line, data in streams():
-        events = laws.read_whole(CODEC, data)
-        first = laws.collected(CODEC, events).reply
+    for line, data in RECORDED.streams:
         for name in OTHERS:
-            client = Client(Request(name, "m", [], stream=True, include_usage=True), "m", "call-1", 1_700_000_000)
-            writer = CODECS[name].writer(client, Losses("reply"))
-            again = laws.collected(CODECS[name], laws.read_whole(CODECS[name], writer.write(events) + writer.finish()))
-            assert again.failure is None, (line.id, name, again.failure)
-            found = [block for block in again.reply.answers[0].blocks if isinstance(block, Text | Thinking | ToolCall)]
-            told = [block for block in first.answers[0].blocks if isinstance(block, Text | Thinking | ToolCall)]
-            assert sorted(map(bare, found), key=repr) == sorted(map(bare, told), key=repr), (line.id, name)
-            assert again.reply.usage.output_tokens == first.usage.output_tokens, (line.id, name)
-            cut = CODECS[name].writer(client, Losses("reply"))
-            broken = cut.write([*events[: len(events) // 2], Failed("gone")]) + cut.finish()
-            assert isinstance(laws.read_whole(CODECS[name], broken)[-1], Failed), (line.id, name)
+            laws.reaches(CODEC, data, CODECS[name], bare, line.id)
             counted += 1
     assert counted >= 168
 
 
 def test_every_byte_split_of_small_streams_gives_the_same_events() -> None:
     """Whole, byte by byte, and parted at every byte: the same events."""
-    small = sorted((data for _, data in streams()), key=len)[:6]
+    small = sorted((data for _, data in RECORDED.streams), key=len)[:6]
     for data in small:
         laws.every_split(CODEC, data[-3_000:])
     assert len(small) == 6
@@ -187,16 +157,14 @@ def test_every_byte_split_of_small_streams_gives_the_same_events() -> None:
 @given(st.data())
 def test_any_split_of_any_stream_gives_the_same_events(data: st.DataObject) -> None:
     """Wherever the bytes are parted."""
-    stream = streams()[data.draw(st.integers(0, len(streams()) - 1))][1]
-    cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=12)))
-    pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-    assert laws.read_in_pieces(CODEC, pieces) == laws.read_whole(CODEC, stream)
+    stream = RECORDED.streams[data.draw(st.integers(0, len(RECORDED.streams) - 1))][1]
+    assert laws.read_in_pieces(CODEC, parted(data, stream)) == laws.read_whole(CODEC, stream)
 
 
 def test_a_stream_cut_before_its_last_event_never_succeeds() -> None:
     """Cut after any event but `message-end`, a stream ends in Failed; in the middle of that one, too."""
     counted = 0
-    for _, data in streams():
+    for _, data in RECORDED.streams:
         ends = [0]
         last = data.index(b"event: message-end")
         while (end := data.find(b"\n\n", ends[-1]) + 2) <= last:
@@ -209,7 +177,7 @@ def test_a_stream_cut_before_its_last_event_never_succeeds() -> None:
 def test_done_alone_is_no_end() -> None:
     """A stream whose `message-end` is missing was cut off, whatever its transport says."""
     counted = 0
-    for _, data in streams():
+    for _, data in RECORDED.streams:
         last = data.index(b"event: message-end")
         assert isinstance(laws.read_whole(CODEC, data[:last] + b"data: [DONE]\n\n")[-1], Failed)
         counted += 1
@@ -223,51 +191,31 @@ LEFT_OVER = {"Citation": {"content_index", "end", "sources", "start", "text", "t
 def test_what_is_left_over_is_a_stated_list() -> None:
     """Nothing that the neutral conversation has a place for rides along as Cohere's own."""
     found: dict[str, set[str]] = {}
-    for line in requests():
-        left_over(CODEC.read_request(copy.deepcopy(line.request), Asked(line.path)), found)
-    for line in replies():
-        left_over(CODEC.read_reply(copy.deepcopy(line.reply_json)), found)
-    for _, data in streams():
-        left_over(collected(data).reply, found)
+    for line in RECORDED.requests:
+        laws.left_over(CODEC.read_request(copy.deepcopy(line.request), Asked(line.path)), found)
+    for line in RECORDED.replies:
+        laws.left_over(CODEC.read_reply(copy.deepcopy(line.reply_json)), found)
+    for _, data in RECORDED.streams:
+        laws.left_over(collected(data).reply, found)
     assert {node: names for node, names in found.items() if names} == LEFT_OVER
-
-
-def left_over(node: Any, into: dict[str, set[str]]) -> None:
-    if not dataclasses.is_dataclass(node):
-        for inner in node if isinstance(node, list | tuple) else ():
-            left_over(inner, into)
-        return
-    for field in dataclasses.fields(node):
-        value = getattr(node, field.name)
-        if isinstance(value, Own):
-            said = {name for name, left in value.fields.items() if left not in (None, [], {})}
-            into.setdefault(type(node).__name__, set()).update(said)
-        else:
-            left_over(value, into)
 
 
 def test_longer_conversations_are_written_as_continuations() -> None:
     """Law 2: the messages written for a conversation's beginning stay the same when it goes on."""
     counted = 0
-    for line in requests():
+    for line in RECORDED.requests:
         messages = line.request.get("messages", [])
         for size in range(1, len(messages)):
-            assert laws.is_prefix(written(messages[:size]), written(messages)), (line.id, size)
+            beginning, whole = (laws.as_from_elsewhere(CODEC, said) for said in (messages[:size], messages))
+            assert laws.is_prefix(beginning, whole), (line.id, size)
             counted += 1
     assert counted >= 70
-
-
-def written(messages: list[Any]) -> list[Any]:
-    """As another format's, so that it is not merely written back."""
-    request = CODEC.read_request({"model": "m", "messages": copy.deepcopy(messages)}, Asked())
-    request.format = "elsewhere"
-    return list(CODEC.write_request(request, Target("m"), Losses()).body["messages"])
 
 
 def test_every_recorded_error_is_read() -> None:
     """Its message, and what it is where that is said."""
     counted = 0
-    for line in recorded():
+    for line in RECORDED.lines:
         if line.ok:
             continue
         failed = CODEC.read_error(line.status, {}, line.reply_bytes())
@@ -277,29 +225,10 @@ def test_every_recorded_error_is_read() -> None:
     assert counted >= 2
 
 
-WRONG = st.sampled_from([None, True, 0, 10**30, 1.5, "", "\ud800", [], [None], {}, {"type": "text"}, [{"type": 1}]])
-
-
-def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    items: Any = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in items:
-        yield (*path, key)
-        yield from places(value, (*path, key))
-
-
-def broken(document: Any, path: tuple[Any, ...], value: Any) -> Any:
-    document = copy.deepcopy(document)
-    inner = document
-    for step in path[:-1]:
-        inner = inner[step]
-    inner[path[-1]] = copy.deepcopy(value)
-    return document
-
-
 @given(st.data(), WRONG)
 def test_wrong_types_anywhere_come_back_or_are_malformed(data: st.DataObject, value: Any) -> None:
     """A request with anything at any place in it is written back equal, or refused by its path."""
-    small = [(line.path, line.request) for line in requests() if len(line.request_bytes()) < 4_000]
+    small = [(line.path, line.request) for line in RECORDED.requests if len(line.request_bytes()) < 4_000]
     path, whole = data.draw(st.sampled_from(small))
     # The model that is written is the target's: an empty name is written by nobody.
     body = broken(whole, data.draw(st.sampled_from([at for at in places(whole) if at != ("model",)])), value)
@@ -318,7 +247,9 @@ def framed(event: Any) -> bytes:
 @given(st.data(), WRONG)
 def test_a_reply_with_wrong_types_is_malformed_or_comes_back(data: st.DataObject, value: Any) -> None:
     """A reply with anything at any place in it, too; and as a line of a stream it raises nothing."""
-    whole = data.draw(st.sampled_from([line.reply_json for line in replies() if len(line.reply_bytes()) < 4_000]))
+    whole = data.draw(
+        st.sampled_from([line.reply_json for line in RECORDED.replies if len(line.reply_bytes()) < 4_000])
+    )
     body = broken(whole, data.draw(st.sampled_from(list(places(whole)))), value)
     events = laws.read_whole(CODEC, framed(body))
     for name in ("cohere", *OTHERS):
@@ -334,7 +265,7 @@ def test_a_reply_with_wrong_types_is_malformed_or_comes_back(data: st.DataObject
 @cache
 def recorded_events() -> list[list[Any]]:
     """The events of small streams, parsed."""
-    small = sorted((data for _, data in streams()), key=len)[:12]
+    small = sorted((data for _, data in RECORDED.streams), key=len)[:12]
     return [[json.loads(line[6:]) for line in data.split(b"\n") if line.startswith(b"data: {")] for data in small]
 
 

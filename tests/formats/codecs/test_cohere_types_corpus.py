@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from tests.corpus import lines
 from tests.formats.codecs import laws
 from tests.formats.codecs.made import everything
 from tests.formats.codecs.published import flaws
+from tests.formats.codecs.recordings import replies_of
 from tests.formats.codecs.sdk_types import read_by_sdk
 
 from interpose.formats.capabilities import Capabilities
-from interpose.formats.codecs import CODECS, Asked, Client, Malformed, Target
+from interpose.formats.codecs import Asked, Client, Target
 from interpose.formats.codecs.cohere import CODEC
-from interpose.ir import Losses, Refused, Reply, Request, Text, Thinking, ToolCall, events_of
+from interpose.ir import Losses, Refused, Request, Text, Thinking, ToolCall, events_of
 
 FAMILIES = {
     "openai_chat": "openai-chat",
@@ -35,18 +33,6 @@ def test_a_request_with_everything_in_it_is_described() -> None:
 
 def client_for(model: str) -> Client:
     return Client(Request("cohere", model, []), model, "call-1", 1_700_000_000)
-
-
-def answers() -> Iterator[Reply]:
-    """Recorded replies of other formats, as their codecs read them."""
-    for family, name in FAMILIES.items():
-        for line in islice((line for line in lines(family) if line.ok and isinstance(line.reply_json, dict)), 80):
-            try:
-                reply = CODECS[name].read_reply(copy.deepcopy(line.reply_json))
-            except Malformed:
-                continue
-            if reply.answers:
-                yield reply
 
 
 def collected(events: list[dict[str, Any]]) -> dict[str, Any]:
@@ -90,7 +76,7 @@ def said(blocks: list[Any], kind: Any) -> str:
 
 def test_replies_and_streams_are_read_by_the_sdk() -> None:
     """Whole and streamed, the SDK reads the same text, thinking, calls and usage out of another's answer."""
-    replies = list(answers())
+    replies = list(replies_of(FAMILIES, 80))
     wholes, streams = [], []
     for reply in replies:
         wholes.append(CODEC.write_reply(reply, client_for(reply.model), Losses("reply")))
@@ -119,7 +105,7 @@ def test_clients_of_the_first_version_read_theirs() -> None:
     """Whole and in lines: the same text, why it ended, and what was used."""
     asked = CODEC.read_request({"model": "m", "message": "Hi"}, Asked("/v1/chat"))
     client = Client(asked, "m", "call-1", 1_700_000_000)
-    replies = list(islice(answers(), 150))
+    replies = list(islice(replies_of(FAMILIES, 80), 150))
     pairs: list[tuple[str, Any]] = []
     for reply in replies:
         pairs.append(("first", CODEC.write_reply(reply, client, Losses("reply"))))

@@ -5,38 +5,19 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.corpus import Line, lines
 from tests.formats.codecs import laws
+from tests.formats.codecs.drawn import WRONG, broken, parted, places
+from tests.formats.codecs.recordings import Recordings
 
-from interpose.formats.codecs import Asked, Client, Malformed, Target
+from interpose.formats.codecs import Asked, Client, Malformed
 from interpose.formats.codecs.mistral import CODEC
-from interpose.ir import Assembler, Failed, Losses, Own, Request, Text, Thinking, ToolCall
+from interpose.ir import Assembler, Failed, Losses, Request, Text, Thinking, ToolCall
 
-FAMILIES = ("mistral_chat", "responseonly_mistral_chat")
-
-
-@cache
-def recorded() -> list[Line]:
-    return [line for family in FAMILIES for line in lines(family)]
-
-
-@cache
-def streams() -> list[tuple[Line, bytes]]:
-    return [(line, line.reply_bytes()) for line in recorded() if line.ok and line.reply_text is not None]
-
-
-def requests() -> Iterator[Line]:
-    return (line for line in recorded() if line.request_kind == "json")
-
-
-def replies() -> Iterator[Line]:
-    return (line for line in recorded() if line.ok and isinstance(line.reply_json, dict))
+RECORDED = Recordings(("mistral_chat", "responseonly_mistral_chat"))
 
 
 def client_for(model: str) -> Client:
@@ -50,7 +31,7 @@ def collected(data: bytes) -> Assembler:
 def test_every_recorded_request_comes_back_equal() -> None:
     """Reading a request and writing it again gives an equal one, without a loss."""
     counted = 0
-    for line in requests():
+    for line in RECORDED.requests:
         laws.request_returns(CODEC, line.request, Asked(line.path))
         counted += 1
     assert counted >= 221
@@ -59,7 +40,7 @@ def test_every_recorded_request_comes_back_equal() -> None:
 def test_every_recorded_reply_comes_back_equal() -> None:
     """Reading a whole reply and writing it again gives an equal one, and its events collected are the reply."""
     counted = 0
-    for line in replies():
+    for line in RECORDED.replies:
         reply = laws.reply_returns(CODEC, line.reply_json, client_for(line.reply_json["model"]))
         laws.collecting_returns(CODEC, reply)
         counted += 1
@@ -105,7 +86,7 @@ def said_in(data: bytes) -> tuple[dict[int, Said], Any]:
 def test_a_collected_stream_holds_what_its_chunks_say() -> None:
     """Text, thinking, calls, finish reason and usage are those of the chunks joined by hand."""
     counted = 0
-    for line, data in streams():
+    for line, data in RECORDED.streams:
         assembler = collected(data)
         assert assembler.failure is None, (line.id, assembler.failure)
         answers, usage = said_in(data)
@@ -128,7 +109,7 @@ def test_a_collected_stream_holds_what_its_chunks_say() -> None:
 def test_a_stream_written_from_a_stream_reads_the_same() -> None:
     """Events written as a stream and read again give the same blocks, stops and usage, without a loss."""
     counted = 0
-    for line, data in streams():
+    for line, data in RECORDED.streams:
         events = laws.read_whole(CODEC, data)
         first = laws.collected(CODEC, events).reply
         losses = Losses("reply")
@@ -152,7 +133,7 @@ def bare(block: Any) -> tuple[Any, ...]:
 
 def test_every_byte_split_of_small_streams_gives_the_same_events() -> None:
     """Whole, byte by byte, and parted at every byte: the same events."""
-    small = sorted((data for _, data in streams() if len(data) <= 4_000), key=len)[-6:]
+    small = sorted((data for _, data in RECORDED.streams if len(data) <= 4_000), key=len)[-6:]
     for data in small:
         laws.every_split(CODEC, data)
     assert len(small) == 6
@@ -161,16 +142,14 @@ def test_every_byte_split_of_small_streams_gives_the_same_events() -> None:
 @given(st.data())
 def test_any_split_of_any_stream_gives_the_same_events(data: st.DataObject) -> None:
     """Wherever the bytes are parted."""
-    stream = streams()[data.draw(st.integers(0, len(streams()) - 1))][1]
-    cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=12)))
-    pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-    assert laws.read_in_pieces(CODEC, pieces) == laws.read_whole(CODEC, stream)
+    stream = RECORDED.streams[data.draw(st.integers(0, len(RECORDED.streams) - 1))][1]
+    assert laws.read_in_pieces(CODEC, parted(data, stream)) == laws.read_whole(CODEC, stream)
 
 
 def test_a_stream_cut_before_its_finish_reason_never_succeeds() -> None:
     """Cut after any event before the one with the finish reason, a stream ends in Failed."""
     counted = 0
-    for _, recording in streams():
+    for _, recording in RECORDED.streams:
         data = recording.replace(b"\r\n", b"\n")
         ends, position = [0], 0
         for event in data.split(b"\n\n"):
@@ -187,12 +166,12 @@ def test_a_stream_cut_before_its_finish_reason_never_succeeds() -> None:
 def test_what_is_left_over_is_a_stated_list() -> None:
     """Nothing that the neutral conversation has a place for rides along as Mistral's own."""
     found: dict[str, set[str]] = {}
-    for line in requests():
-        left_over(CODEC.read_request(copy.deepcopy(line.request), Asked()), found)
-    for line in replies():
-        left_over(CODEC.read_reply(copy.deepcopy(line.reply_json)), found)
-    for _, data in streams():
-        left_over(collected(data).reply, found)
+    for line in RECORDED.requests:
+        laws.left_over(CODEC.read_request(copy.deepcopy(line.request), Asked()), found)
+    for line in RECORDED.replies:
+        laws.left_over(CODEC.read_reply(copy.deepcopy(line.reply_json)), found)
+    for _, data in RECORDED.streams:
+        laws.left_over(collected(data).reply, found)
     assert {node: names for node, names in found.items() if names} == LEFT_OVER
 
 
@@ -200,24 +179,10 @@ def test_what_is_left_over_is_a_stated_list() -> None:
 LEFT_OVER = {"Reply": {"usage.prompt_audio_seconds", "usage.prompt_tokens_details.audio_tokens", "usage.total_tokens"}}
 
 
-def left_over(node: Any, into: dict[str, set[str]]) -> None:
-    if not dataclasses.is_dataclass(node):
-        for inner in node if isinstance(node, list | tuple) else ():
-            left_over(inner, into)
-        return
-    for field in dataclasses.fields(node):
-        value = getattr(node, field.name)
-        if isinstance(value, Own):
-            said = {name for name, left in value.fields.items() if left not in (None, [], {})}
-            into.setdefault(type(node).__name__, set()).update(said)
-        else:
-            left_over(value, into)
-
-
 def test_longer_conversations_are_written_as_continuations() -> None:
     """Law 2: the messages written for a conversation's beginning stay the same when it goes on."""
     counted = 0
-    for line in requests():
+    for line in RECORDED.requests:
         messages = line.request["messages"]
         for size in range(1, len(messages)):
             assert laws.is_prefix(written(messages[:size]), written(messages)), (line.id, size)
@@ -226,17 +191,15 @@ def test_longer_conversations_are_written_as_continuations() -> None:
 
 
 def written(messages: list[Any]) -> list[Any]:
-    """As another format's, so that it is not merely written back; without the one field that is no content."""
-    request = CODEC.read_request({"model": "m", "messages": copy.deepcopy(messages)}, Asked())
-    request.format = "elsewhere"
-    body = CODEC.write_request(request, Target("m"), Losses()).body
-    return [{key: value for key, value in message.items() if key != "prefix"} for message in body["messages"]]
+    """Without the one field that is no content."""
+    told = laws.as_from_elsewhere(CODEC, messages)
+    return [{key: value for key, value in message.items() if key != "prefix"} for message in told]
 
 
 def test_every_recorded_error_is_read() -> None:
     """The message, type and code of Mistral's flat error."""
     counted = 0
-    for line in recorded():
+    for line in RECORDED.lines:
         if line.ok:
             continue
         failed = CODEC.read_error(line.status, {}, line.reply_bytes())
@@ -246,29 +209,12 @@ def test_every_recorded_error_is_read() -> None:
     assert counted >= 5
 
 
-WRONG = st.sampled_from([None, True, 0, 10**30, 1.5, "", "\ud800", [], [None], {}, {"type": "text"}, [{"type": 1}]])
-
-
-def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    items: Any = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in items:
-        yield (*path, key)
-        yield from places(value, (*path, key))
-
-
-def broken(document: Any, path: tuple[Any, ...], value: Any) -> Any:
-    document = copy.deepcopy(document)
-    inner = document
-    for step in path[:-1]:
-        inner = inner[step]
-    inner[path[-1]] = copy.deepcopy(value)
-    return document
-
-
 @given(st.data(), WRONG)
 def test_wrong_types_anywhere_come_back_or_are_malformed(data: st.DataObject, value: Any) -> None:
     """A request with anything at any place in it is written back equal, or refused by its path."""
-    whole = data.draw(st.sampled_from([line.request for line in requests() if len(line.request_bytes()) < 4_000]))
+    whole = data.draw(
+        st.sampled_from([line.request for line in RECORDED.requests if len(line.request_bytes()) < 4_000])
+    )
     # The model that is written is the target's: an empty name is written by nobody.
     body = broken(whole, data.draw(st.sampled_from([at for at in places(whole) if at != ("model",)])), value)
     try:
@@ -280,7 +226,9 @@ def test_wrong_types_anywhere_come_back_or_are_malformed(data: st.DataObject, va
 @given(st.data(), WRONG)
 def test_a_reply_with_wrong_types_is_malformed_or_comes_back(data: st.DataObject, value: Any) -> None:
     """A reply with anything at any place in it, too; and as a chunk of a stream it raises nothing."""
-    whole = data.draw(st.sampled_from([line.reply_json for line in replies() if len(line.reply_bytes()) < 4_000]))
+    whole = data.draw(
+        st.sampled_from([line.reply_json for line in RECORDED.replies if len(line.reply_bytes()) < 4_000])
+    )
     body = broken(whole, data.draw(st.sampled_from(list(places(whole)))), value)
     events = laws.read_whole(CODEC, b"data: " + json.dumps(body).encode() + b"\n\n")
     writer = CODEC.writer(client_for("m"), Losses("reply"))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
-from tests.corpus import lines
 from tests.formats.codecs.made import everything
 from tests.formats.codecs.published import flaws
+from tests.formats.codecs.recordings import replies_of, requests_of
 from tests.formats.codecs.sdk_types import read_by_sdk, unread
 
 from interpose.formats.capabilities import capabilities_of
-from interpose.formats.codecs import CODECS, Asked, Client, Malformed, Target
+from interpose.formats.codecs import Client, Target
 from interpose.formats.codecs.mistral import CODEC
-from interpose.ir import Losses, Refused, Reply, Request, Text, ToolCall, events_of
+from interpose.ir import Losses, Refused, Request, Text, ToolCall, events_of
 
 MODEL = "mistral-small-latest"
 TARGET = Target(MODEL, capabilities_of(MODEL))
@@ -26,16 +24,11 @@ FAMILIES = {"openai_chat": "openai-chat", "anthropic_messages": "anthropic", "ge
 
 def converted() -> Iterator[dict[str, Any]]:
     """Recorded requests of other formats, as they would be sent to Mistral."""
-    for family, name in FAMILIES.items():
-        for line in islice((line for line in lines(family) if line.ok and line.request_kind == "json"), 150):
-            try:
-                read = CODECS[name].read_request(copy.deepcopy(line.request), Asked(line.path, line.query))
-            except Malformed:
-                continue
-            losses = Losses()
-            written = CODEC.write_request(read, TARGET, losses).body
-            if not losses.impossibilities:
-                yield written
+    for read in requests_of(FAMILIES, 150):
+        losses = Losses()
+        written = CODEC.write_request(read, TARGET, losses).body
+        if not losses.impossibilities:
+            yield written
 
 
 def test_requests_are_described_and_typed() -> None:
@@ -51,18 +44,6 @@ def test_requests_are_described_and_typed() -> None:
 
 def client_for(model: str) -> Client:
     return Client(Request("mistral", model, []), model, "call-1", 1_700_000_000)
-
-
-def answers() -> Iterator[Reply]:
-    """Recorded replies of other formats, as their codecs read them."""
-    for family, name in FAMILIES.items():
-        for line in islice((line for line in lines(family) if line.ok and isinstance(line.reply_json, dict)), 80):
-            try:
-                reply = CODECS[name].read_reply(copy.deepcopy(line.reply_json))
-            except Malformed:
-                continue
-            if reply.answers:
-                yield reply
 
 
 Said = tuple[str, str, list[tuple[str, str, str]], str]
@@ -94,7 +75,7 @@ def joined(chunks: list[dict[str, Any]], index: int) -> Said:
 
 def test_replies_and_streams_are_read_by_the_sdk() -> None:
     """Whole and streamed, the SDK reads the same text, thinking, calls, reason and usage out of another's answer."""
-    replies = list(answers())
+    replies = list(replies_of(FAMILIES, 80))
     wholes, streams = [], []
     for reply in replies:
         wholes.append(CODEC.write_reply(reply, client_for(reply.model), Losses("reply")))

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from tests.corpus import lines
 from tests.formats.codecs.made import everything
 from tests.formats.codecs.published import flaws
+from tests.formats.codecs.recordings import replies_of, requests_of
 from tests.formats.codecs.sdk_types import read_by_sdk, unread
 
 from interpose.formats.capabilities import Capabilities
-from interpose.formats.codecs import CODECS, Asked, Client, Malformed, Target
+from interpose.formats.codecs import Asked, Client, Target
 from interpose.formats.codecs.ollama import CODEC
-from interpose.ir import Losses, Refused, Reply, Request, Text, Thinking, ToolCall, events_of
+from interpose.ir import Losses, Refused, Request, Text, Thinking, ToolCall, events_of
 
 TARGET = Target("m", Capabilities(thinking="effort"))
 FAMILIES = {
@@ -30,16 +29,11 @@ FAMILIES = {
 
 def converted() -> Iterator[dict[str, Any]]:
     """Recorded requests of other formats, as they would be sent to Ollama."""
-    for family, name in FAMILIES.items():
-        for line in islice((line for line in lines(family) if line.ok and line.request_kind == "json"), 100):
-            try:
-                read = CODECS[name].read_request(copy.deepcopy(line.request), Asked(line.path, line.query))
-            except Malformed:
-                continue
-            losses = Losses()
-            written = CODEC.write_request(read, TARGET, losses).body
-            if not losses.impossibilities:
-                yield written
+    for read in requests_of(FAMILIES, 100):
+        losses = Losses()
+        written = CODEC.write_request(read, TARGET, losses).body
+        if not losses.impossibilities:
+            yield written
 
 
 def test_requests_are_described_and_typed() -> None:
@@ -61,21 +55,9 @@ def client_for(model: str) -> Client:
     return Client(Request("ollama", model, []), model, "call-1", 1_700_000_000)
 
 
-def answers() -> Iterator[Reply]:
-    """Recorded replies of other formats, as their codecs read them."""
-    for family, name in FAMILIES.items():
-        for line in islice((line for line in lines(family) if line.ok and isinstance(line.reply_json, dict)), 60):
-            try:
-                reply = CODECS[name].read_reply(copy.deepcopy(line.reply_json))
-            except Malformed:
-                continue
-            if reply.answers:
-                yield reply
-
-
 def test_replies_and_streams_are_read_by_the_sdk() -> None:
     """Whole and streamed, the SDK reads the same text, thinking, calls and usage out of another's answer."""
-    replies = list(answers())
+    replies = list(replies_of(FAMILIES, 60))
     wholes, streams = [], []
     for reply in replies:
         wholes.append(CODEC.write_reply(reply, client_for(reply.model), Losses("reply")))
@@ -105,7 +87,7 @@ def test_prompts_gone_on_with_are_read_by_the_sdk() -> None:
     """Replies and streams of /api/generate, and the recorded requests for them as they are written back."""
     asked = CODEC.read_request({"model": "m", "prompt": "a"}, Asked("/api/generate"))
     client = Client(asked, "m", "call-1", 1_700_000_000)
-    replies = list(islice(answers(), 100))
+    replies = list(islice(replies_of(FAMILIES, 60), 100))
     pairs: list[tuple[str, Any]] = []
     for reply in replies:
         whole = CODEC.write_reply(reply, client, Losses("reply"))
