@@ -80,7 +80,7 @@ def _responses(events: list[Json], *, whole: bool) -> Reading | None:
         elif item["type"] == "function_call":
             calls.append((item["name"], json.loads(item["arguments"] or "{}")))
         elif item["type"] == "reasoning":
-            thought += "".join(part["text"] for part in item["summary"])
+            thought += "".join(part["text"] for part in [*item["summary"], *(item.get("content") or [])])
         else:
             return None
     if reply.get("status") == "incomplete":

@@ -46,7 +46,7 @@ FORGOTTEN = frozenset(
         ("mistralai", False, "gemini"),
         ("mistralai", True, "any"),
         ("cohere", True, "any"),
-        # Of a field that it does not know, what it makes of a stream is the last piece alone.
+        # What was thought is lost (LAST_PIECE), and with it what was sealed of that.
         ("openai (Node), Chat", True, "anthropic"),
         ("openai (Node), Chat", True, "openai-responses"),
     )
@@ -54,6 +54,8 @@ FORGOTTEN = frozenset(
 
 
 def keeps(client: Client, provider: Provider, recording: Recording) -> bool:
+    if (client.name, recording.streamed) == LAST_PIECE and not recording.answer.thought:
+        return True
     return FORGOTTEN.isdisjoint((client.name, recording.streamed, key) for key in (provider.key, "any"))
 
 

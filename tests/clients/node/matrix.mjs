@@ -52,7 +52,8 @@ async function* responses(job) {
     if (tools.length) asked.tools = tools;
     const reply = job.stream ? await openai.responses.stream(asked).finalResponse() : await openai.responses.create(asked);
     const called = reply.output.filter((item) => item.type === 'function_call');
-    const shown = reply.output.filter((item) => item.type === 'reasoning').flatMap((item) => item.summary);
+    const thoughts = reply.output.filter((item) => item.type === 'reasoning');
+    const shown = thoughts.flatMap((item) => [...item.summary, ...(item.content ?? [])]);
     yield {
       text: reply.output_text,
       thought: shown.map((part) => part.text).join(''),

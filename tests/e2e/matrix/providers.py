@@ -23,7 +23,7 @@ SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
 EVENT_STREAM = "application/vnd.amazon.eventstream"
 # Of each kind, whole and streamed, so many recordings.
-EACH = {"text": 2, "call": 2, "calls": 1, "signed": 1, "thought": 1, "picture": 1}
+EACH = 2
 # What every provider takes as a tool's name.
 NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,63}")
 LARGE = 100_000
@@ -214,9 +214,7 @@ def recordings(provider: Provider) -> tuple[Recording, ...]:
     chosen = random.Random(7)  # the same ones in every run
     found = _found(provider)
     return tuple(
-        recording
-        for kind in sorted(found)
-        for recording in chosen.sample(found[kind], min(EACH[kind[1]], len(found[kind])))
+        recording for kind in sorted(found) for recording in chosen.sample(found[kind], min(EACH, len(found[kind])))
     )
 
 

@@ -31,6 +31,9 @@ def collected(events):
             }
         elif event.type == "tool-call-delta":
             calls[event.index]["function"]["arguments"] += message.tool_calls.function.arguments
+        elif event.type == "tool-call-end":
+            called = calls[event.index]["function"]
+            called["arguments"] = called["arguments"] or "{}"
         elif event.type == "message-end":
             end, usage = event.delta.finish_reason, event.delta.usage
     return [content[place] for place in sorted(content)], plan, [calls[place] for place in sorted(calls)], end, usage

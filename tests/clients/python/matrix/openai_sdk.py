@@ -55,7 +55,8 @@ def responses(job):
         else:
             reply = client.responses.create(**asked)
         called = [item for item in reply.output if item.type == "function_call"]
-        shown = [part.text for item in reply.output if item.type == "reasoning" for part in item.summary]
+        thoughts = [item for item in reply.output if item.type == "reasoning"]
+        shown = [part.text for item in thoughts for part in [*item.summary, *(item.content or ())]]
         yield turn(
             text=reply.output_text,
             thought="".join(shown),
