@@ -18,6 +18,7 @@ FLOORS = {
     "secret": 1,
     "state": 1,
     "formats": 2,
+    "limits": 3,
     "rules": 3,
     "stages": 4,
     "bodies": 5,
