@@ -19,6 +19,7 @@ FLOORS = {
     "state": 1,
     "formats": 2,
     "limits": 3,
+    "attempts": 3,
     "rules": 3,
     "stages": 4,
     "bodies": 5,
