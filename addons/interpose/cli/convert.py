@@ -22,6 +22,7 @@ from interpose.formats.codecs import CODECS, OF_PROVIDER, Asked, Client, Codec, 
 from interpose.ir import Failed, Losses, Message, Request, Text
 from interpose.ir.losses import Loss, Severity
 from interpose.rules.problem import printable
+from interpose.stages.translation import written_for
 
 from .terminal import refuse, say, say_plain
 
@@ -127,7 +128,7 @@ def _document(data: bytes, kind: str, source: Codec, target: Codec, asked: Conve
     if kind == "request":
         request = source.read_request(document, _addressed(source, asked))
         model = asked.model or request.model
-        written = target.write_request(request, Target(model, capabilities_of(model)), losses)
+        written, _ = written_for(request, target, Target(model, capabilities_of(model)), losses)
         if not losses.impossibilities:
             # What a body alone does not say.
             say_plain(f"POST {printable(written.path, LINE)}{'?' + written.query if written.query else ''}")

@@ -15,12 +15,14 @@ import orjson
 
 from interpose.call import Call, Header, Headers, header
 from interpose.errors import Refusal
-from interpose.formats import ratelimits
+from interpose.formats import ratelimits, toolnames
 from interpose.formats.codecs import Asked, Client, Codec, Malformed, StreamReader, StreamWriter, Target
 from interpose.formats.codecs.codec import Json, Written, encoded
 from interpose.formats.conversions import Pair
 from interpose.formats.meters import stream_kind
-from interpose.ir import Assembler, Failed, Losses, Own, events_of
+from interpose.formats.toolnames import Names, restore, restored
+from interpose.ir import Assembler, Failed, Losses, Own, Reply, events_of
+from interpose.ir import Request as Conversation
 from interpose.ir.losses import Loss, Severity
 from interpose.rules.compiled import LossPolicy
 from interpose.wire.coding import decoder
@@ -60,6 +62,7 @@ class Translation:
     model: str
     losses: Losses
     returned: Losses = field(default_factory=lambda: Losses("reply"))
+    names: Names = field(default_factory=dict)
 
     @property
     def body(self) -> bytes:
@@ -129,8 +132,18 @@ def convert_request(call: Call, body: bytes, path: str, between: Pair, target: T
     request = read(call, body, client, path)
     losses = Losses()
     target = Target(target.model or request.model, target.capabilities, target.version)
-    written = other.write_request(request, target, losses)
-    return Translation(client, other, request, written, target.model, losses)
+    written, names = written_for(request, other, target, losses)
+    return Translation(client, other, request, written, target.model, losses, names=names)
+
+
+def written_for(request: Wanted, provider: Codec[Any, Any], target: Target, losses: Losses) -> tuple[Written, Names]:
+    """The request as that codec writes it, and {name of a tool there: the client's}."""
+    if not isinstance(request, Conversation):
+        return provider.write_request(request, target, losses), {}
+    names = toolnames.fit(request, provider.name, losses)
+    written = provider.write_request(request, target, losses)
+    toolnames.give_back(request, names)
+    return written, names
 
 
 class Return:
@@ -187,13 +200,13 @@ class Return:
     def feed(self, data: bytes) -> bytes:
         assert self._reader is not None
         assert self._writer is not None
-        return self._writer.write(self._reader.feed(self._plain(data)))
+        return self._writer.write(restored(self._reader.feed(self._plain(data)), self._translation.names))
 
     def close(self) -> bytes:
         """The last bytes, once the provider has said all: its format's own end, or an error where it broke off."""
         assert self._reader is not None
         assert self._writer is not None
-        return self._writer.write(self._reader.close()) + self._writer.finish()
+        return self._writer.write(restored(self._reader.close(), self._translation.names)) + self._writer.finish()
 
     def _plain(self, data: bytes) -> bytes:
         return data if self._decoder is None else b"".join(self._decoder.feed_pieces(data))
@@ -224,6 +237,8 @@ class Return:
             if not isinstance(document, dict):
                 raise Malformed("", "it is no JSON object")
             reply = translation.provider.read_reply(document)
+            if translation.names and isinstance(reply, Reply):
+                reply = restore(reply, translation.names)
             if self._writer is None:
                 return encoded(translation.client.write_reply(reply, self._client, translation.returned))
             # Asked for a stream, and answered at once: told in its events.
