@@ -6,6 +6,7 @@ Each tells its exchange how it ended, whoever comes first; what that means is th
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from .errors import Outcome
@@ -56,13 +57,17 @@ class Flowing:
 
 
 class Translated:
-    """An upstream's stream in the client's format. One that breaks off ends in an error of that format."""
+    """An upstream's stream in the client's format. One that breaks off ends in an error of that format.
 
-    __slots__ = ("_back", "_done", "_flowing")
+    `masked` takes out of each piece what must be seen by nobody: these bytes are ours, not the provider's.
+    """
 
-    def __init__(self, flowing: Flowing, back: Return) -> None:
+    __slots__ = ("_back", "_done", "_flowing", "_masked")
+
+    def __init__(self, flowing: Flowing, back: Return, masked: Callable[[bytes], bytes]) -> None:
         self._flowing = flowing
         self._back = back
+        self._masked = masked
         self._done = False
 
     def __aiter__(self) -> Self:
@@ -71,7 +76,7 @@ class Translated:
     async def __anext__(self) -> bytes:
         while not self._done:
             if data := await self._next():
-                return data
+                return self._masked(data)
         raise StopAsyncIteration
 
     async def _next(self) -> bytes:

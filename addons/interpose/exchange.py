@@ -126,9 +126,10 @@ class Exchange:
         back = Return(translation, head.status, head.headers, client=client)
         if back.streams:
             headers = (*back.headers(), *self._marks(self.plan, self.trip.attempt))
-            return Reply(
-                back.status, phrase(back.status), headers, Translated(Flowing(self, upstream), back), stream=True
-            )
+            secret = self.trip.secret
+            masked = secret.masked_bytes if secret is not None else bytes
+            body = Translated(Flowing(self, upstream), back, masked)
+            return Reply(back.status, phrase(back.status), headers, body, stream=True)
         pieces, size = [], 0
         async for chunk in upstream:
             self.arrived(chunk)

@@ -79,6 +79,28 @@ async def test_an_echoed_credential_goes_no_further(converting: Proxy, upstream:
     assert real("house") not in str(caught.value)
 
 
+async def test_an_echo_in_a_stream_goes_no_further(converting: Proxy, upstream: Upstream, shell: Shell) -> None:
+    """Neither in an error that ends it, nor in what the model says."""
+    shell(converting)
+    error = {"type": "error", "error": {"type": "x", "message": f"the key {real('house')} was withdrawn"}}
+
+    async def echo(exchange: Exchange) -> None:
+        await exchange.stream("text/event-stream")
+        await exchange.chunk(CLAUDE_SAYS[: CLAUDE_SAYS.index(b"event: content_block_stop")].replace(
+            b"Good ", real("house").encode()
+        ))  # fmt: skip
+        await exchange.chunk(b"event: error\ndata: %b\n\n" % json.dumps(error).encode())
+        await exchange.end()
+
+    body = {"model": "to-anthropic", "stream": True, "messages": [{"role": "user", "content": HI}]}
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {PLACEHOLDER}"}) as client:
+        with upstream.answering(echo):
+            reply = await client.post("https://api.openai.com/v1/chat/completions", json=body)
+    assert "was withdrawn" in reply.text
+    assert "day" in reply.text
+    assert real("house") not in reply.text
+
+
 async def test_what_was_lost_is_told(converting: Proxy, upstream: Upstream, shell: Shell) -> None:
     """In short in a header, in full in the ledger; what is impossible is refused before anything is sent."""
     shell(converting)
