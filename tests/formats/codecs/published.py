@@ -12,7 +12,7 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import botocore.session
 import jsonschema_rs
@@ -23,8 +23,10 @@ from botocore.validate import ParamValidator
 from google.genai import types
 from pydantic.json_schema import GenerateJsonSchema
 from tests.corpus import ROOT, SPECS
+from tests.formats.codecs import converse_sdk
 
 Schema = dict[str, Any]
+Check = Callable[[Any], Iterator[str]]
 CLIENTS = ROOT / ".venv" / "clients" / "bin" / "python"
 COHERE_TYPES = ROOT / "tests" / "clients" / "python" / "cohere_types.py"
 
@@ -43,55 +45,57 @@ _KEPT = (
 )  # fmt: skip
 
 
-def closed(root: Schema, named: Mapping[str, Schema]) -> jsonschema_rs.Draft202012Validator:
+# "shut" takes no key but those described, "part" is the same as a part of what is shut, "open" takes any key anywhere.
+Mode = Literal["shut", "part", "open"]
+
+
+def closed(root: Schema, named: Mapping[str, Schema], mode: Mode = "shut") -> jsonschema_rs.Draft202012Validator:
     """A validator by `root`, whose references end in names of `named`. An object that is described takes no key but
-    those described, unless the description says that it takes any. What is an alternative to a schema that takes
-    anything, or one of several that may match, need match one.
+    those described, unless the description says that it takes any, or `mode` does. What is one of several that may
+    match, and what must match but one, need match one.
     """
-    wanted: dict[tuple[str, bool], None] = {}
-    made = _closed(root, wanted, shut=True)
+    wanted: dict[tuple[str, Mode], None] = {}
+    made = _closed(root, wanted, mode)
     definitions: Schema = {}
     while wanted:
-        (name, shut), _ = wanted.popitem()
-        if (key := _key(name, shut=shut)) not in definitions:
-            definitions[key] = _closed(named[name], wanted, shut=shut)
+        (name, how), _ = wanted.popitem()
+        if (key := f"{how}.{name}") not in definitions:
+            definitions[key] = _closed(named[name], wanted, how)
     return jsonschema_rs.Draft202012Validator({**made, "$defs": definitions})
 
 
-def _key(name: str, *, shut: bool) -> str:
-    return f"{'shut' if shut else 'open'}.{name}"
-
-
-def _closed(schema: Any, wanted: dict[tuple[str, bool], None], *, shut: bool) -> Any:
-    """That schema; the names that it refers to are added to `wanted`, with whether they are to be shut."""
+def _closed(schema: Any, wanted: dict[tuple[str, Mode], None], mode: Mode) -> Any:
+    """That schema; the names that it refers to are added to `wanted`, each with its mode."""
     if not isinstance(schema, dict):
         return schema
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        wanted[name, shut] = None
-        return {"$ref": f"#/$defs/{_key(name, shut=shut)}"}
+        wanted[name, mode] = None
+        return {"$ref": f"#/$defs/{mode}.{name}"}
     made: Schema = {key: schema[key] for key in _KEPT if key in schema}
     if "required" in made:
         made["required"] = list(dict.fromkeys(made["required"]))
+    inside: Mode = "open" if mode == "open" else "shut"
+    part: Mode = "open" if mode == "open" else "part"
     described = "properties" in schema or "allOf" in schema
     more = schema.get("additionalProperties", False)
     if "properties" in schema:
-        made["properties"] = {name: _closed(each, wanted, shut=True) for name, each in schema["properties"].items()}
+        made["properties"] = {name: _closed(each, wanted, inside) for name, each in schema["properties"].items()}
     if "items" in schema:
-        made["items"] = _closed(schema["items"], wanted, shut=True)
+        made["items"] = _closed(schema["items"], wanted, inside)
     if isinstance(more, dict):
-        made["additionalProperties"] = _closed(more, wanted, shut=True)
+        made["additionalProperties"] = _closed(more, wanted, inside)
     if "allOf" in schema:
-        made["allOf"] = [_closed(each, wanted, shut=False) for each in schema["allOf"]]
+        made["allOf"] = [_closed(each, wanted, part) for each in schema["allOf"]]
     alternatives = [each for key in _LISTS for each in schema.get(key, ())]
     if alternatives:
-        made["anyOf"] = [_closed(each, wanted, shut=shut and not described) for each in alternatives]
-    if shut and described and more is False:
+        made["anyOf"] = [_closed(each, wanted, part if described else mode) for each in alternatives]
+    if mode == "shut" and described and more is False:
         made["unevaluatedProperties"] = False
     return {"anyOf": [made, {"type": "null"}]} if schema.get("nullable") else made
 
 
-def by(validator: Callable[[], jsonschema_rs.Draft202012Validator]) -> Callable[[Any], Iterator[str]]:
+def by(validator: Callable[[], jsonschema_rs.Draft202012Validator]) -> Check:
     """A check by a schema that is made when it is first asked for."""
 
     def check(body: Any) -> Iterator[str]:
@@ -135,6 +139,17 @@ def openapi(name: str) -> Mapping[str, Schema]:
 @cache
 def openai_chat() -> jsonschema_rs.Draft202012Validator:
     return closed({"$ref": "CreateChatCompletionRequest"}, openapi("openai-openapi.json.gz"))
+
+
+@cache
+def openai(name: str) -> Check:
+    """A check by one of OpenAI's schemas, which takes keys that it does not name: those of compatible servers."""
+    return by(lambda: _openai(name))
+
+
+@cache
+def _openai(name: str) -> jsonschema_rs.Draft202012Validator:
+    return closed({"$ref": name}, openapi("openai-openapi.json.gz"), "open")
 
 
 @cache
@@ -266,13 +281,14 @@ def _converse() -> tuple[ParamValidator, Any]:
 
 
 def converse(body: Any) -> Iterator[str]:
-    """botocore's validator, which boto3 asks before it sends anything. The model stands in the URL."""
+    """botocore's validator, which boto3 asks before it sends anything; and what it leaves to the service. The model
+    stands in the URL.
+    """
     validator, shape = _converse()
     report = validator.validate({**body, "modelId": "m"}, shape)
-    yield from report.generate_report().splitlines()
+    yield from report.generate_report().splitlines() or converse_sdk.flaws(shape, body, "$")
 
 
-Check = Callable[[Any], Iterator[str]]
 CHECKS: Mapping[str, tuple[Check, ...]] = {
     "openai-chat": (by(openai_chat),),
     "openai-responses": (by(openai_responses),),

@@ -3,77 +3,19 @@
 from __future__ import annotations
 
 import copy
-import gzip
-import json
-from functools import cache
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.corpus import CORPUS, Line, lines
+from tests.corpus import Line, lines
 from tests.formats.codecs import laws
 from tests.formats.codecs.gemini_samples import MESSAGES, SCHEMA
+from tests.formats.codecs.published import flaws
 
 from interpose.formats.capabilities import Capabilities
 from interpose.formats.codecs import Asked, Target
 from interpose.formats.codecs.gemini import CODEC
 from interpose.ir import Losses, Message, Output, Reasoning, Request, Sampling, Tool, ToolChoice
-
-PREFIX = "GoogleCloudAiplatformV1"
-TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "boolean": (bool,),
-    "integer": (int,),
-    "number": (int, float),
-    "object": (dict,),
-    "array": (list,),
-}
-
-
-@cache
-def schemas() -> dict[str, Any]:
-    with gzip.open(CORPUS.parent / "specs" / "aiplatform.v1.discovery.json.gz") as file:
-        return dict(json.load(file)["schemas"])
-
-
-def flaws(value: Any, schema: dict[str, Any], path: str = "$") -> list[str]:
-    """Where a value is not what Google's discovery format (https://developers.google.com/discovery) says of it."""
-    if "$ref" in schema:
-        schema = schemas()[schema["$ref"]]
-    kind = schema.get("type", "any")
-    if kind == "any":
-        return []
-    if not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind != "boolean"):
-        return [f"{path} is no {kind}"]
-    if "enum" in schema and value not in schema["enum"]:
-        return [f"{path} is {value!r}, none of its enum"]
-    found: list[str] = []
-    if isinstance(value, list):
-        for place, item in enumerate(value):
-            found += flaws(item, schema["items"], f"{path}[{place}]")
-    if isinstance(value, dict):
-        known, more = schema.get("properties", {}), schema.get("additionalProperties")
-        for key, inner in value.items():
-            if key in known:
-                found += flaws(inner, known[key], f"{path}.{key}")
-            elif more is not None:
-                found += flaws(inner, more, f"{path}.{key}")
-            else:
-                found.append(f"{path}.{key} is unknown")
-    return found
-
-
-def described(body: Any, name: str) -> list[str]:
-    return flaws(body, {"$ref": PREFIX + name})
-
-
-def test_the_description_finds_flaws() -> None:
-    """The check itself: an unknown key, a wrong type and a wrong enum are found."""
-    wrong = {
-        "contents": [{"parts": [{"text": 1}], "rôle": "user"}],
-        "toolConfig": {"functionCallingConfig": {"mode": "SOME"}},
-    }
-    assert len(described(wrong, "GenerateContentRequest")) == 3
 
 
 @settings(max_examples=200, deadline=None)
@@ -104,7 +46,7 @@ def test_what_is_written_of_others_is_as_described(
         2,
     )
     body = CODEC.write_request(request, Target(model, Capabilities(thinking=thinking)), Losses()).body
-    assert described(body, "GenerateContentRequest") == []
+    assert flaws("gemini", body) == []
 
 
 REQUESTS = [line for line in lines("gemini_generate") if line.request_kind == "json"]
@@ -118,9 +60,9 @@ def test_recorded_requests_as_described() -> None:
     """What is written of recorded requests is as flawless as what was recorded."""
     counted = 0
     for line in REQUESTS:
-        before = described(line.request, "GenerateContentRequest")
+        before = flaws("gemini", line.request)
         request = read(line)
-        after = described(CODEC.write_request(request, Target(request.model), Losses()).body, "GenerateContentRequest")
+        after = flaws("gemini", CODEC.write_request(request, Target(request.model), Losses()).body)
         assert sorted(after) == sorted(before)
         counted += not after
     assert counted >= 400
