@@ -283,3 +283,13 @@ def test_a_conversation_read_by_chat_is_malformed_only_as_told() -> None:
     assert [loss.severity for loss in losses.impossibilities] == [Severity.IMPOSSIBLE]
     with pytest.raises(Malformed, match="messages"):
         CODEC.read_request({}, Asked())
+
+
+def test_a_call_without_arguments_is_one_with_none() -> None:
+    """Some servers leave them out of their calls; a request of another format's that repeats such a call has them."""
+    call: dict[str, Any] = {"id": "c", "type": "function", "function": {"name": "f"}}
+    body = {"model": "m", "messages": [{"role": "assistant", "tool_calls": [call]}]}
+    request = CODEC.read_request(body, Asked())
+    request.format = "elsewhere"
+    (message,) = CODEC.write_request(request, Target("m"), Losses()).body["messages"]
+    assert message["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}

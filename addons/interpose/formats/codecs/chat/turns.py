@@ -262,7 +262,7 @@ def write_call(block: ToolCall, id_: str) -> Json:
 def with_arguments(call: Json) -> Json:
     """A whole call that another format has made: clients and servers parse its arguments, which may not be empty."""
     inner = call.get("function")
-    if inner is not None and not inner["arguments"].strip():
+    if inner is not None and not inner.get("arguments", "").strip():
         inner["arguments"] = "{}"
     return call
 
