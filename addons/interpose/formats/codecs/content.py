@@ -7,6 +7,7 @@ them, each format knows; here is what they have in common, the URLs that hold th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from interpose.ir import Block, Foreign, Media, Source, Text
 
@@ -16,31 +17,37 @@ from .codec import Json
 PartReader = Callable[[Json, str], Block | None]
 
 
-def read_content(message: Json, at: str, marks: list[str], read: Callable[[Json, str], Block]) -> list[Block]:
-    """The blocks of `content`; what it is (a string, parts, nothing) goes into `marks`."""
-    content = message.get("content")
-    if isinstance(content, str):
-        del message["content"]
-        if not content:
-            marks.append("content:empty")
-            return []
-        marks.append("content:text")
-        return [Text(content, at=f"{at}.content")]
-    if isinstance(content, list) and content and all(isinstance(part, dict) for part in content):
-        del message["content"]
-        marks.append("content:parts")
-        return [read(part, f"{at}.content[{place}]") for place, part in enumerate(content)]
-    return []
+@dataclass(frozen=True, slots=True)
+class Content:
+    """How one format says it: which parts there are, and by what they are read."""
 
+    format: str
+    readers: Mapping[str, PartReader]
 
-def read_part(part: Json, at: str, format_: str, readers: Mapping[str, PartReader]) -> Block:
-    """A part of an unknown type or shape is a `Foreign`, whole."""
-    kind = part.get("type")
-    reader = readers.get(kind) if isinstance(kind, str) else None
-    block = None if reader is None else reader(part, at)
-    if block is None:
-        return Foreign(format_, kind if isinstance(kind, str) else "part", part, at=at)
-    return block
+    def read_content(self, message: Json, at: str, marks: list[str]) -> list[Block]:
+        """The blocks of `content`; what it is (a string, parts, nothing) goes into `marks`."""
+        content = message.get("content")
+        if isinstance(content, str):
+            del message["content"]
+            if not content:
+                marks.append("content:empty")
+                return []
+            marks.append("content:text")
+            return [Text(content, at=f"{at}.content")]
+        if isinstance(content, list) and content and all(isinstance(part, dict) for part in content):
+            del message["content"]
+            marks.append("content:parts")
+            return [self.read_part(part, f"{at}.content[{place}]") for place, part in enumerate(content)]
+        return []
+
+    def read_part(self, part: Json, at: str) -> Block:
+        """A part of an unknown type or shape is a `Foreign`, whole."""
+        kind = part.get("type")
+        reader = self.readers.get(kind) if isinstance(kind, str) else None
+        block = None if reader is None else reader(part, at)
+        if block is None:
+            return Foreign(self.format, kind if isinstance(kind, str) else "part", part, at=at)
+        return block
 
 
 def read_url(url: str) -> tuple[Source, str]:

@@ -10,26 +10,26 @@ from collections.abc import Iterator
 from interpose.ir import Losses, Own, Request, Tool
 
 from .codec import Json
-from .leftovers import BOOLEAN, OBJECT, STRING, lay_over, leftover, marks_of, prefixed, take
+from .leftovers import BOOLEAN, OBJECT, STRING, Leftovers, prefixed, take
 
 # What a custom tool, which takes free text, takes as a function; and a function of which nothing is known.
 CUSTOM_INPUT: Json = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 ANY_INPUT: Json = {"type": "object", "properties": {}}
 
 
-def read_function(tool: Json, at: str, format_: str, *, strict: bool) -> Tool:
+def read_function(tool: Json, at: str, left: Leftovers, *, strict: bool) -> Tool:
     """`strict` says whether the format has it of each function; what is no function is a server's tool, whole."""
     kind, inner = tool.get("type"), tool.get("function")
     name = inner.get("name") if isinstance(inner, dict) else None
     known = kind == "function" or "type" not in tool
     if not known or not isinstance(inner, dict) or not isinstance(name, str):
-        return Tool(kind if isinstance(kind, str) else "", kind="server", at=at, own=Own(format_, tool))
+        return Tool(kind if isinstance(kind, str) else "", kind="server", at=at, own=Own(left.format, tool))
     del tool["function"], inner["name"]
     marks = () if tool.pop("type", None) else ("type:absent",)
     description, parameters = take(inner, "description", STRING), take(inner, "parameters", OBJECT)
     held = take(inner, "strict", BOOLEAN) if strict else None
     prefixed(inner, "function", tool)
-    return Tool(name, description, parameters, held, at=at, own=leftover(format_, tool, marks))
+    return Tool(name, description, parameters, held, at=at, own=left.leftover(tool, marks))
 
 
 def allowed(request: Request, losses: Losses) -> list[Tool]:
@@ -46,19 +46,19 @@ def allowed(request: Request, losses: Losses) -> list[Tool]:
 
 
 def write_functions(
-    tools: list[Tool], losses: Losses, format_: str, provider: str, *, native: bool, strict: bool
+    tools: list[Tool], losses: Losses, left: Leftovers, provider: str, *, native: bool, strict: bool
 ) -> Iterator[Json]:
     """`provider` is what the format is called to people; `strict` says whether that is written."""
     for tool in tools:
         if tool.kind != "server":
-            yield _function(tool, losses, format_, provider, native=native, strict=strict)
-        elif tool.own is not None and tool.own.format == format_:
+            yield _function(tool, losses, left, provider, native=native, strict=strict)
+        elif tool.own is not None and tool.own.format == left.format:
             yield tool.own.fields
         else:
             losses.dropped(tool.at, f"{tool.name}: a tool that its own provider runs")
 
 
-def _function(tool: Tool, losses: Losses, format_: str, provider: str, *, native: bool, strict: bool) -> Json:
+def _function(tool: Tool, losses: Losses, left: Leftovers, provider: str, *, native: bool, strict: bool) -> Json:
     inner: Json = {"name": tool.name}
     if tool.description is not None:
         inner["description"] = tool.description
@@ -76,10 +76,10 @@ def _function(tool: Tool, losses: Losses, format_: str, provider: str, *, native
     if tool.strict is not None and strict:
         inner["strict"] = tool.strict
     written: Json = {"type": "function", "function": inner}
-    if "type:absent" in marks_of(format_, tool.own):
+    if "type:absent" in left.marks_of(tool.own):
         del written["type"]
     if tool.cache is not None:
         losses.dropped(tool.at, f"{provider} takes no marks of a prompt cache")
-    losses.own(tool.own, tool.at, format_)
-    lay_over(format_, written, tool.own, "function")
+    losses.own(tool.own, tool.at, left.format)
+    left.lay_over(written, tool.own, "function")
     return written

@@ -1,12 +1,13 @@
 """How JSON is taken apart, and what is left over when its codec has taken what it understands: a node's `Own`.
 
-Each codec binds what asks for a format's name to its own, in its `facts` or `names`: `lay_over = partial(lay_over,
-NAME)`. What is another format's stays out of what is written, and is told as losses (`Losses.own`).
+Each codec binds `Leftovers` to its own format, and takes its methods for functions: `lay_over = LEFTOVERS.lay_over`.
+What is another format's stays out of what is written, and is told as losses (`Losses.own`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from interpose.ir import Own
@@ -31,31 +32,10 @@ def take(node: Json, key: str, types: tuple[type, ...]) -> Any:
     return None
 
 
-def leftover(format_: str, node: Json, marks: Iterable[str] = (), silent: Json | None = None) -> Own | None:
-    """What was not taken of a node, as its Own; None if that is nothing."""
-    if node or marks or silent:
-        return Own(format_, node, frozenset(marks), silent)
-    return None
-
-
 def prefixed(node: Json, prefix: str, into: Json) -> None:
     """What was not taken of an inner object, put into the leftovers of the outer one under `prefix.key`."""
     for key, value in node.items():
         into[f"{prefix}.{key}"] = value
-
-
-def lay_over(format_: str, written: Json, own: Own | None, *inner: str) -> None:
-    """Puts a format's own leftovers back beside what is written; those under `inner.key` into that inner object."""
-    if own is None or own.format != format_:
-        return
-    for key, value in (own.fields if not own.silent else {**own.fields, **own.silent}).items():
-        name, dot, rest = key.partition(".")
-        if dot and name in inner:
-            nested = written.setdefault(name, {})
-            if isinstance(nested, dict):
-                nested.setdefault(rest, value)
-        else:
-            written.setdefault(key, value)
 
 
 def laid_over(written: Json, own: Own | None, format_: str) -> Json:
@@ -65,16 +45,39 @@ def laid_over(written: Json, own: Own | None, format_: str) -> Json:
     return {**written, **own.fields, **(own.silent or {})}
 
 
-def marks_of(format_: str, own: Own | None) -> frozenset[str]:
-    """How the format wrote this; no marks for another format's."""
-    return own.marks if own is not None and own.format == format_ else NO_MARKS
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """What is left over in one format, kept and put back."""
 
+    format: str
 
-def marked(format_: str, own: Own | None, mark: str) -> bool:
-    """Whether the format wrote this in the way for which the mark stands."""
-    return own is not None and own.format == format_ and mark in own.marks
+    def leftover(self, node: Json, marks: Iterable[str] = (), silent: Json | None = None) -> Own | None:
+        """What was not taken of a node, as its Own; None if that is nothing."""
+        if node or marks or silent:
+            return Own(self.format, node, frozenset(marks), silent)
+        return None
 
+    def lay_over(self, written: Json, own: Own | None, *inner: str) -> None:
+        """Puts the format's own leftovers back beside what is written; those under `inner.key` into that object."""
+        if own is None or own.format != self.format:
+            return
+        for key, value in (own.fields if not own.silent else {**own.fields, **own.silent}).items():
+            name, dot, rest = key.partition(".")
+            if dot and name in inner:
+                nested = written.setdefault(name, {})
+                if isinstance(nested, dict):
+                    nested.setdefault(rest, value)
+            else:
+                written.setdefault(key, value)
 
-def silent(format_: str, own: Own | None, key: str) -> Any:
-    """What says nothing to anybody but the format, under that key."""
-    return own.silent.get(key) if own is not None and own.format == format_ and own.silent else None
+    def marks_of(self, own: Own | None) -> frozenset[str]:
+        """How the format wrote this; no marks for another format's."""
+        return own.marks if own is not None and own.format == self.format else NO_MARKS
+
+    def marked(self, own: Own | None, mark: str) -> bool:
+        """Whether the format wrote this in the way for which the mark stands."""
+        return own is not None and own.format == self.format and mark in own.marks
+
+    def silent(self, own: Own | None, key: str) -> Any:
+        """What says nothing to anybody but the format, under that key."""
+        return own.silent.get(key) if own is not None and own.format == self.format and own.silent else None

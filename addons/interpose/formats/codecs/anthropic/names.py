@@ -6,11 +6,9 @@ https://platform.claude.com/docs/en/api/messages
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
-from interpose.formats.codecs import leftovers
-from interpose.formats.codecs.leftovers import NO_MARKS
+from interpose.formats.codecs.leftovers import NO_MARKS, Leftovers
 from interpose.ir import CacheMark, Own, Stop
 from interpose.ir.reply import Reason
 
@@ -58,8 +56,9 @@ WORDS: Mapping[Reason, str] = {
     "other": "end_turn",
 }
 
-marked = partial(leftovers.marked, FORMAT)
-silent = partial(leftovers.silent, FORMAT)
+LEFTOVERS = Leftovers(FORMAT)
+marked = LEFTOVERS.marked
+silent = LEFTOVERS.silent
 
 
 def own(left: Json, *marks: str, silent: Json | None = None) -> Own | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from interpose.formats.codecs.codec import Client, Json, Malformed, encoded
-from interpose.formats.codecs.leftovers import INTEGER, STRING, marks_of, take
+from interpose.formats.codecs.leftovers import INTEGER, NO_MARKS, STRING, take
 from interpose.ir import Answer, Losses, Reply, Started
 
 from .counts import write_own_usage, write_usage
@@ -49,8 +49,8 @@ def write_envelope(
     choices: list[Json], reply: Reply, id_: str, format_: str, kind: str, client: Client, losses: Losses
 ) -> Json:
     """`id_` is for clients of another format's; the format's own reply is written as it was."""
-    marks = marks_of(format_, reply.own)
     native = reply.format == format_
+    marks = reply.own.marks if native and reply.own is not None else NO_MARKS
     written: Json = {}
     if not native or "id" in marks:
         written["id"] = reply.id if native else id_

@@ -5,12 +5,10 @@ https://platform.openai.com/docs/api-reference/chat. Nothing here knows a messag
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final
 
-from interpose.formats.codecs import leftovers
 from interpose.formats.codecs.codec import Json
-from interpose.formats.codecs.leftovers import STRING, take
+from interpose.formats.codecs.leftovers import STRING, Leftovers, take
 from interpose.ir import CacheMark, Own
 from interpose.ir.reply import Reason
 
@@ -73,9 +71,10 @@ BREAKPOINT_TTLS = {"1h": "12h", "30m": "30m", "12h": "12h"}
 # Of a reply, a handle for its provider's support, and an echo of the request: to another format they say nothing.
 SILENT = ("system_fingerprint", "service_tier")
 
-leftover = partial(leftovers.leftover, NAME)
-lay_over = partial(leftovers.lay_over, NAME)
-marks_of = partial(leftovers.marks_of, NAME)
+LEFTOVERS = Leftovers(NAME)
+leftover = LEFTOVERS.leftover
+lay_over = LEFTOVERS.lay_over
+marks_of = LEFTOVERS.marks_of
 
 
 def take_silent(node: Json) -> Json | None:

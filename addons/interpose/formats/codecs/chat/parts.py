@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from interpose.formats.codecs import content
 from interpose.formats.codecs.codec import Json
-from interpose.formats.codecs.content import PartReader, read_url, write_url
+from interpose.formats.codecs.content import Content, PartReader, read_url, write_url
 from interpose.formats.codecs.leftovers import STRING, prefixed, take
 from interpose.ir import Block, Foreign, Losses, Media, Refused, Source, Text
 
@@ -27,15 +26,6 @@ from .facts import (
 )
 
 # Reading
-
-
-def read_content(message: Json, at: str, marks: list[str]) -> list[Block]:
-    """The blocks of `content`; what it is (a string, parts, nothing) goes into `marks`."""
-    return content.read_content(message, at, marks, read_part)
-
-
-def read_part(part: Json, at: str) -> Block:
-    return content.read_part(part, at, NAME, _READERS)
 
 
 def _text(part: Json, at: str) -> Block | None:
@@ -125,6 +115,9 @@ _READERS: dict[str, PartReader] = {
     "input_audio": _audio,
     "file": _file,
 }
+_CONTENT = Content(NAME, _READERS)
+read_content = _CONTENT.read_content
+read_part = _CONTENT.read_part
 
 # Writing
 

@@ -6,12 +6,11 @@ https://docs.cohere.com/v2/reference/chat
 from __future__ import annotations
 
 import re
-from functools import partial
 from typing import Any, Final
 
-from interpose.formats.codecs import leftovers
 from interpose.formats.codecs.codec import Json
 from interpose.formats.codecs.ids import IdRule
+from interpose.formats.codecs.leftovers import Leftovers
 from interpose.formats.codecs.opaque import pack, unpack
 from interpose.ir import Opaque
 from interpose.ir.reply import Reason
@@ -59,9 +58,10 @@ SIGNATURE = "signature"
 # Whose thinking it was: models take their own back, in plain words and unsigned.
 ORIGIN = Opaque(NAME, "signature", "thinking")
 
-leftover = partial(leftovers.leftover, NAME)
-lay_over = partial(leftovers.lay_over, NAME)
-marks_of = partial(leftovers.marks_of, NAME)
+LEFTOVERS = Leftovers(NAME)
+leftover = LEFTOVERS.leftover
+lay_over = LEFTOVERS.lay_over
+marks_of = LEFTOVERS.marks_of
 
 
 def carried(node: Json) -> Opaque | None:

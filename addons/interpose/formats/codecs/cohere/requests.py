@@ -17,7 +17,7 @@ from interpose.ir.blocks import Role
 
 from .calls import read_calls, read_plan, split_plan
 from .citations import read_citations
-from .facts import DOCUMENTS, NAME, leftover
+from .facts import DOCUMENTS, LEFTOVERS, NAME, leftover
 from .parts import is_document, read_content, read_document
 
 # Without what was said, the answer would be to something else.
@@ -39,7 +39,9 @@ def read_request(body: Json, model: str) -> Request:
     tools = body.get("tools")
     if isinstance(tools, list) and tools and all(isinstance(tool, dict) for tool in tools):
         del body["tools"]
-        request.tools = [read_function(tool, f"tools[{place}]", NAME, strict=False) for place, tool in enumerate(tools)]
+        request.tools = [
+            read_function(tool, f"tools[{place}]", LEFTOVERS, strict=False) for place, tool in enumerate(tools)
+        ]
     _read_strict(body, request, marks)
     if isinstance(choice := body.get("tool_choice"), str) and choice in _MODES:
         del body["tool_choice"]

@@ -11,7 +11,7 @@ from interpose.formats.codecs.codec import Json, Target
 from interpose.formats.codecs.functions import allowed, write_functions
 from interpose.ir import Losses, Output, Reasoning, Request, Tool, ToolChoice
 
-from .facts import NAME, lay_over, marks_of
+from .facts import LEFTOVERS, NAME, lay_over, marks_of
 from .requests import SAMPLING
 
 # The least and the most that Cohere takes of each: https://docs.cohere.com/v2/reference/chat, and for the temperature
@@ -37,7 +37,7 @@ def write_settings(request: Request, body: Json, target: Target, losses: Losses)
             losses.impossible("tools", "the model is not known to call tools")
         # Cohere demands a call, or forbids it, but names none.
         tools = request.tools if native else allowed(request, losses)
-        if written := list(write_functions(tools, losses, NAME, "Cohere", native=native, strict=False)):
+        if written := list(write_functions(tools, losses, LEFTOVERS, "Cohere", native=native, strict=False)):
             body["tools"] = written
             _write_strict(request, tools, body, losses)
     if request.tool_choice is not None:

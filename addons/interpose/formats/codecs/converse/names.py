@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
-from interpose.formats.codecs import leftovers
 from interpose.formats.codecs.codec import dumps
-from interpose.formats.codecs.leftovers import NO_MARKS
+from interpose.formats.codecs.leftovers import NO_MARKS, Leftovers
 from interpose.ir import CacheMark, Own
 from interpose.ir.losses import says
 from interpose.ir.reply import Reason
@@ -142,8 +140,9 @@ SIGNATURES: Mapping[str, str] = {
     "JVBE": "application/pdf",
 }
 
-marked = partial(leftovers.marked, FORMAT)
-silent = partial(leftovers.silent, FORMAT)
+LEFTOVERS = Leftovers(FORMAT)
+marked = LEFTOVERS.marked
+silent = LEFTOVERS.silent
 
 
 def own(left: Json, *marks: str, silent: Json | None = None) -> Own | None:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import orjson
 
-from interpose.formats.codecs import leftovers
 from interpose.formats.codecs.codec import Json
+from interpose.formats.codecs.leftovers import Leftovers
 from interpose.ir import Own
 
 NAME = "gemini"
@@ -37,7 +36,8 @@ NESTED = frozenset(
     )
 )
 
-marks_of = partial(leftovers.marks_of, NAME)
+LEFTOVERS = Leftovers(NAME)
+marks_of = LEFTOVERS.marks_of
 
 
 def snake(*names: str) -> dict[str, str]:

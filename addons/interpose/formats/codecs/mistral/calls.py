@@ -71,7 +71,8 @@ def write_call(block: ToolCall, id_: str, losses: Losses, *, native: bool) -> Js
     for mark in marks:
         if mark.startswith("index:"):
             written["index"] = int(mark[6:])
-    losses.bound(block.opaque, block.at, NAME)
+    if block.opaque is not None:
+        losses.bound(block.opaque, block.at, NAME)
     if block.cache is not None:
         losses.dropped(block.at, "a call takes no mark of a prompt cache")
     losses.own(block.own, block.at, NAME)

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from interpose.formats.codecs import content
 from interpose.formats.codecs.chat.facts import AUDIO_FORMATS, AUDIO_TYPES
 from interpose.formats.codecs.codec import Json
-from interpose.formats.codecs.content import PartReader, read_url, write_url
+from interpose.formats.codecs.content import Content, PartReader, read_url, write_url
 from interpose.formats.codecs.leftovers import BOOLEAN, STRING, prefixed, take
 from interpose.formats.codecs.opaque import pack, unpack
 from interpose.ir import Block, Foreign, Losses, Media, Opaque, Refused, Source, Text, Thinking
@@ -23,15 +22,6 @@ from .facts import NAME, lay_over, leftover, marks_of
 DETAILS = frozenset(("low", "auto", "high"))
 
 # Reading
-
-
-def read_content(message: Json, at: str, marks: list[str]) -> list[Block]:
-    """The blocks of `content`; what it is (a string, chunks, nothing) goes into `marks`."""
-    return content.read_content(message, at, marks, read_chunk)
-
-
-def read_chunk(chunk: Json, at: str) -> Block:
-    return content.read_part(chunk, at, NAME, _READERS)
 
 
 def _text(chunk: Json, at: str) -> Block | None:
@@ -149,6 +139,9 @@ _READERS: dict[str, PartReader] = {
     "file": _file,
     "input_audio": _audio,
 }
+_CONTENT = Content(NAME, _READERS)
+read_content = _CONTENT.read_content
+read_chunk = _CONTENT.read_part
 
 # Writing
 
@@ -185,7 +178,8 @@ class ChunkWriter:
         """What a chunk has beside what it shows."""
         if block.cache is not None:
             self.losses.dropped(block.at, "Mistral takes no marks of a prompt cache")
-        self.losses.bound(block.opaque, block.at, NAME)
+        if block.opaque is not None:
+            self.losses.bound(block.opaque, block.at, NAME)
         if isinstance(block, Text) and block.citations:
             self.losses.dropped(block.at, "Mistral takes no citations back")
         if block.own is not None:

@@ -5,10 +5,9 @@ https://docs.mistral.ai/api/endpoint/chat
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final
 
-from interpose.formats.codecs import leftovers
+from interpose.formats.codecs.leftovers import Leftovers
 from interpose.ir.reply import Reason
 
 NAME: Final = "mistral"
@@ -33,6 +32,7 @@ WORDS: dict[Reason, str] = {
 # Those that the word above does not say.
 UNSAID: frozenset[Reason] = frozenset(("content_filter", "refusal", "pause", "other"))
 
-leftover = partial(leftovers.leftover, NAME)
-lay_over = partial(leftovers.lay_over, NAME)
-marks_of = partial(leftovers.marks_of, NAME)
+LEFTOVERS = Leftovers(NAME)
+leftover = LEFTOVERS.leftover
+lay_over = LEFTOVERS.lay_over
+marks_of = LEFTOVERS.marks_of

@@ -17,7 +17,7 @@ from interpose.ir.blocks import Role
 
 from .calls import read_calls
 from .chunks import read_content
-from .facts import FIM, NAME, leftover
+from .facts import FIM, LEFTOVERS, NAME, leftover
 
 # Without what was said, the answer would be to something else; an agent is a model, a prompt and tools in one.
 VITAL = frozenset(("content",))
@@ -37,7 +37,9 @@ def read_request(body: Any, asked: Asked) -> Request:
     tools = body.get("tools")
     if isinstance(tools, list) and tools and all(isinstance(tool, dict) for tool in tools):
         del body["tools"]
-        request.tools = [read_function(tool, f"tools[{place}]", NAME, strict=True) for place, tool in enumerate(tools)]
+        request.tools = [
+            read_function(tool, f"tools[{place}]", LEFTOVERS, strict=True) for place, tool in enumerate(tools)
+        ]
     request.tool_choice = _read_choice(body)
     request.max_tokens = take(body, "max_tokens", INTEGER)
     request.sampling = _read_sampling(body)

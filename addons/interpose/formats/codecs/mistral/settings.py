@@ -11,7 +11,7 @@ from interpose.formats.codecs.codec import Json, Target
 from interpose.formats.codecs.functions import allowed, write_functions
 from interpose.ir import Losses, Output, Reasoning, Request, Tool, ToolChoice
 
-from .facts import NAME, lay_over, marks_of
+from .facts import LEFTOVERS, NAME, lay_over, marks_of
 
 HOTTEST = 1.5
 # What other formats have, by the name of the neutral field.
@@ -24,7 +24,7 @@ def write_settings(request: Request, body: Json, target: Target, losses: Losses)
         if not target.capabilities.tools:
             losses.impossible("tools", "the model is not known to call tools")
         tools = _chosen(request, losses)
-        if written := list(write_functions(tools, losses, NAME, "Mistral", native=native, strict=True)):
+        if written := list(write_functions(tools, losses, LEFTOVERS, "Mistral", native=native, strict=True)):
             body["tools"] = written
     if request.tool_choice is not None:
         _write_choice(request.tool_choice, body, losses)

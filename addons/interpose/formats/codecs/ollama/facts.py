@@ -5,10 +5,9 @@ https://github.com/ollama/ollama/blob/main/docs/api.md, and its types in api/typ
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final
 
-from interpose.formats.codecs import leftovers
+from interpose.formats.codecs.leftovers import Leftovers
 from interpose.ir import Opaque
 from interpose.ir.reply import Reason
 
@@ -26,6 +25,7 @@ UNSAID: frozenset[Reason] = frozenset(("content_filter", "refusal", "pause", "er
 # Whose thinking it was: models take their own back, in plain words and unsigned.
 ORIGIN = Opaque(NAME, "signature", "thinking")
 
-leftover = partial(leftovers.leftover, NAME)
-lay_over = partial(leftovers.lay_over, NAME)
-marks_of = partial(leftovers.marks_of, NAME)
+LEFTOVERS = Leftovers(NAME)
+leftover = LEFTOVERS.leftover
+lay_over = LEFTOVERS.lay_over
+marks_of = LEFTOVERS.marks_of

@@ -60,7 +60,8 @@ def around(block: Any, losses: Losses) -> None:
     """What a block has beside what it says, of which Ollama has nothing."""
     if block.cache is not None:
         losses.dropped(block.at, "Ollama takes no marks of a prompt cache")
-    losses.bound(block.opaque, block.at, NAME)
+    if block.opaque is not None:
+        losses.bound(block.opaque, block.at, NAME)
     losses.own(block.own, block.at, NAME)
 
 

@@ -13,7 +13,7 @@ from interpose.formats.codecs.leftovers import STRING, take
 from interpose.ir import Block, Message, Own, Request, Text, Thinking, ToolResult
 from interpose.ir.blocks import Role
 
-from .facts import GENERATE, NAME, ORIGIN, leftover
+from .facts import GENERATE, LEFTOVERS, NAME, ORIGIN, leftover
 from .parts import read_calls, read_images
 from .settings import read_settings
 
@@ -41,7 +41,9 @@ def read_request(body: Any, asked: Asked) -> Request:
     tools = body.get("tools")
     if isinstance(tools, list) and tools and all(isinstance(tool, dict) for tool in tools):
         del body["tools"]
-        request.tools = [read_function(tool, f"tools[{place}]", NAME, strict=True) for place, tool in enumerate(tools)]
+        request.tools = [
+            read_function(tool, f"tools[{place}]", LEFTOVERS, strict=True) for place, tool in enumerate(tools)
+        ]
     silent = read_settings(body, request, marks)
     request.own = leftover(body, marks, silent)
     if request.own is not None:

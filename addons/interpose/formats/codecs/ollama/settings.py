@@ -14,7 +14,7 @@ from interpose.formats.codecs.functions import allowed, write_functions
 from interpose.formats.codecs.leftovers import BOOLEAN, INTEGER, NUMBER, prefixed, take
 from interpose.ir import Losses, Output, Reasoning, Request, Tool
 
-from .facts import NAME, lay_over, marks_of
+from .facts import LEFTOVERS, NAME, lay_over, marks_of
 
 # Of the neutral settings, those that are options, by Ollama's names.
 OPTIONS = (
@@ -113,7 +113,7 @@ def write_settings(request: Request, body: Json, target: Target, losses: Losses)
     for tool in tools:
         if tool.strict and tool.kind != "server" and not native:
             losses.dropped(f"{tool.at}.strict", "Ollama holds no call to its schema")
-    if written := list(write_functions(tools, losses, NAME, "Ollama", native=native, strict=native)):
+    if written := list(write_functions(tools, losses, LEFTOVERS, "Ollama", native=native, strict=native)):
         body["tools"] = written
     options = _write_options(request, target, losses)
     if options or "options:empty" in marks:

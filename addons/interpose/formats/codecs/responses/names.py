@@ -10,12 +10,11 @@ from __future__ import annotations
 import re
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from functools import partial
 
 from interpose.formats.capabilities import Capabilities
-from interpose.formats.codecs import leftovers
 from interpose.formats.codecs.codec import ANY_MODEL, Json
 from interpose.formats.codecs.ids import RESPONSES, IdRule, make
+from interpose.formats.codecs.leftovers import Leftovers
 from interpose.ir import Block, CacheMark, Foreign, Losses, Message, Own
 
 NAME = "openai-responses"
@@ -41,7 +40,8 @@ ITEM_IDS = {
     )
 }
 
-marked = partial(leftovers.marked, NAME)
+LEFTOVERS = Leftovers(NAME)
+marked = LEFTOVERS.marked
 
 
 def is_ours(own: Own | None) -> bool:
