@@ -14,8 +14,8 @@ from interpose.formats.codecs.chat.counts import write_own_usage, write_usage
 from interpose.formats.codecs.chat.envelope import DONE, PING, head_of
 from interpose.formats.codecs.chat.writer import CHUNK
 from interpose.formats.codecs.codec import Client, Json, encoded
+from interpose.formats.codecs.opened import Opened
 from interpose.ir import (
-    Block,
     BlockDelta,
     BlockEnd,
     BlockStart,
@@ -23,7 +23,6 @@ from interpose.ir import (
     Failed,
     Finished,
     Losses,
-    Opaque,
     Own,
     Ping,
     Refused,
@@ -44,17 +43,6 @@ from .facts import NAME
 from .replies import answered, finish_word, reply_id
 
 
-class _Open:
-    """A block that is being written; `pieces` are the arguments of a call so far."""
-
-    __slots__ = ("block", "opaque", "pieces")
-
-    def __init__(self, block: Block) -> None:
-        self.block = block
-        self.opaque: Opaque | None = getattr(block, "opaque", None)
-        self.pieces: list[str] = []
-
-
 class Writer:
     def __init__(self, client: Client, losses: Losses) -> None:
         self._client = client
@@ -63,7 +51,7 @@ class Writer:
         self._head = b""
         self._id = ""
         self._native = False
-        self._open: dict[tuple[int, int], _Open] = {}
+        self._open: dict[tuple[int, int], Opened] = {}
         self._calls: dict[int, int] = {}
         self._ends: dict[int, Json] = {}
         self._answers: dict[int, None] = {}
@@ -130,7 +118,7 @@ class Writer:
     def _start(self, event: BlockStart, out: list[bytes]) -> None:
         self._begin(event.answer, out)
         block = event.block
-        opened = self._open[event.answer, event.index] = _Open(block)
+        opened = self._open[event.answer, event.index] = Opened(block)
         match block:
             case Text(text) | Thinking(text) | Refused(text):
                 if isinstance(block, Refused):
@@ -145,7 +133,7 @@ class Writer:
                     if (chunk := self._chunks.chunk(shown)) is not None:
                         self._say(event.answer, {"content": [chunk]}, out)
 
-    def _said(self, opened: _Open, text: str, answer: int, out: list[bytes]) -> None:
+    def _said(self, opened: Opened, text: str, answer: int, out: list[bytes]) -> None:
         if not text:
             return
         if isinstance(opened.block, Thinking):
@@ -171,23 +159,22 @@ class Writer:
         opened = self._open.pop((event.answer, event.index), None)
         if opened is None:
             return
-        block, opaque = opened.block, opened.opaque
+        block = opened.block
         if isinstance(block, ToolCall):
             self._call(block, opened, event, out)
             return
         if isinstance(block, Thinking):
             own = block.own if event.own is None else event.own
-            closing = self._chunks.thinking(replace(block, text="", opaque=opaque, own=own))
+            closing = self._chunks.thinking(replace(block, text="", opaque=opened.opaque, own=own))
             if len(closing) > 2:
                 self._say(event.answer, {"content": [closing]}, out)
-        elif opaque is not getattr(block, "opaque", None):
-            self._losses.bound(opaque, block.at, NAME)
+        else:
+            opened.tell_bound(self._losses, NAME)
 
-    def _call(self, block: ToolCall, opened: _Open, event: BlockEnd, out: list[bytes]) -> None:
+    def _call(self, block: ToolCall, opened: Opened, event: BlockEnd, out: list[bytes]) -> None:
         place = self._calls.get(event.answer, 0)
         self._calls[event.answer] = place + 1
-        own = block.own if event.own is None else event.own
-        whole = replace(block, arguments="".join(opened.pieces), opaque=opened.opaque, own=own)
+        whole = opened.whole(block, event)
         seed = f"{self._id}:{event.answer}:{place}:{block.name}"
         id_ = call_id(block.id, seed, native=self._native)
         call = write_call(whole, id_, self._losses, native=self._native)

@@ -7,12 +7,11 @@ no pieces of one. The last line tells why it is done and what was used. There ar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 from interpose.formats.codecs.codec import Client, Json, encoded
+from interpose.formats.codecs.opened import Opened
 from interpose.ir import (
-    Block,
     BlockDelta,
     BlockEnd,
     BlockStart,
@@ -22,7 +21,6 @@ from interpose.ir import (
     Foreign,
     Losses,
     Media,
-    Opaque,
     Own,
     Ping,
     Refused,
@@ -56,17 +54,6 @@ def line_json(value: Any) -> bytes:
     return data
 
 
-class _Open:
-    """A block that is being written; `pieces` are the arguments of a call so far."""
-
-    __slots__ = ("block", "opaque", "pieces")
-
-    def __init__(self, block: Block) -> None:
-        self.block = block
-        self.opaque: Opaque | None = getattr(block, "opaque", None)
-        self.pieces: list[str] = []
-
-
 class Writer:
     def __init__(self, client: Client, losses: Losses) -> None:
         self._client = client
@@ -74,7 +61,7 @@ class Writer:
         self._generates = is_generate(client)
         self._native = False
         self._head = b""
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, Opened] = {}
         self._stop: Stop | None = None
         self._finished_own: Own | None = None
         self._usage = Usage()
@@ -139,7 +126,7 @@ class Writer:
             self._losses.dropped(f"choices[{event.answer}]", "Ollama gives one answer")
             return
         block = event.block
-        opened = self._open[event.index] = _Open(block)
+        opened = self._open[event.index] = Opened(block)
         match block:
             case Text(text) | Thinking(text) | Refused(text):
                 tell_said(block, self._losses)
@@ -155,7 +142,7 @@ class Writer:
             case Foreign() | ToolResult():
                 tell_unwritable(block, self._losses)
 
-    def _said(self, opened: _Open, text: str, out: list[bytes]) -> None:
+    def _said(self, opened: Opened, text: str, out: list[bytes]) -> None:
         if text:
             thinks = isinstance(opened.block, Thinking)
             out.append(self._line("", {"thinking": text}) if thinks else self._line(text))
@@ -177,14 +164,11 @@ class Writer:
         opened = None if event.answer else self._open.pop(event.index, None)
         if opened is None:
             return
-        block, opaque = opened.block, opened.opaque
-        if isinstance(block, ToolCall):
-            own = block.own if event.own is None else event.own
-            whole = replace(block, arguments="".join(opened.pieces), opaque=opaque, own=own)
-            call = write_call(whole, self._losses, native=self._native)
+        if isinstance(block := opened.block, ToolCall):
+            call = write_call(opened.whole(block, event), self._losses, native=self._native)
             out.append(self._line("", {"tool_calls": [call]}))
-        elif opaque is not getattr(block, "opaque", None):
-            self._losses.bound(opaque, block.at, NAME)
+        else:
+            opened.tell_bound(self._losses, NAME)
 
     # Ends
 
