@@ -6,6 +6,7 @@ the format's only end: it is kept back until the stream has really ended.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -188,7 +189,8 @@ class _Answer:
         self.parts: list[Json] = []
         self.cited: list[tuple[int, str, list[Citation]]] = []
         self._pen = pen
-        self._open: dict[int, _Open] = {}
+        # Ordered by links: the first of a plain dict is sought behind all that were taken out.
+        self._open: OrderedDict[int, _Open] = OrderedDict()
         self._last: type[Block] | None = None
 
     def start(self, index: int, block: Block) -> None:
