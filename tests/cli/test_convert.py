@@ -36,6 +36,24 @@ def test_a_request_from_a_file(interpose: Command, tmp_path: Path) -> None:
     assert "\napproximated: temperature: " in done.stderr
 
 
+def test_what_64_bits_and_utf_8_do_not_hold(interpose: Command) -> None:
+    """A number of thirty digits and half of a surrogate pair in a call's arguments arrive as they were, both ways."""
+    arguments = {"id": 123456789012345678901234567890, "half": "\ud800"}
+    function = {"name": "f", "arguments": json.dumps(arguments)}
+    calls = [{"id": "call_1", "type": "function", "function": function}]
+    asks = {"model": "gpt-4o", "messages": [{"role": "assistant", "tool_calls": calls}]}
+    made = interpose("convert", "--from", "openai", "--to", "anthropic", stdin=json.dumps(asks))
+    assert made.returncode == 0, made
+    assert json.loads(made.stdout)["messages"][-1]["content"][-1]["input"] == arguments
+    del arguments["half"]  # outside of texts it is no JSON to the parser of bodies
+    content = [{"type": "tool_use", "id": "toolu_1", "name": "f", "input": arguments}]
+    says = {**json.loads(SAYS), "content": content}
+    made = interpose("convert", "--from", "anthropic", "--to", "openai", stdin=json.dumps(says))
+    assert made.returncode == 0, made
+    (call,) = json.loads(made.stdout)["choices"][0]["message"]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == arguments
+
+
 def test_bedrock_has_its_model_in_the_path(interpose: Command, tmp_path: Path) -> None:
     """Both ways: it is told where a request goes, and --model stands in for the URL of what was read; a stream's
     binary frames are read from a file.

@@ -6,6 +6,7 @@ What was converted is on stdout and nothing else; losses are on stderr. The exit
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -19,6 +20,7 @@ import orjson
 from interpose.errors import InterposeError
 from interpose.formats.capabilities import capabilities_of
 from interpose.formats.codecs import CODECS, OF_PROVIDER, Asked, Client, Codec, Malformed, Target
+from interpose.formats.codecs.codec import encoded, parsed
 from interpose.ir import Failed, Losses, Message, Request, Text
 from interpose.ir.losses import Loss, Severity
 from interpose.rules.problem import printable
@@ -120,8 +122,8 @@ def _read(file: Path | None) -> bytes:
 
 def _document(data: bytes, kind: str, source: Codec, target: Codec, asked: Conversion, losses: Losses) -> bytes:
     try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
+        document = parsed(data)
+    except ValueError as error:
         raise Malformed("", f"it is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise Malformed("", "it is no JSON object")
@@ -165,8 +167,9 @@ def _client(target: Codec, asked: Conversion, model: str) -> Client:
 
 
 def _json(document: object) -> bytes:
-    pretty = orjson.OPT_INDENT_2 if os.isatty(sys.stdout.fileno()) else 0
-    return orjson.dumps(document, option=pretty | orjson.OPT_APPEND_NEWLINE)
+    if os.isatty(sys.stdout.fileno()):
+        return json.dumps(document, indent=2).encode() + b"\n"
+    return encoded(document) + b"\n"
 
 
 def _tell(losses: Iterable[Loss]) -> None:

@@ -24,6 +24,7 @@ from rich.text import Text as Line
 from interpose.call import DEFAULT_PORTS, Call, Headers, Origin, Peer, Url
 from interpose.errors import InterposeError
 from interpose.formats.codecs import Target
+from interpose.formats.codecs.codec import encoded, parsed
 from interpose.formats.conversions import Asked, between
 from interpose.formats.dialects import Address
 from interpose.formats.embeddings.neutral import Input
@@ -154,10 +155,10 @@ def _body(question: Question, match: Match | None) -> bytes:
         if question.model is None:
             return data
         try:
-            document = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
+            document = parsed(data)
+        except ValueError as error:
             raise InterposeError(f"{question.request}: it is not JSON, so no model can be put in: {error}") from None
-        return orjson.dumps({**document, "model": question.model}) if isinstance(document, dict) else data
+        return encoded({**document, "model": question.model}) if isinstance(document, dict) else data
     model = question.model or (match.model if match is not None else None) or "some-model"
     if match is None or match.endpoint not in _EXAMPLES:
         return orjson.dumps({"model": model})
@@ -307,8 +308,8 @@ def _show_sent(screen: Console, answer: Answer) -> None:
         return
     screen.print()
     try:
-        document = orjson.loads(sent.body)
-    except orjson.JSONDecodeError:
+        document = parsed(sent.body)
+    except ValueError:
         screen.print(f"  {len(sent.body)} bytes that are no JSON", markup=False, soft_wrap=True)
         return
     text = json.dumps(document, indent=2, ensure_ascii=False)

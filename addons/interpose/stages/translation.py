@@ -11,13 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import orjson
-
 from interpose.call import Call, Header, Headers, header
 from interpose.errors import Refusal
 from interpose.formats import ratelimits, toolnames
 from interpose.formats.codecs import Asked, Client, Codec, Malformed, StreamReader, StreamWriter, Target
-from interpose.formats.codecs.codec import Json, Written, encoded
+from interpose.formats.codecs.codec import Json, Written, encoded, parsed
 from interpose.formats.conversions import Pair
 from interpose.formats.meters import stream_kind
 from interpose.formats.toolnames import Names, restore, restored
@@ -88,8 +86,8 @@ class Translation:
 def read(call: Call, body: bytes, client: Codec[Any, Any], path: str) -> Wanted:
     """What the client asks. Raises Refusal for a body that its own format would not take."""
     try:
-        document = {} if call.method == "GET" else orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        document = {} if call.method == "GET" else parsed(body)
+    except ValueError as error:
         raise Refusal(400, "invalid_json", f"The body is not JSON: {error}.") from None
     if not isinstance(document, dict):
         raise Refusal(400, "invalid_json", "The body must be a JSON object.")
@@ -233,7 +231,7 @@ class Return:
             self._retry_after = failed.retry_after
             return encoded(translation.client.write_error(failed))
         try:
-            document: Json = orjson.loads(body)
+            document: Json = parsed(body)
             if not isinstance(document, dict):
                 raise Malformed("", "it is no JSON object")
             reply = translation.provider.read_reply(document)
@@ -243,7 +241,7 @@ class Return:
                 return encoded(translation.client.write_reply(reply, self._client, translation.returned))
             # Asked for a stream, and answered at once: told in its events.
             return self._writer.write(events_of(reply)) + self._writer.finish()
-        except (orjson.JSONDecodeError, Malformed) as error:
+        except (ValueError, Malformed) as error:
             raise Refusal(
                 502, "upstream_reply_malformed", f"The provider's reply cannot be read: {error}.", outcome="error"
             ) from None

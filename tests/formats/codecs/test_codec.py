@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from interpose.formats.codecs.codec import arguments_object, dumps, encoded, loads
+from interpose.formats.codecs.codec import arguments_object, dumps, encoded, loads, parsed
 from interpose.formats.codecs.opaque import pack, unpack
 from interpose.ir import Losses, Opaque
 
@@ -33,6 +33,31 @@ def test_an_object_comes_back_equal_through_text(value: dict[str, Any]) -> None:
     assert arguments_object(text, losses, "at") == value
     assert not list(losses)
     assert json.loads(encoded(value)) == value
+
+
+@given(VALUES)
+def test_a_body_comes_back_equal(value: Any) -> None:
+    """As bytes, too: numbers beyond 64 bits are no floats. Half of a surrogate pair is no JSON in a body."""
+    data = encoded(value)
+    try:
+        assert parsed(data) == value
+    except ValueError:
+        assert b"\\ud" in data
+
+
+def test_the_deepest_body_and_the_longest_number_are_read() -> None:
+    """What the quick parser takes, the exact one takes, too."""
+    assert encoded(parsed(b"[" * 1000 + b"9" * 300 + b"]" * 1000)) == b"[" * 1000 + b"9" * 300 + b"]" * 1000
+
+
+DEEP = "[" * 100_000 + "1" * 30 + "]" * 100_000
+
+
+@pytest.mark.parametrize(("text", "why"), [(DEEP, "depth limit"), ("1" * 5000, "infinity"), ('{"a": NaN}', "expected")])
+def test_a_body_that_cannot_be_read_is_no_crash(text: str, why: str) -> None:
+    """Brackets without end, a number without end, and one that is none."""
+    with pytest.raises(ValueError, match=why):
+        parsed(text.encode())
 
 
 @pytest.mark.parametrize("text", ["{", "7", "[1]", '"x"', "NaN", '{"a": NaN}', '{"a": Infinity}', "nonsense"])

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from interpose.formats.codecs.codec import parsed
 from interpose.ir import Failed
 from interpose.wire.error import WireError
 from interpose.wire.eventstream import EventStreamDecoder, Message, encode_message
@@ -34,8 +35,8 @@ class Frames(Protocol):
 def parse(data: bytes) -> Any:
     """JSON, lone surrogates included, which orjson refuses. Raises Unreadable."""
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
+        return parsed(data)
+    except ValueError:
         try:
             return json.loads(data)
         except (ValueError, RecursionError):

@@ -11,9 +11,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import orjson
-
-from interpose.formats.codecs.codec import Json
+from interpose.formats.codecs.codec import Json, parsed
 from interpose.formats.codecs.leftovers import INTEGER, STRING, take
 from interpose.ir import Event, Failed, Own, Ping, Started, Told, Used
 from interpose.wire.error import WireError
@@ -219,8 +217,8 @@ def parse(data: bytes) -> Any:
     server has cut in two.
     """
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
+        return parsed(data)
+    except ValueError:
         try:
             return json.loads(data, parse_constant=_refuse)
         except (ValueError, RecursionError):

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from interpose.formats.codecs.codec import Json
+from interpose.formats.codecs.codec import Json, parsed
 from interpose.formats.codecs.leftovers import Leftovers
 from interpose.ir import Own
 
@@ -112,6 +112,6 @@ def exactly(text: str) -> Any:
 def loads(data: bytes | str) -> Any:
     """JSON, also what orjson refuses and Python takes: lone surrogates. Raises ValueError, RecursionError."""
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
+        return parsed(data) if isinstance(data, bytes) else orjson.loads(data)
+    except ValueError:
         return json.loads(data.decode("utf-8", "surrogatepass") if isinstance(data, bytes) else data)
