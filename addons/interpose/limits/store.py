@@ -22,6 +22,8 @@ from .periods import Period
 
 Kind = Literal["requests", "tokens", "concurrent", "budget"]
 
+SLOT_RETRY = 1.0  # s until a slot may be free: nobody knows when a call ends
+
 
 class StoreError(Exception):
     """The store cannot be asked, or did not answer in time. Whether the decision was carried out is not known."""
