@@ -207,10 +207,10 @@ class Purses(Shelf[Purse]):
         purse.spent = max(purse.spent, spent)
 
     def wait(self, bucket: Purse, over: int, moment: Moment) -> float:
-        return self._period.bounds(moment.now).end - moment.now
+        return seconds_of(self._period.bounds(moment.now).end * 1_000_000 - int(moment.now * 1_000_000))
 
     def reset(self, bucket: Purse, moment: Moment) -> float:
-        return self._period.bounds(moment.now).end - moment.now
+        return seconds_of(self._period.bounds(moment.now).end * 1_000_000 - int(moment.now * 1_000_000))
 
     def empty(self, bucket: Purse, moment: Moment) -> bool:
         return not bucket.spent + bucket.held or bucket.end + GRACE <= moment.now
