@@ -52,6 +52,11 @@ class Flowing:
         self._exchange.settle("error", f"interpose failed: {type(error).__name__}")
         self._upstream.cut()
 
+    def give_up(self) -> None:
+        """It has told an error, or what cannot be read: whatever follows, the client has got an error."""
+        self._exchange.settle("error", "the stream tells an error, or cannot be read")
+        self._upstream.linger()
+
     async def aclose(self) -> None:
         self._exchange.abort()
 
@@ -81,7 +86,7 @@ class Translated:
 
     async def _next(self) -> bytes:
         try:
-            return self._back.feed(await self._flowing.__anext__())
+            data = self._back.feed(await self._flowing.__anext__())
         except StopAsyncIteration:
             self._done = True
             return self._back.close()
@@ -93,6 +98,10 @@ class Translated:
             self._done = True
             self._flowing.fail(error)
             return self._back.fail("interpose failed to convert this reply.")
+        if self._back.failed is not None:
+            self._done = True
+            self._flowing.give_up()
+        return data
 
     async def aclose(self) -> None:
         self._done = True

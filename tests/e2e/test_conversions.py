@@ -65,6 +65,26 @@ async def test_googles_hint_in_the_body_is_a_header(converting: Proxy, upstream:
     assert caught.value.response.headers["retry-after"] == "7"
 
 
+async def test_a_stream_that_cannot_be_read_is_recorded_as_an_error(
+    converting: Proxy, upstream: Upstream, shell: Shell
+) -> None:
+    """The application gets an error for an event that is no JSON, and so says the ledger, whatever follows it."""
+    shell(converting)
+    end = CLAUDE_SAYS.index(b"event: message_stop")
+    pieces = (CLAUDE_SAYS[:end], b"event: ping\ndata: {nope\n\n", CLAUDE_SAYS[end:])
+
+    async def garbled(exchange: Exchange) -> None:
+        await exchange.stream("text/event-stream")
+        for piece in pieces:
+            await exchange.chunk(piece)
+        await exchange.end()
+
+    mark = converting.ledger.mark()
+    with upstream.answering(garbled), pytest.raises(openai.APIError, match="cannot be read"):
+        await CLIENTS["openai"]("to-anthropic", stream=True)
+    assert (await converting.ledger.row(mark))["outcome"] == "error"
+
+
 async def test_an_echoed_credential_goes_no_further(converting: Proxy, upstream: Upstream, shell: Shell) -> None:
     """What is written anew for the client holds no key, where the provider's own bytes would have passed."""
     shell(converting)

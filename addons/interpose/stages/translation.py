@@ -146,7 +146,7 @@ def written_for(request: Wanted, provider: Codec[Any, Any], target: Target, loss
 
 class Return:
     """The way back of one call: what the provider answers, for the client. `status` and `headers` are those of its
-    answer; `streams` says whether it is given piece by piece.
+    answer; `streams` says whether it is given piece by piece; `failed` is what failed of it, as far as it was read.
     """
 
     def __init__(self, translation: Translation, status: int, headers: Headers, *, client: Client[Any]) -> None:
@@ -166,8 +166,8 @@ class Return:
             )
         self._reader: StreamReader | None = translation.provider.reader() if self.streams else None
         self._writer: StreamWriter | None = None
-        # What a body says of it, where no header does.
-        self._retry_after: float | None = None
+        # How the provider failed, once it is known: with an error, or in the middle of a stream.
+        self.failed: Failed | None = None
         if status < 400 and translation.request.stream:
             self._writer = translation.client.writer(client, translation.returned)
 
@@ -188,9 +188,10 @@ class Return:
         found += ratelimits.translate(
             self._headers, self._translation.provider.name, self._translation.client.name, self._client.now
         )
-        if self._retry_after is not None and not any(name.startswith(b"retry-after") for name, _ in found):
+        hint = self.failed.retry_after if self.failed is not None else None
+        if hint is not None and not any(name.startswith(b"retry-after") for name, _ in found):
             # Google's RetryInfo: https://google.aip.dev/193. No client waits for more than some minutes.
-            found.append((b"retry-after", str(math.ceil(min(self._retry_after, LONGEST_WAIT))).encode()))
+            found.append((b"retry-after", str(math.ceil(min(hint, LONGEST_WAIT))).encode()))
         return tuple(found)
 
     # Piece by piece
@@ -198,7 +199,10 @@ class Return:
     def feed(self, data: bytes) -> bytes:
         assert self._reader is not None
         assert self._writer is not None
-        return self._writer.write(restored(self._reader.feed(self._plain(data)), self._translation.names))
+        events = self._reader.feed(self._plain(data))
+        if events and isinstance(events[-1], Failed):
+            self.failed = events[-1]
+        return self._writer.write(restored(events, self._translation.names))
 
     def close(self) -> bytes:
         """The last bytes, once the provider has said all: its format's own end, or an error where it broke off."""
@@ -227,9 +231,8 @@ class Return:
             ) from None
         if self._status >= 400:
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._headers}
-            failed = translation.provider.read_error(self._status, headers, body)
-            self._retry_after = failed.retry_after
-            return encoded(translation.client.write_error(failed))
+            self.failed = translation.provider.read_error(self._status, headers, body)
+            return encoded(translation.client.write_error(self.failed))
         try:
             document: Json = parsed(body)
             if not isinstance(document, dict):
