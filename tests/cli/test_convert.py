@@ -54,6 +54,24 @@ def test_what_64_bits_and_utf_8_do_not_hold(interpose: Command) -> None:
     assert json.loads(call["function"]["arguments"]) == arguments
 
 
+@pytest.mark.parametrize("target", ["openai", "openai-responses", "gemini", "cohere", "mistral", "ollama"])
+def test_a_kind_of_delta_that_is_not_known_is_told(interpose: Command, target: str) -> None:
+    """What a newer Claude says in the middle of a block does not disappear without a word."""
+    events: tuple[dict[str, object], ...] = (
+        {"type": "message_start", "message": {**json.loads(SAYS), "content": [], "stop_reason": None}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello"}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "mood_delta", "mood": "fine"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}},
+        {"type": "message_stop"},
+    )
+    stream = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
+    made = interpose("convert", "--from", "anthropic", "--to", target, stdin=stream)
+    assert made.returncode == 0, made
+    assert "dropped: content[0].mood_delta: " in made.stderr
+
+
 def test_bedrock_has_its_model_in_the_path(interpose: Command, tmp_path: Path) -> None:
     """Both ways: it is told where a request goes, and --model stands in for the URL of what was read; a stream's
     binary frames are read from a file.

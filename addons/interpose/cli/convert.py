@@ -19,8 +19,9 @@ import orjson
 
 from interpose.errors import InterposeError
 from interpose.formats.capabilities import capabilities_of
-from interpose.formats.codecs import CODECS, OF_PROVIDER, Asked, Client, Codec, Malformed, Target
+from interpose.formats.codecs import CODECS, OF_PROVIDER, Asked, Client, Codec, Malformed, Target, owner
 from interpose.formats.codecs.codec import encoded, parsed
+from interpose.formats.codecs.endings import Endings
 from interpose.ir import Failed, Losses, Message, Request, Text
 from interpose.ir.losses import Loss, Severity
 from interpose.rules.problem import printable
@@ -152,9 +153,11 @@ def _addressed(source: Codec, asked: Conversion) -> Asked:
 def _stream(data: bytes, source: Codec, target: Codec, asked: Conversion, losses: Losses) -> tuple[bytes, bool]:
     reader, writer = source.reader(), target.writer(_client(target, asked, ""), losses)
     made, whole = [], True
+    endings = Endings(owner(target), losses)
     pieces = [data[at : at + PIECE] for at in range(0, len(data), PIECE)]
     for events in (*(reader.feed(piece) for piece in pieces), reader.close()):
         whole = whole and not any(isinstance(event, Failed) for event in events)
+        endings.hear(events)
         made.append(writer.write(events))
     made.append(writer.finish())
     return b"".join(made), whole

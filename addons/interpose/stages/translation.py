@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from interpose.call import Call, Header, Headers, header
 from interpose.errors import Refusal
 from interpose.formats import ratelimits, toolnames
-from interpose.formats.codecs import Asked, Client, Codec, Malformed, StreamReader, StreamWriter, Target
+from interpose.formats.codecs import Asked, Client, Codec, Malformed, StreamReader, StreamWriter, Target, owner
 from interpose.formats.codecs.codec import Json, Written, encoded, parsed
+from interpose.formats.codecs.endings import Endings
 from interpose.formats.conversions import Pair
 from interpose.formats.meters import stream_kind
 from interpose.formats.toolnames import Names, restore, restored
@@ -170,6 +171,7 @@ class Return:
         self.failed: Failed | None = None
         if status < 400 and translation.request.stream:
             self._writer = translation.client.writer(client, translation.returned)
+        self._endings = Endings(owner(translation.client), translation.returned)
 
     def headers(self) -> Headers:
         """The client's headers: rate limits and retry hints in its dialect, the provider's request id, a content type
@@ -202,13 +204,16 @@ class Return:
         events = self._reader.feed(self._plain(data))
         if events and isinstance(events[-1], Failed):
             self.failed = events[-1]
+        self._endings.hear(events)
         return self._writer.write(restored(events, self._translation.names))
 
     def close(self) -> bytes:
         """The last bytes, once the provider has said all: its format's own end, or an error where it broke off."""
         assert self._reader is not None
         assert self._writer is not None
-        return self._writer.write(restored(self._reader.close(), self._translation.names)) + self._writer.finish()
+        events = self._reader.close()
+        self._endings.hear(events)
+        return self._writer.write(restored(events, self._translation.names)) + self._writer.finish()
 
     def _plain(self, data: bytes) -> bytes:
         return data if self._decoder is None else b"".join(self._decoder.feed_pieces(data))

@@ -22,6 +22,7 @@ __all__ = [
     "StreamWriter",
     "Target",
     "Written",
+    "owner",
 ]
 
 CODECS: Mapping[str, Codec] = {
@@ -40,6 +41,13 @@ CODECS: Mapping[str, Codec] = {
     },
     **anthropic.CODECS,
 }
+
+
+def owner(codec: Codec) -> str:
+    """The name of the `Own` that a codec lays over what it writes: envelopes around one format share it."""
+    return anthropic.CODEC.name if codec.name in anthropic.CODECS else codec.name
+
+
 # The codec of each provider format; a client's is named by the wire of what it asked.
 OF_PROVIDER: Mapping[str, str] = {
     "openai": "openai-chat",
