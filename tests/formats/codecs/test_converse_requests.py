@@ -23,6 +23,7 @@ from interpose.ir import (
     Media,
     Message,
     Opaque,
+    Reasoning,
     Refused,
     Request,
     Sampling,
@@ -196,6 +197,18 @@ def test_tool_choices() -> None:
     assert config == {"tools": [SPEC], "toolChoice": {"any": {}}}
     assert losses == [("approximated", "tools[1]")]
     assert chosen(ToolChoice("auto", parallel=False))[1] == [("dropped", "parallel_tool_calls")]
+
+
+def test_what_the_model_is_known_to_refuse_is_not_asked_of_it() -> None:
+    """A forced call becomes a free one, an effort that it lacks the nearest; both are told."""
+    can = Capabilities(forced=False, thinking="effort", efforts=("low", "high"))
+    body, losses = written(
+        user("Hi"), tools=TOOLS, tool_choice=ToolChoice("any"), reasoning=Reasoning(effort="max"),
+        model="anthropic.claude-opus-5-5-v1:0", capabilities=can,
+    )  # fmt: skip
+    assert body["toolConfig"]["toolChoice"] == {"auto": {}}
+    assert body["outputConfig"] == {"effort": "high"}
+    assert losses == [("approximated", "tool_choice"), ("approximated", "reasoning")]
 
 
 def test_tools_that_may_not_be_called_are_left_out() -> None:

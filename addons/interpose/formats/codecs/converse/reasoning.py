@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from interpose.formats.capabilities import nearest
 from interpose.formats.codecs.codec import Target
 from interpose.ir import Losses, Own, Reasoning, Request
 
@@ -155,6 +156,9 @@ def write_reasoning(body: Json, request: Request, target: Target, losses: Losses
             body.setdefault(MORE, {})[CLAUDE_THINKING] = node
         effort = _effort_of(reasoning, EFFORTS, losses)
         if effort is not None:
+            if (near := nearest(effort, target.capabilities.efforts)) != effort:
+                losses.approximated("reasoning", f"the model takes no effort {effort}; {near} is the nearest")
+                effort = near
             body.setdefault("outputConfig", {})["effort"] = effort
 
 

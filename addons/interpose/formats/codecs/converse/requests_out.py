@@ -24,7 +24,7 @@ def write_request(request: Request, target: Target, losses: Losses) -> Written:
     blocks = BlockWriter(target, losses, native=native)
     body: Json = {}
     # What comes first in the prompt is marked first: tools, then system, then messages.
-    tools = write_tools(request, blocks)
+    tools = write_tools(request, blocks, target)
     _write_messages(body, request, blocks, target)
     tools.finish(body, has_calls=blocks.has_tools)
     write_inference(body, request, target, losses)

@@ -42,6 +42,8 @@ class Tools:
     request: Request
     losses: Losses
     written: list[Json]
+    forced: bool
+    """Whether the model can be forced to call a tool."""
 
     def finish(self, body: Json, *, has_calls: bool) -> None:
         native, choice, written = self.request.format == FORMAT, self.request.tool_choice, self.written
@@ -68,8 +70,12 @@ class Tools:
             if choice.mode == "any":
                 losses.dropped("tool_choice", "there are no tools to choose from")
             return
-        if choice.mode == "any" and len(choice.names) == 1:
-            node: Json = {"name": choice.names[0]}
+        if choice.mode == "any" and not self.forced and not native:
+            node: Json = {}
+            config["toolChoice"] = {"auto": node}
+            losses.approximated("tool_choice", "the model cannot be forced to call a tool; it is left to choose")
+        elif choice.mode == "any" and len(choice.names) == 1:
+            node = {"name": choice.names[0]}
             config["toolChoice"] = {"tool": node}
         elif choice.mode in ("auto", "any"):
             node = {}
@@ -79,7 +85,7 @@ class Tools:
         lay_over(node, choice.own)
 
 
-def write_tools(request: Request, blocks: BlockWriter) -> Tools:
+def write_tools(request: Request, blocks: BlockWriter, target: Target) -> Tools:
     losses, choice = blocks.losses, request.tool_choice
     names = choice.names if choice is not None and len(choice.names) > 1 else ()
     written: list[Json] = []
@@ -92,7 +98,7 @@ def write_tools(request: Request, blocks: BlockWriter) -> Tools:
             written.append(node)
         if tool.cache is not None:
             blocks.mark(written, tool.cache, tool.at)
-    return Tools(request, losses, written)
+    return Tools(request, losses, written, target.capabilities.forced)
 
 
 def _tool(tool: Tool, blocks: BlockWriter) -> Json | None:
