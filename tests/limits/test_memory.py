@@ -136,6 +136,19 @@ async def test_never_more_than_the_limit_in_real_time_when_the_clock_is_put_back
     assert len(times) > 0.9 * 10 * real / (65.5 + 5)
 
 
+async def test_an_old_time_at_the_end_of_a_call_does_not_speed_time_up() -> None:
+    """Settling with the time at which a call began, again and again, lets nobody in early."""
+    store = MemoryStore()
+    demand = Demand("k", "requests", 2, seconds=60)
+    assert await grants(store, demand, START) == 2
+    for second in range(60):
+        old = await store.reserve([replace(demand, key=f"other-{second}")], START + second)
+        assert isinstance(old, Granted)
+        await store.settle(old.reservation, {}, START - 600)
+        assert await grants(store, demand, START + second) == 0
+    assert await grants(store, demand, START + 66) == 2
+
+
 async def test_retry_after_is_when_it_fits() -> None:
     """Waiting for as long as a refusal says suffices; half a sub-bucket less does not."""
     rng = random.Random(7)

@@ -252,3 +252,17 @@ async def test_two_hundred_concurrent_calls_overshoot_by_one_estimation_error() 
     # In steps of the window: 12 of them are more than a second.
     for begin, _ in used:
         assert sum(real for at, real in used if begin <= at < begin + 12) <= 1000 + 30
+
+
+async def test_what_never_fits_does_not_wait_behind_others() -> None:
+    """A call whose cost alone is above a limit is refused at once, however long the queue there is."""
+    store = waiting()
+    await granted(store, SLOT)
+    waits = asyncio.create_task(store.reserve([SLOT], time.time(), 60))
+    await until(store, 1)
+    answer = await store.reserve([SLOT, Demand("requests", "requests", 1, 2, seconds=60)], time.time(), 60)
+    assert isinstance(answer, Refused)
+    assert answer.retry_after is None
+    assert answer.demand.key == "requests"
+    waits.cancel()
+    await asyncio.gather(waits, return_exceptions=True)

@@ -10,6 +10,9 @@ What was granted by shared store and local share never meet in a burst:
 - When the server is back, what was granted meanwhile is charged there, calls in flight included, before it decides
   again. It may then stand above a limit, and grants nothing until that has slid out.
 
+A server that comes back without its memory has forgotten what was granted before; keep it on disk (`appendonly`), and
+seed budgets again.
+
 The server is asked again after 50 ms, 100 ms … 1 s, by one task. What could not be settled is settled then. A decision
 that comes too late to be waited for is given back.
 """
@@ -30,6 +33,7 @@ Policy = Literal["local_share", "deny", "allow"]
 
 OWED = 100_000  # settlements that are remembered while the server is away; it frees what is forgotten by its leases
 BATCH = 500  # buckets that are told of at once
+TURNS = 20  # of the event loop, which reading an answer takes at most
 RETRY = 1.0  # s after which to ask again who is denied
 
 
@@ -135,6 +139,11 @@ class GuardedStore:
         task = self._task(work)
         try:
             await asyncio.wait((task,), timeout=self._patience)
+            for _ in range(TURNS):
+                if task.done():
+                    break
+                # An answer that arrived while this process was busy with something else is not late: let it be read.
+                await asyncio.sleep(0)
         except asyncio.CancelledError:
             task.add_done_callback(self._give_back)
             raise

@@ -47,7 +47,7 @@ class MemoryStore:
         if reservation.closed:
             return
         reservation.closed = True
-        moment = self._moment(now)
+        moment = self._moment(now, current=False)
         for charge in reservation.charges:
             used = actual.get(charge.demand.key, charge.demand.cost)
             self._shelf(charge.demand).settle(charge, used, moment)
@@ -58,7 +58,7 @@ class MemoryStore:
     async def seed(self, demand: Demand, spent: int, now: float) -> None:
         shelf = self._shelf(demand)
         if isinstance(shelf, Purses):
-            shelf.seed(demand, spent, self._moment(now))
+            shelf.seed(demand, spent, self._moment(now, current=False))
 
     async def aclose(self) -> None:
         return
@@ -103,8 +103,8 @@ class MemoryStore:
             return Refused(refused[0], refused[1], standings)
         return Granted(Reservation(str(next(self._ids)), tuple(charges), closed=not charging), standings)
 
-    def _moment(self, now: float) -> Moment:
-        return Moment(now, self._progress.read(now))
+    def _moment(self, now: float, *, current: bool = True) -> Moment:
+        return Moment(now, self._progress.read(now, current=current))
 
     def _shelf(self, demand: Demand) -> Shelf[Any]:
         if demand.seconds is not None:

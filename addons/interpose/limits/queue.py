@@ -60,7 +60,7 @@ class WaitingStore:
         until = self._monotonic() + wait
         waiter = _Waiter(next(self._tickets))  # its age is that of its arrival, however long the store takes
         crowded = next((demand for demand in demands if demand.key in self._queues), None)
-        if crowded is None:
+        if crowded is None or any(demand.cost > demand.limit for demand in demands):
             answer = await self._ask(demands, now)
         elif wait <= 0:
             # Others wait there: who does not wait gets nothing that they wait for.

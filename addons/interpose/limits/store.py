@@ -110,7 +110,7 @@ class Refused:
 
 
 class Store(Protocol):
-    """Decides. `now` is Unix time in seconds; a store that is shared uses its server's clock instead."""
+    """Decides. `now` is the current Unix time in seconds; a shared store goes by its server's clock instead."""
 
     async def reserve(self, demands: Sequence[Demand], now: float) -> Granted | Refused:
         """Charge every demand, or none. Raises StoreError if the store cannot tell."""

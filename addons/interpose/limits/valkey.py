@@ -2,8 +2,8 @@
 
 What decides is `decide.lua`, by the server's clock. Slots and reserved money are leased: this process renews the leases
 of its open reservations, and what a dead one held is free again when its lease has ended. All keys share one hash tag,
-so they live on one node of a cluster. What to do when the server does not answer is `guarded`'s business: here it is a
-`StoreError`, and nothing is tried twice.
+so they live on one node of a cluster. The server must not evict them: `maxmemory-policy noeviction`. What to do when it
+does not answer is `guarded`'s business: here it is a `StoreError`, and nothing is tried twice.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ class Progress:
         self._last: int | None = None
         self.passed = 0
 
-    def read(self, now: float) -> int:
-        """What has passed at the Unix time `now`, which must be the current reading of the clock."""
+    def read(self, now: float, *, current: bool = True) -> int:
+        """What has passed at the Unix time `now`: the `current` reading of the clock, or one that may be older."""
         reading = int(now * 1_000_000)
         if self._last is None:
             self._last = reading
@@ -48,7 +48,7 @@ class Progress:
         if step > 0:
             self.passed += step
             self._last = reading
-        elif step < -TOLERANCE:
+        elif current and step < -TOLERANCE:
             self._last = reading
         return self.passed
 
