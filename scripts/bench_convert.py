@@ -25,7 +25,7 @@ from rich.table import Table
 
 from interpose.formats.capabilities import capabilities_of
 from interpose.formats.codecs import CODECS, Asked, Client, Target
-from interpose.formats.codecs.codec import encoded
+from interpose.formats.codecs.codec import encoded, parsed
 from interpose.ir import Losses
 
 HERE = Path(__file__).parent
@@ -119,7 +119,7 @@ def requests_to(target: str) -> Callable[[bytes], bytes]:
     asked, to = Asked("/chat/completions"), Target(MODEL, capabilities_of(MODEL))
 
     def convert(data: bytes) -> bytes:
-        return encoded(other.write_request(source.read_request(orjson.loads(data), asked), to, Losses()).body)
+        return encoded(other.write_request(source.read_request(parsed(data), asked), to, Losses()).body)
 
     return convert
 

@@ -55,6 +55,17 @@ def test_what_64_bits_and_utf_8_do_not_hold(interpose: Command) -> None:
 
 
 @pytest.mark.parametrize("target", ["openai", "openai-responses", "gemini", "cohere", "mistral", "ollama"])
+def test_a_key_of_a_block_that_is_not_known_is_told(interpose: Command, target: str) -> None:
+    """Of a whole reply, too, whatever the block is."""
+    blocks = ({"type": "text", "text": "Hi", "mood": "fine"}, {"type": "thinking", "thinking": "Hm", "mood": "fine"})
+    says = {**json.loads(SAYS), "content": blocks}
+    made = interpose("convert", "--from", "anthropic", "--to", target, stdin=json.dumps(says))
+    assert made.returncode == 0, made
+    assert "dropped: content[0].mood: " in made.stderr
+    assert "dropped: content[1].mood: " in made.stderr
+
+
+@pytest.mark.parametrize("target", ["openai", "openai-responses", "gemini", "cohere", "mistral", "ollama"])
 def test_a_kind_of_delta_that_is_not_known_is_told(interpose: Command, target: str) -> None:
     """What a newer Claude says in the middle of a block does not disappear without a word."""
     events: tuple[dict[str, object], ...] = (

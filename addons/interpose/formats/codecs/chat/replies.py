@@ -185,6 +185,8 @@ def write_message(answer: Answer, reply: Reply, client: Client, losses: Losses, 
     thinking: list[Thinking] = []
     calls: list[ToolCall] = []
     for block in answer.blocks:
+        if isinstance(block, Text | Thinking | Refused):
+            losses.own(block.own, block.at, NAME)
         match block:
             case Text():
                 texts.append(block)
