@@ -38,11 +38,20 @@ def test_an_object_comes_back_equal_through_text(value: dict[str, Any]) -> None:
 @given(VALUES)
 def test_a_body_comes_back_equal(value: Any) -> None:
     """As bytes, too: numbers beyond 64 bits are no floats. Half of a surrogate pair is no JSON in a body."""
-    data = encoded(value)
+    data = encoded([value])
     try:
-        assert parsed(data) == value
+        assert parsed(data) == [value]
     except ValueError:
         assert b"\\ud" in data
+
+
+@pytest.mark.parametrize(
+    "text", ["[%s]", "[-%s]", '{"a":%s}', '{"a": -%s}', '["00000000000000000000", %s]', "[1,\n%s]"]
+)
+@pytest.mark.parametrize("number", ["18446744073709551616", "123456789012345678901234567890"])
+def test_a_long_number_is_found_wherever_it_stands(text: str, number: str) -> None:
+    """Also behind an id that consists of as many digits."""
+    assert json.dumps(parsed((text % number).encode())) == json.dumps(json.loads(text % number))
 
 
 def test_the_deepest_body_and_the_longest_number_are_read() -> None:

@@ -55,9 +55,10 @@ from interpose.ir import Event, Failed, Losses, Reply, Request
 Json = dict[str, Any]
 ANY_MODEL = Capabilities()
 _LONG_NUMBER = re.compile(r"\d{19}")
-# A body is searched for one on its way in: so, that takes as long as orjson does, and a tenth of what `re` takes.
-_DIGITS = bytes(ord("0") if chr(byte) in "0123456789" else ord(" ") for byte in range(256))
-_LONG_DIGITS = b"0" * 19
+# A body is searched for one on its way in: so, that takes less than orjson does, and a tenth of what `re` takes. Ids
+# are long, too, and stand in quotes.
+_KINDS = bytes(ord("0") if byte in b"0123456789" else ord(":") if byte in b" \t\r\n:,[-" else 0 for byte in range(256))
+_LONG_DIGITS = b":" + b"0" * 19
 
 
 class Malformed(InterposeError):
@@ -205,13 +206,13 @@ def loads(text: str) -> Any:
 
 
 def parsed(data: bytes) -> Any:
-    """The value of a JSON body. Integers beyond 64 bits, of which orjson makes floats, stay what they are. Raises
-    ValueError.
+    """The value of a JSON body, an object or a list. Integers beyond 64 bits, of which orjson makes floats, stay what
+    they are. Raises ValueError.
     """
     value = orjson.loads(data)
-    if data.translate(_DIGITS).find(_LONG_DIGITS) < 0:
-        return value
-    return json.loads(data)  # no deeper, and no number longer, than orjson allows
+    if data.translate(_KINDS).find(_LONG_DIGITS) >= 0:
+        return json.loads(data)  # no deeper, and no number longer, than orjson allows
+    return value
 
 
 def _no_constant(name: str) -> Any:
