@@ -169,3 +169,35 @@ def test_each_kind_of_call_has_an_example(
     assert done.returncode == 0, done
     body = json.loads(json.loads(done.stdout)["sent"]["body"])
     assert {name: body[name] for name in sent} == sent
+
+
+SEVERAL = """version: 1
+providers:
+  openai: {format: openai, base_url: https://api.openai.com/v1, credential: [{env: KEY_A}, {env: KEY_B}]}
+  claude: {format: anthropic, base_url: https://api.anthropic.com, credential: {env: ANTHROPIC_API_KEY}}
+intercept: {placeholders: [sk-dummy]}
+routes:
+  - name: first
+    match: {endpoint: chat}
+    to: [{provider: openai, weight: 9}, {provider: openai, model: gpt-5, weight: 1}]
+    fallback: [{provider: claude, model: claude-sonnet-4-5}]
+    retry: {attempts: 5, on: [429, 5xx]}
+"""
+
+
+def test_the_attempts_stand_there_in_their_order(interpose: Command, tmp_path: Path) -> None:
+    """Each key of a pool, then the fallback; how often, what for, and how the target was chosen."""
+    file = tmp_path / "rules.yaml"
+    file.write_text(SEVERAL)
+    done = interpose("explain", str(file), "--url", CHAT, "--model", "gpt-4o")
+    assert done.returncode == 0, done
+    assert "  →  first  to openai (9) or openai as gpt-5 (1), then claude as claude-sonnet-4-5\n" in done.stdout
+    assert "  chosen by weight (openai 9, openai as gpt-5 1): openai\n" in done.stdout
+    assert "Attempts (sent 5 times at most)\n" in done.stdout
+    assert "  1.  openai  gpt-4o             env:KEY_A\n" in done.stdout
+    assert "  2.  openai  gpt-4o             env:KEY_B\n" in done.stdout
+    assert "  3.  claude  claude-sonnet-4-5  env:ANTHROPIC_API_KEY  converted\n" in done.stdout
+    assert "  the next one on 429, 5xx; then again from the first, after 0.5 s and more, up to 20 s\n" in done.stdout
+    told = json.loads(interpose("explain", str(file), "--url", CHAT, "--format", "json").stdout)
+    assert [each["credential"] for each in told["attempts"]] == ["env:KEY_A", "env:KEY_B", "env:ANTHROPIC_API_KEY"]
+    assert (told["sends"], told["left_out"]) == (5, [])

@@ -162,6 +162,16 @@ DIFFER: dict[str, tuple[str, str]] = {
     "routes.name": (route("match: {}"), route("match: {}").replace("name: a", "name: b")),
     "routes.to.provider": (route("match: {}"), route("match: {}").replace("provider: p", "provider: q")),
     "routes.to.model": (route("match: {}"), route("match: {}").replace("provider: p", "provider: p, model: m")),
+    "routes.to.weight": (
+        route("match: {}").replace("{provider: p}", "[{provider: p, weight: 2}, {provider: q}]"),
+        route("match: {}").replace("{provider: p}", "[{provider: p, weight: 3}, {provider: q}]"),
+    ),
+    "routes.fallback.provider": (route("fallback: {provider: p}"), route("fallback: {provider: q}")),
+    "routes.fallback.model": (route("fallback: {provider: q}"), route("fallback: {provider: q, model: m}")),
+    "routes.retry.attempts": (route("retry: {attempts: 2}"), route("retry: {attempts: 4}")),
+    "routes.retry.on": (route("retry: {on: 429}"), route("retry: {on: [429, 5xx, connect]}")),
+    "routes.retry.backoff": (route("retry: {backoff: 1s..2s}"), route("retry: {backoff: 1s..3s}")),
+    "routes.sticky": (route("match: {}"), route("sticky: client")),
     "capabilities.*": (
         "version: 1\ncapabilities: {a: [max_output=8192, no-tools]}\n",
         "version: 1\ncapabilities: {a: no-tools}\n",
@@ -357,6 +367,23 @@ WRONG: list[tuple[str, str]] = [
         "providers: {a: {format: openai, base_url: https://a.test/v1, credential: {env: A, file: b}}}\n",
         "r.yaml:2:74: providers.a.credential: needs exactly one of env, file, keyring, exec, aws, google; "
         "here is env and file",
+    ),
+    (
+        "providers: {a: {format: openai, base_url: https://a.test/v1, credential: [{env: A}, {env: B}, {env: A}]}}\n",
+        "r.yaml:2:95: providers.a.credential[2]: is the same as number 1 of the pool; remove it",
+    ),
+    (
+        f"{ONE[11:]}routes: [{{name: a, to: [{{provider: p, weight: 0}}, {{provider: q, weight: 0}}]}}]\n",
+        "r.yaml:5:20: routes[0].to: leaves no target with a weight above 0; give one of them a weight",
+    ),
+    (
+        f"{ONE[11:]}routes: [{{name: a, to: {{provider: p}}, fallback: [{{provider: q, weight: 1}}]}}]\n",
+        "r.yaml:5:64: routes[0].fallback[0].weight: unknown key",
+    ),
+    (
+        f"{ONE[11:]}routes: [{{name: a, to: {{provider: p}}, retry: {{on: [503, resets]}}}}]\n",
+        'r.yaml:5:57: routes[0].retry.on[1]: "resets" is nothing to retry on; '
+        "write a status from 400 to 599 or one of 4xx, 5xx, connect, timeout, reset, truncated",
     ),
     (
         "providers: {a: {format: openai, base_url: https://a.test/v1, credential: {env: A, ttl: 5m}}}\n",

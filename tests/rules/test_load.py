@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from interpose.call import Origin
 from interpose.errors import InterposeError
 from interpose.rules.check import check
-from interpose.rules.compiled import Rules
+from interpose.rules.compiled import Rules, Target
 from interpose.rules.load import load, parse
 from interpose.rules.problem import Problem, RulesError
 from interpose.rules.schema import fields
@@ -207,7 +207,7 @@ upstream: {{proxy: "http://Proxy.lan:3128", connect_to: {{"A.test:443": "[::1]:8
     assert rules.clients.keys[0].sha256 == digest.lower()
     assert rules.clients.keys[0].expires == datetime.date(2027, 1, 31)
     (route,) = rules.routes
-    assert (route.provider, route.model) == ("p", "m")
+    assert route.targets == (Target("p", "m"),)
     assert [name for name, _ in route.match.header] == ["x-team"]
     assert rules.upstream.proxy == Origin("http", "proxy.lan", 3128)
     assert rules.upstream.connect_to == {("a.test", 443): ("::1", 8443)}

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interpose.call import Origin
-from interpose.rules.compiled import ClientKey, Clients, HostPattern, Intercept, Match, Provider, Route, Rules
+from interpose.rules.compiled import ClientKey, Clients, HostPattern, Intercept, Match, Provider, Route, Rules, Target
 from interpose.rules.facts import Facts
 from interpose.rules.patterns import AnyOf, Networks, checked_glob, parsed_network
 from interpose.rules.problem import BadValue
@@ -86,10 +86,10 @@ def test_all_fields_of_a_match_must_hold_and_the_first_that_does_not_is_named() 
 
 def test_an_except_bars_a_route_as_soon_as_one_of_its_fields_holds() -> None:
     """`except` means none of: its fields are joined by or."""
-    route = Route("r", Match(), Match(endpoint=any_of("embeddings"), client=any_of("ci")), "p")
+    route = Route("r", Match(), Match(endpoint=any_of("embeddings"), client=any_of("ci")), (Target("p"),))
     assert route.reason(CALL) == "except"
     assert route.reason(replace(CALL, client="dev")) is None
-    assert Route("r", Match(model=any_of("x")), route.unless, "p").reason(CALL) == "model"
+    assert Route("r", Match(model=any_of("x")), route.unless, (Target("p"),)).reason(CALL) == "model"
 
 
 @pytest.mark.parametrize("field", ["model", "client", "stream"])

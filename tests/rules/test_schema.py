@@ -49,14 +49,10 @@ GIVEN = {
     "limits": "[{name: a, requests: 60/minute}]",
     "routes.match.quota_below": "20%",
     "routes.except.quota_below": "20%",
-    "routes.to.weight": "90",
-    "routes.fallback": "[{provider: openai}]",
-    "routes.retry": "{attempts: 3, on: [429, 5xx, connect, timeout], backoff: 0.5s..20s}",
     "routes.hedge": "2s",
     "routes.hold": "content",
     "routes.usage": "request",
     "routes.capture": "bodies",
-    "routes.sticky": "client",
     "routes.prefer": "cheapest",
     "models": "[{id: gpt-4, provider: openai, context_length: 8192, capabilities: [chat, completion]}]",
     "state.on_store_error": "deny",
@@ -75,7 +71,6 @@ def around(path: str, value: str) -> str:
         "": f"{name}: {value}",
         "clients.keys": f"clients:\n  keys:\n  - name: ci\n    sha256: {DIGEST}\n    {name}: {value}",
         "routes": f"routes:\n- name: a\n  to: {{provider: openai}}\n  {name}: {value}",
-        "routes.to": f"routes:\n- name: a\n  to:\n    provider: openai\n    {name}: {value}",
         "routes.match": f"routes:\n- name: a\n  to: {{provider: openai}}\n  match:\n    {name}: {value}",
         "routes.except": f"routes:\n- name: a\n  to: {{provider: openai}}\n  except:\n    {name}: {value}",
     }.get(head, f"{head}:\n  {name}: {value}")
@@ -103,15 +98,6 @@ def test_empty_unsupported_sections_ask_for_nothing(path: str, tmp_path: Path) -
 
 
 VALUES = [
-    (
-        "providers: {p: {format: openai, base_url: https://x.test/v1, credential: [{env: A}, {env: B}]}}",
-        "a pool of several credentials",
-    ),
-    (
-        "providers: {p: {format: openai, base_url: https://x.test/v1}}\n"
-        "routes: [{name: a, to: [{provider: p}, {provider: p, model: x}]}]",
-        "a choice of several targets",
-    ),
     ("state: {store: redis://localhost}", "a store other than memory"),
     ("ledger: {to: jsonl:a.jsonl}", "any ledger but a single sqlite: file"),
     ("ledger: {to: [sqlite:a.db, sqlite:b.db]}", "any ledger but a single sqlite: file"),
@@ -146,7 +132,7 @@ def test_the_json_schema_says_what_is_refused() -> None:
     for name in ("limits", "models", "alerts", "prices"):
         assert "not supported in this version" in schema["properties"][name]["description"]
     route = schema["$defs"]["RouteSpec"]["properties"]
-    assert "not supported in this version" in route["retry"]["description"]
+    assert "not supported in this version" in route["hedge"]["description"]
     assert "not supported" not in route["to"].get("description", "")
 
 

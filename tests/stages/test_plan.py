@@ -21,6 +21,7 @@ from interpose.rules.compiled import (
     Provider,
     Route,
     Rules,
+    Target,
 )
 from interpose.rules.facts import Facts
 from interpose.rules.patterns import AnyOf
@@ -107,7 +108,7 @@ KEYS = {KeyKind.VIRTUAL: VIRTUAL, KeyKind.PLACEHOLDER: "sk-dummy", KeyKind.OWN: 
 async def test_which_key_goes_where(kind: KeyKind, credential: bool, addressed: bool) -> None:
     """Each row of the design's table, in what is really put on the wire."""
     target = provider("target", OPENAI if addressed else ELSEWHERE, credential=credential)
-    route = Route("all", EVERYTHING, None, "target")
+    route = Route("all", EVERYTHING, None, (Target("target"),))
     key = KEYS[kind]
     made = call(*(() if key is None else (bearer(key),)))
     chosen = planned(made, rules(target, routes=(route,)))
@@ -139,7 +140,7 @@ async def test_a_provider_that_needs_no_key_gets_none(kind: KeyKind, addressed: 
     made = call(
         *(() if key is None else (bearer(key), ("X-Api-Key", key))), target="/v1/chat/completions?key=" + (key or "")
     )
-    chosen = planned(made, rules(target, routes=(Route("all", EVERYTHING, None, "target"),)))
+    chosen = planned(made, rules(target, routes=(Route("all", EVERYTHING, None, (Target("target"),)),)))
     assert chosen.refusal is None
     request = await sent(made, chosen.attempts[0])
     assert request.url.target == "/v1/chat/completions"
@@ -236,7 +237,7 @@ def test_an_unknown_endpoint_gets_no_credential_without_a_route() -> None:
     assert placeholder.refusal.status == 403
     routed = planned(
         call(bearer("sk-own-fake"), target=target),
-        rules(provider("openai", OPENAI), routes=(Route("say-so", EVERYTHING, None, "openai"),)),
+        rules(provider("openai", OPENAI), routes=(Route("say-so", EVERYTHING, None, (Target("openai"),)),)),
     )
     assert routed.attempts[0].injection is not None
 
@@ -250,7 +251,10 @@ def models(*names: str) -> Match:
 
 def test_the_first_matching_route_wins_and_the_trace_says_why() -> None:
     """Routes are asked in order; the reasons of those that do not match are kept for people."""
-    routes = (Route("no", models("claude-*"), None, "b"), Route("yes", models("gpt-*"), None, "a"))
+    routes = (
+        Route("no", models("claude-*"), None, (Target("b"),)),
+        Route("yes", models("gpt-*"), None, (Target("a"),)),
+    )
     trace: list[str] = []
     by = rules(provider("a", ELSEWHERE), provider("b", ELSEWHERE), routes=routes)
     chosen = planned(call(bearer("sk-dummy")), by, trace)
@@ -261,7 +265,7 @@ def test_the_first_matching_route_wins_and_the_trace_says_why() -> None:
 
 async def test_a_route_that_renames_the_model_edits_the_body_in_place() -> None:
     """Every byte but the model's value stays."""
-    route = Route("cheap", models("gpt-4o"), None, "openai", "gpt-4o-mini")
+    route = Route("cheap", models("gpt-4o"), None, (Target("openai", "gpt-4o-mini"),))
     made = call(bearer("sk-dummy"))
     (attempt,) = planned(made, rules(provider("openai", OPENAI), routes=(route,))).attempts
     request = await sent(made, attempt)
@@ -279,7 +283,7 @@ def test_a_model_in_the_url_is_renamed_there() -> None:
         url=Url(google, "/v1beta/models/gemini-2.5-pro:generateContent?alt=x"),
         sni=google.host,
     )
-    route = Route("cheap", EVERYTHING, None, "google", "gemini-2.5-flash")
+    route = Route("cheap", EVERYTHING, None, (Target("google", "gemini-2.5-flash"),))
     by = rules(Provider("google", "gemini", None, google, "", source()), routes=(route,))
     (attempt,) = planned(made, by).attempts
     assert attempt.url.target == "/v1beta/models/gemini-2.5-flash:generateContent?alt=x"
@@ -293,7 +297,7 @@ def test_a_malformed_body_passes_through_to_the_provider() -> None:
     assert chosen.attempts[0].edits == {}
 
 
-CHEAP = (Route("cheap", EVERYTHING, None, "openai", "gpt-4o-mini"),)
+CHEAP = (Route("cheap", EVERYTHING, None, (Target("openai", "gpt-4o-mini"),)),)
 FORM = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nname="model"\r\n\r\nno\r\n'
 FORM += b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--x--\r\n'
 
@@ -375,7 +379,9 @@ LIMITED = Clients(
 )
 def test_a_key_limited_to_models(method: str, target: str, body: bytes, status: int | None) -> None:
     """It runs what it may and nothing else, however the model is named or hidden."""
-    by = rules(provider("openai", OPENAI), clients=LIMITED, routes=(Route("all", EVERYTHING, None, "openai"),))
+    by = rules(
+        provider("openai", OPENAI), clients=LIMITED, routes=(Route("all", EVERYTHING, None, (Target("openai"),)),)
+    )
     refusal = planned(call(bearer(VIRTUAL), target=target, body=body, method=method), by).refusal
     assert (refusal.status if refusal is not None else None) == status
 
@@ -403,7 +409,7 @@ def test_stream_left_out_is_false(body: bytes, stream: bool | None) -> None:
 
 TO_CLAUDE = rules(
     Provider("claude", "anthropic", None, ELSEWHERE, "", source()),
-    routes=(Route("r", EVERYTHING, None, "claude", "claude-x"),),
+    routes=(Route("r", EVERYTHING, None, (Target("claude", "claude-x"),)),),
 )
 ASKS = b'{"model": "gpt-4o", "temperature": 1.5, "messages": [{"role": "user", "content": "Hi"}]}'
 

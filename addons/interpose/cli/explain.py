@@ -206,13 +206,20 @@ def _routes(rules: Rules, chosen: Plan) -> list[tuple[str, bool, str]]:
         taken = route.name == chosen.route
         reason = route.reason(chosen.facts)
         if taken:
-            why = f"to {route.provider}" + (f" as {route.model}" if route.model else "")
+            why = _where_to(route)
         elif reason is None:
             why = f"would match, but stands behind {chosen.route}" if chosen.route else "would match"
         else:
             why = _why_not(route, reason, chosen.facts)
         told.append((route.name, taken, why))
     return told
+
+
+def _where_to(route: Route) -> str:
+    """`to a`, `to a (90) or b as m (10), then c`."""
+    one = len(route.targets) == 1
+    targets = " or ".join(str(target) if one else f"{target} ({target.weight})" for target in route.targets)
+    return ", then ".join((f"to {targets}", *map(str, route.fallback)))
 
 
 def _why_not(route: Route, field: str, facts: Facts) -> str:
@@ -281,6 +288,7 @@ def _text(answer: Answer) -> None:
     if chosen.refusal is not None:
         screen.print(Line(f"\nRefused with {chosen.refusal.status} {chosen.refusal.code}", style="bold red"))
     elif answer.sent is not None:
+        _show_attempts(screen, chosen)
         _show_sent(screen, answer)
 
 
@@ -290,6 +298,33 @@ def _align(screen: Console, rows: Sequence[tuple[str, ...]]) -> None:
     for row in rows:
         cells = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
         screen.print("  " + "  ".join(cells).rstrip(), markup=False, soft_wrap=True)
+
+
+def _show_attempts(screen: Console, chosen: Plan) -> None:
+    """In which order the call would be sent where, and what for; nothing where it is sent once."""
+    if chosen.retry is None:
+        return
+    screen.print(Line(f"\nAttempts (sent {chosen.sends} times at most)", style="bold"))
+    _align(
+        screen,
+        [
+            (
+                f"{number}.",
+                attempt.provider.name if attempt.provider is not None else "the host itself",
+                printable(attempt.model or ""),
+                attempt.injection.source.name if attempt.injection is not None else "",
+                "converted" if attempt.translation is not None else "",
+            )
+            for number, attempt in enumerate(chosen.attempts, start=1)
+        ],
+    )
+    on = ", ".join(sorted(map(str, chosen.retry.on)))
+    screen.print(
+        f"  the next one on {on}; then again from the first, after {chosen.retry.low:g} s and more, "
+        f"up to {chosen.retry.high:g} s",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _show_sent(screen: Console, answer: Answer) -> None:
@@ -347,6 +382,8 @@ def _json(answer: Answer) -> None:
             }
             for attempt in chosen.attempts
         ],
+        "left_out": [asdict(each) for each in chosen.left_out],
+        "sends": chosen.sends,
         "losses": [asdict(loss) for loss in chosen.losses],
         "refusal": None
         if chosen.refusal is None

@@ -31,8 +31,9 @@ def leading_environment(rules: Rules, environ: Mapping[str, str], *, proxy: str,
 def withheld(rules: Rules) -> Iterator[str]:
     """The environment variables that hold credentials: a program whose calls we credential has no need of them."""
     for provider in rules.providers.values():
-        if provider.credential is not None and provider.credential.kind == "env":
-            yield provider.credential.args[0]
+        for source in provider.credentials:
+            if source.kind == "env":
+                yield source.args[0]
 
 
 def claims(rules: Rules) -> Iterator[Claim]:

@@ -31,7 +31,7 @@ def _oddities(rules: Rules, name: str) -> list[Problem]:
             message = f'is never reached: the route "{earlier.name}" above takes all its calls'
             place = document.place(("routes", index))
             found.append(place.problem(message, "the first match wins: move it up, or narrow the other", "warning"))
-    used = {route.provider for route in rules.routes}
+    used = {target.provider for route in rules.routes for target in route.everywhere}
     for provider in rules.providers:
         # Without routes, or on its own origin, a provider serves the calls that no route matches.
         if used and provider not in used:

@@ -56,7 +56,7 @@ class Provider:
 
     `dialect` is the one that its host has, where the rules name none. `api_version` is Azure's. `responses` says
     whether a provider of OpenAI's format has Responses beside Chat Completions. `keyless` says that it needs no key:
-    none of a client's goes there.
+    none of a client's goes there. `pool` are further credentials, each as good as `credential`.
     """
 
     name: str
@@ -70,6 +70,12 @@ class Provider:
     api_version: str | None = None
     responses: bool = True
     keyless: bool = False
+    pool: tuple[CredentialSource, ...] = ()
+
+    @property
+    def credentials(self) -> tuple[CredentialSource, ...]:
+        """Every credential of it, in the order of the file."""
+        return () if self.credential is None else (self.credential, *self.pool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +196,50 @@ def _covers(wide: AnyOf | None, narrow: AnyOf | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """Where calls go. `provider` is a name in `Rules.providers`; `model` is what is sent, None for the one asked for.
+    `weight` is its share among the targets of a route.
+    """
+
+    provider: str
+    model: str | None = None
+    weight: int = 1
+
+    def __str__(self) -> str:
+        return self.provider + (f" as {self.model}" if self.model else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When and how often a call is sent again. `attempts` counts all its sends: None means 3, and at least one for each
+    place where it can go. `on` are statuses, classes of them and words for failures of the connection; pauses begin
+    with up to `low` seconds and never exceed `high`.
+    """
+
+    attempts: int | None = None
+    on: frozenset[int | str] = frozenset((408, 429, "5xx", "connect", "timeout", "reset"))
+    low: float = 0.5
+    high: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
-    """One route. `provider` is a name in `Rules.providers`; `model` is what is sent, None for the one asked for."""
+    """One route: a call goes to one of `targets`, chosen by their weights (always the same for a client if `sticky`),
+    and if that fails to `fallback`, in order.
+    """
 
     name: str
     match: Match
     unless: Match | None
-    provider: str
-    model: str | None = None
+    targets: tuple[Target, ...]
+    fallback: tuple[Target, ...] = ()
+    retry: Retry | None = None
+    sticky: bool = False
+
+    @property
+    def everywhere(self) -> tuple[Target, ...]:
+        """Every target that a call may get to see."""
+        return (*self.targets, *self.fallback)
 
     def reason(self, facts: Facts) -> str | None:
         """None if the route takes the call, else the field of `match` that does not hold, or `except`."""
@@ -374,7 +416,7 @@ class Rules:
     @property
     def credentials(self) -> tuple[CredentialSource, ...]:
         """Every credential source that the providers refer to."""
-        return tuple(provider.credential for provider in self.providers.values() if provider.credential is not None)
+        return tuple(source for provider in self.providers.values() for source in provider.credentials)
 
     def providers_at(self, origin: Origin) -> tuple[Provider, ...]:
         """The configured providers of that origin, in the order of the file."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple, Self
 
 from interpose.formats import FORMATS
@@ -117,7 +118,8 @@ def check(document: Document) -> None:
         if not isinstance(route, dict) or not isinstance(match := route.get("match"), dict):
             continue
         hosts, asked = _hosts(match), _Asked.read(match, route.get("except"))
-        for path, name in at(route, ("to", "provider"), ("routes", index)):
+        named = (at(route, (side, "provider"), ("routes", index)) for side in ("to", "fallback"))
+        for path, name in chain.from_iterable(named):
             target = _Target.read(document.data, name)
             if target is None or not hosts:
                 continue

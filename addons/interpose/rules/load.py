@@ -29,8 +29,10 @@ from .compiled import (
     LossPolicy,
     Match,
     Provider,
+    Retry,
     Route,
     Rules,
+    Target,
     Timeouts,
     Upstream,
     content_version,
@@ -39,7 +41,16 @@ from .document import Document, read
 from .patterns import AnyOf, Networks, parsed_network
 from .problem import Path as Where
 from .problem import Problem, RulesError
-from .schema import NO_CREDENTIAL, CredentialSpec, LossesSpec, MatchSpec, ProviderSpec, RouteSpec, RulesSpec
+from .schema import (
+    NO_CREDENTIAL,
+    CredentialSpec,
+    LossesSpec,
+    MatchSpec,
+    ProviderSpec,
+    RetrySpec,
+    RouteSpec,
+    RulesSpec,
+)
 from .secrets import CredentialSource
 from .support import at
 from .validate import validate
@@ -145,15 +156,16 @@ class _Compiler:
         # The word stands for itself in the schema, whose type is that of everything else there.
         given: object = spec.credential
         keyless = given == NO_CREDENTIAL
+        pool = spec.credential if spec.credential is not None and not keyless else []
+        credentials = self._credentials(("providers", name, "credential"), pool, base.origin.host)
         return Provider(
             name=name,
             format=spec.format,
             dialect=dialect,
             origin=base.origin,
             base_path=base.path,
-            credential=None
-            if keyless
-            else self._credential(("providers", name, "credential"), spec.credential, base.origin.host),
+            credential=credentials[0] if credentials else None,
+            pool=credentials[1:],
             keyless=keyless,
             timeouts=Timeouts(
                 spec.timeouts.connect or defaults.connect,
@@ -165,10 +177,20 @@ class _Compiler:
             responses=dialect not in WITHOUT_RESPONSES if spec.responses is None else spec.responses,
         )
 
-    def _credential(self, path: Where, specs: list[CredentialSpec] | None, host: str) -> CredentialSource | None:
-        if not specs:
-            return None
-        spec, place = specs[0], self._document.place(path)
+    def _credentials(self, path: Where, specs: list[CredentialSpec], host: str) -> tuple[CredentialSource, ...]:
+        found: list[CredentialSource] = []
+        for index, spec in enumerate(specs):
+            where = path if len(specs) == 1 else (*path, index)
+            source = self._credential(where, spec, host)
+            if source in found:
+                self._document.report(
+                    where, f"is the same as number {found.index(source) + 1} of the pool", "remove it"
+                )
+            found.append(source)
+        return tuple(found)
+
+    def _credential(self, path: Where, spec: CredentialSpec, host: str) -> CredentialSource:
+        place = self._document.place(path)
         if spec.env is not None:
             return CredentialSource("env", (spec.env,), place=place)
         if spec.file is not None:
@@ -264,9 +286,23 @@ def _loss_policy(spec: LossesSpec) -> LossPolicy:
 
 
 def _route(spec: RouteSpec) -> Route:
-    target = spec.to[0]
-    unless = _match(spec.except_) if spec.except_ is not None else None
-    return Route(spec.name, _match(spec.match), unless, target.provider, target.model)
+    return Route(
+        spec.name,
+        _match(spec.match),
+        _match(spec.except_) if spec.except_ is not None else None,
+        tuple(
+            Target(target.provider, target.model, 1 if target.weight is None else target.weight) for target in spec.to
+        ),
+        tuple(Target(target.provider, target.model) for target in spec.fallback),
+        _retry(spec.retry) if spec.retry is not None else None,
+        sticky=spec.sticky == "client",
+    )
+
+
+def _retry(spec: RetrySpec) -> Retry:
+    default = Retry()
+    low, high = (spec.backoff.low, spec.backoff.high) if spec.backoff is not None else (default.low, default.high)
+    return Retry(spec.attempts, frozenset(spec.on) if spec.on is not None else default.on, low, high)
 
 
 def _match(spec: MatchSpec) -> Match:

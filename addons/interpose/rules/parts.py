@@ -32,7 +32,9 @@ def only(rules: Rules, parts: frozenset[Part]) -> Rules:
         return rules
     providers = dict(rules.providers)
     if Part.CREDENTIALS not in parts:
-        providers = {name: replace(provider, credential=None, keyless=False) for name, provider in providers.items()}
+        providers = {
+            name: replace(provider, credential=None, pool=(), keyless=False) for name, provider in providers.items()
+        }
     acts = bool(parts & {Part.CLIENTS, Part.CREDENTIALS})
     return replace(
         rules,

@@ -65,7 +65,7 @@ _PROVIDER_NAMES = (
 
 def check(document: Document) -> None:
     """Reports every broken relation in the document."""
-    for relation in (_providers, _credentials, _references, _uniqueness, _excepts, _headers, _connect_to):
+    for relation in (_providers, _credentials, _references, _uniqueness, _excepts, _headers, _connect_to, _weights):
         relation(document)
 
 
@@ -218,6 +218,13 @@ def _excepts(document: Document) -> None:
         for path, value in at(document.data, (section, "except")):
             if value == {}:
                 document.report(path, "is empty", "remove it, or say what is excepted", key=True)
+
+
+def _weights(document: Document) -> None:
+    for path, targets in at(document.data, ("routes", "to")):
+        weighed = targets if isinstance(targets, list) else [targets]
+        if weighed and all(isinstance(target, dict) and target.get("weight") == 0 for target in weighed):
+            document.report(path, "leaves no target with a weight above 0", "give one of them a weight", key=True)
 
 
 def _headers(document: Document) -> None:

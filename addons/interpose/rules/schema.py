@@ -107,7 +107,9 @@ class ProviderSpec(Section):
         default=None, description="openai: whether it has /responses, too; default: what is known of its dialect"
     )
     credential: Annotated[list[CredentialSpec], OneOrMany(), Field(min_length=1), OrWord(NO_CREDENTIAL)] | None = Field(
-        default=None, description="where its credential comes from; none: it needs none, and no client's key goes there"
+        default=None,
+        description="where its credential comes from; a list is a pool; none: it needs none, and no client's key "
+        "goes there",
     )
     timeouts: TimeoutsSpec = TimeoutsSpec()
     tls: TlsSpec = TlsSpec()
@@ -179,27 +181,44 @@ class LimitSpec(Section):
 class TargetSpec(Section):
     provider: Name
     model: Line | None = Field(default=None, description="what is sent; default: the model that was asked for")
-    weight: Annotated[int, Field(ge=0)] | None = None
+
+
+class WeightedSpec(TargetSpec):
+    weight: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="its share among several targets (1); 0: none"
+    )
 
 
 class RetrySpec(Section):
-    attempts: Annotated[int, Field(ge=1, le=20)] | None = Field(default=None, description="total sends of the call")
-    on: Annotated[list[Retryable], OneOrMany(), Field(min_length=1)] | None = None
-    backoff: DurationRange | None = None
+    attempts: Annotated[int, Field(ge=1, le=20)] | None = Field(
+        default=None, description="total sends of the call (3, and one for each place where it can go)"
+    )
+    on: Annotated[list[Retryable], OneOrMany(), Field(min_length=1)] | None = Field(
+        default=None, description="what is worth another send (408, 429, 5xx, connect, timeout, reset)"
+    )
+    backoff: DurationRange | None = Field(
+        default=None, description="the first pause and the longest (0.5s..20s); longer ones are not waited for"
+    )
 
 
 class RouteSpec(Section):
     name: Name
     match: MatchSpec = MatchSpec()
     except_: MatchSpec | None = Field(default=None, alias="except")
-    to: Annotated[list[TargetSpec], OneOrMany(), Field(min_length=1)]
-    fallback: Annotated[list[TargetSpec], OneOrMany()] = []
+    to: Annotated[list[WeightedSpec], OneOrMany(), Field(min_length=1)] = Field(
+        description="one target, or several of which each call goes to one, by weight"
+    )
+    fallback: Annotated[list[TargetSpec], OneOrMany()] = Field(
+        default=[], description="where a call goes that has failed, in this order"
+    )
     retry: RetrySpec | None = None
     hedge: Duration | None = Field(default=None, description="start a second attempt after that silence")
     hold: Literal["content"] | None = None
     usage: Literal["request"] | None = None
     capture: Literal["metadata", "bodies"] | None = None
-    sticky: Literal["client"] | None = None
+    sticky: Literal["client"] | None = Field(
+        default=None, description="a client's calls all go to the same one of several targets"
+    )
     prefer: Literal["cheapest", "fastest", "least_busy"] | None = None
 
 

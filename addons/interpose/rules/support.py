@@ -58,6 +58,13 @@ CARRIED_OUT: frozenset[Pattern] = frozenset(
         *(f"routes.except.{name}" for name in _MATCH),
         "routes.to.provider",
         "routes.to.model",
+        "routes.to.weight",
+        "routes.fallback.provider",
+        "routes.fallback.model",
+        "routes.retry.attempts",
+        "routes.retry.on",
+        "routes.retry.backoff",
+        "routes.sticky",
         "state.store",
         "ledger.to",
         "ledger.capture",
@@ -96,27 +103,17 @@ def _other_than(*accepted: str) -> Callable[[object], bool]:
     return lambda value: isinstance(value, str) and value not in accepted
 
 
-def _several(value: object) -> bool:
-    return isinstance(value, list) and len(value) > 1
-
-
 def _not_one_sqlite(value: object) -> bool:
     sinks = value if isinstance(value, list) else [value]
     return len(sinks) > 1 or any(isinstance(sink, str) and not sink.startswith("sqlite:") for sink in sinks)
 
 
 UNSUPPORTED: tuple[Unsupported, ...] = (
-    Unsupported(_p("providers.*.credential"), _several, "a pool of several credentials", "give one credential"),
     Unsupported(_p("intercept.virtual_host")),
     Unsupported(_p("clients.keys.budget")),
     Unsupported(_p("limits")),
     *(Unsupported(_p(f"routes.{side}.quota_below")) for side in ("match", "except")),
-    Unsupported(_p("routes.to"), _several, "a choice of several targets", "give one {provider: …, model: …}"),
-    Unsupported(_p("routes.to.weight")),
-    *(
-        Unsupported(_p(f"routes.{name}"))
-        for name in ("fallback", "retry", "hedge", "hold", "usage", "capture", "sticky", "prefer")
-    ),
+    *(Unsupported(_p(f"routes.{name}")) for name in ("hedge", "hold", "usage", "capture", "prefer")),
     Unsupported(_p("models")),
     Unsupported(_p("state.store"), _other_than("memory"), "a store other than memory", "write store: memory"),
     Unsupported(_p("state.on_store_error")),

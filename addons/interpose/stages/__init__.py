@@ -9,7 +9,7 @@ from __future__ import annotations
 from interpose.call import Call
 from interpose.errors import Refusal
 from interpose.formats.hosts import HostRow
-from interpose.rules.compiled import Rules
+from interpose.rules.compiled import Retry, Rules
 
 from .claim import Claim
 from .clients import Clients
@@ -44,4 +44,13 @@ def plan(call: Call, host: HostRow | None, rules: Rules, view: View, trace: list
         attempts=() if refusal else tuple(draft.attempts),
         refusal=refusal,
         losses=tuple(draft.losses),
+        retry=_retry(draft),
+        left_out=() if refusal else tuple(draft.left_out),
     )
+
+
+def _retry(draft: Draft) -> Retry | None:
+    """What the route says; where there are several ways without a word, each of them is tried once."""
+    if draft.route is not None and draft.route.retry is not None:
+        return draft.route.retry
+    return Retry(attempts=len(draft.attempts)) if len(draft.attempts) > 1 else None

@@ -225,7 +225,7 @@ def asked_in_body(call: Call) -> Asked:
 
 def judges_models(rules: Rules) -> bool:
     """Whether anything in the rules depends on the model that a call names."""
-    return any(route.model or route.match.model for route in rules.routes) or any(
+    return any(route.match.model or any(target.model for target in route.everywhere) for route in rules.routes) or any(
         key.models for key in rules.clients.keys
     )
 

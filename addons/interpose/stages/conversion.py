@@ -15,6 +15,7 @@ from interpose.formats.codecs import Target
 from interpose.formats.conversions import Asked, between
 from interpose.formats.dialects import Address, as_it_is, locate
 from interpose.formats.endpoints import Match, replace_model, suspicious
+from interpose.ir.losses import Loss
 from interpose.rules.compiled import Provider
 from interpose.rules.facts import Facts
 from interpose.wire.error import WireError
@@ -22,56 +23,68 @@ from interpose.wire.jsonedit import replace as replace_in_json
 from interpose.wire.multipart import replace_field
 
 from .content import plain_body
-from .draft import Attempt, Draft, Request, Stage, Trip
+from .draft import Aim, Attempt, Draft, Request, Stage, Trip
 from .translation import convert_request, judge, summary
 
 
 class Conversion(Stage):
-    """Turns a route into the URL and the edits of an attempt; carries out the edits."""
+    """Turns each aim into the URL and the edits of an attempt; carries out the edits."""
 
     name = "conversion"
 
     def decide(self, draft: Draft) -> None:
-        call, provider = draft.call, draft.provider
+        for aim in draft.aims:
+            losses: list[Loss] = []
+            try:
+                attempt = self._attempt(draft, aim, losses)
+            except Refusal as refusal:
+                if not draft.attempts and draft.first_refusal is None:
+                    draft.losses = losses
+                draft.leave_out(aim.provider, aim.model, refusal)
+            else:
+                if not draft.attempts:
+                    draft.losses = losses
+                draft.attempts.append(attempt)
+        draft.any_left()
+
+    def _attempt(self, draft: Draft, aim: Aim, losses: list[Loss]) -> Attempt:
+        """The call as it goes there; `losses` gets what that loses. Raises Refusal."""
+        call, provider = draft.call, aim.provider
         if provider is None:
-            draft.attempts.append(Attempt(call.url))
-            return
+            return Attempt(call.url)
         assert draft.facts is not None
         assert draft.match is not None
         if (flaw := suspicious(call.url.target)) is not None:
             raise Refusal(403, "suspicious_path", f"The path contains {flaw}, which rules cannot judge: send it plain.")
         match, facts = draft.match, draft.facts
         if provider.origin == call.url.origin:
-            self._stay(draft, provider, facts)
-            return
+            return self._stay(draft, provider, facts, aim.model)
         if not match.known:
             raise Refusal(
                 403, "unknown_endpoint", f"{call.url.path} is no known endpoint; it can only go to the host it names."
             )
         model_in_url = match.model if match.model_span is not None else None
         if as_it_is(match.format, match.wire, match.endpoint, model_in_url, address(provider)):
-            self._move(draft, provider, facts)
-        else:
-            draft.attempts.append(translated(draft, provider))
+            return self._move(draft, provider, facts, aim.model)
+        return translated(draft, provider, aim.model, losses)
 
-    def _stay(self, draft: Draft, provider: Provider, facts: Facts) -> None:
+    def _stay(self, draft: Draft, provider: Provider, facts: Facts, wanted: str | None) -> Attempt:
         """The call goes where it was addressed, perhaps with another model."""
         call, match = draft.call, draft.match
         assert match is not None
-        asked, wanted = facts.model, draft.route.model if draft.route else None
+        asked = facts.model
         if wanted is None or wanted == asked or not (runs_a_model(facts) or upgrades(call.headers)):
-            draft.attempts.append(Attempt(call.url, provider, asked))
-        elif match.model_span is not None:
+            return Attempt(call.url, provider, asked)
+        if match.model_span is not None:
             draft.note(f"model {asked} becomes {wanted}, in the URL")
-            draft.attempts.append(Attempt(model_in_path(call.url, call.url, match, wanted), provider, wanted))
-        else:
-            draft.attempts.append(with_model(draft, provider, call.url, wanted))
+            return Attempt(model_in_path(call.url, call.url, match, wanted), provider, wanted)
+        return with_model(draft, provider, call.url, wanted)
 
-    def _move(self, draft: Draft, provider: Provider, facts: Facts) -> None:
+    def _move(self, draft: Draft, provider: Provider, facts: Facts, wanted: str | None) -> Attempt:
         """The call goes to another host of its format, in the URLs of that."""
         call, match = draft.call, draft.match
         assert match is not None
-        asked, wanted = facts.model, draft.route.model if draft.route else None
+        asked = facts.model
         replaced = wanted is not None and wanted != asked and (runs_a_model(facts) or upgrades(call.headers))
         model = wanted if replaced else asked
         to = address(provider)
@@ -86,12 +99,11 @@ class Conversion(Stage):
             if replaced and wanted is not None:
                 draft.note(f"model {asked} becomes {wanted}, in the URL")
                 url = model_in_path(url, call.url, match, wanted)
-            draft.attempts.append(Attempt(url, provider, model))
-        elif model is not None and place.model_inside and (replaced or match.model_span is not None):
+            return Attempt(url, provider, model)
+        if model is not None and place.model_inside and (replaced or match.model_span is not None):
             # Also where the client's URL named the model and the provider's does not.
-            draft.attempts.append(with_model(draft, provider, url, model))
-        else:
-            draft.attempts.append(Attempt(url, provider, model))
+            return with_model(draft, provider, url, model)
+        return Attempt(url, provider, model)
 
     async def send(self, request: Request, trip: Trip) -> Request:
         """The request with the body that the plan has edited; without edits, every byte as it came."""
@@ -131,8 +143,8 @@ def with_model(draft: Draft, provider: Provider, url: Url, model: str) -> Attemp
     return Attempt(url, provider, model, edits, edited(call, edits))
 
 
-def translated(draft: Draft, provider: Provider) -> Attempt:
-    """The call in the provider's format.
+def translated(draft: Draft, provider: Provider, wanted: str | None, losses: list[Loss]) -> Attempt:
+    """The call in the provider's format; `losses` gets what that cannot keep.
 
     Raises Refusal where there is no conversion, where the body cannot be converted, and for losses that the rules
     forbid: all of it is a 400, for SDKs try a 500 again, and this one will not get better.
@@ -161,8 +173,7 @@ def translated(draft: Draft, provider: Provider) -> Attempt:
     except WireError as error:
         raise Refusal(400, "body_not_readable", f"The body cannot be read: {error}.") from None
     # A list of models is of no model, whatever the route sends calls to.
-    wanted = draft.route.model if draft.route is not None and (runs_a_model(facts) or facts.model) else None
-    model = wanted or facts.model or ""
+    model = (wanted if runs_a_model(facts) or facts.model else None) or facts.model or ""
     translation = convert_request(
         call,
         body,
@@ -171,8 +182,8 @@ def translated(draft: Draft, provider: Provider) -> Attempt:
         codecs,
         Target(model, capabilities_of(model, draft.rules.capabilities)),
     )
-    draft.losses = list(translation.losses)
-    judge(draft.losses, draft.rules.losses, provider.name)
+    losses += translation.losses
+    judge(losses, draft.rules.losses, provider.name)
     written = translation.written
     draft.note(
         f"converted from {codecs.client.name} to {codecs.provider.name}: {summary(translation.losses) or 'no losses'}"

@@ -59,9 +59,18 @@ class Credentials(Stage):
     name = "credentials"
 
     def decide(self, draft: Draft) -> None:
-        draft.attempts = [self._keyed(draft, attempt) for attempt in draft.attempts]
+        found: list[Attempt] = []
+        for attempt in draft.attempts:
+            try:
+                found += self._keyed(draft, attempt)
+            except Refusal as refusal:
+                draft.leave_out(attempt.provider, attempt.model, refusal)
+        # Whoever rests comes last, in the same order.
+        draft.attempts = sorted(found, key=lambda attempt: _rests(draft, attempt))
+        draft.any_left()
 
-    def _keyed(self, draft: Draft, attempt: Attempt) -> Attempt:
+    def _keyed(self, draft: Draft, attempt: Attempt) -> list[Attempt]:
+        """The attempt with what becomes of the client's key: one for each credential of a pool."""
         assert draft.match is not None
         provider = attempt.provider
         name = provider.name if provider is not None else None
@@ -73,25 +82,28 @@ class Credentials(Stage):
             )
         if provider is not None and provider.keyless:
             draft.note(f"{provider.name} needs no key: the client's are left out")
-            return replace(attempt, stripped=True)
-        source = provider.credential if provider is not None else None
-        if source is not None and not draft.match.known and draft.route is None:
+            return [replace(attempt, stripped=True)]
+        sources = provider.credentials if provider is not None else ()
+        if sources and not draft.match.known and draft.route is None:
             # An endpoint that nobody has heard of gets no credential unless a route says so.
             draft.note("unknown endpoint: no credential is injected without a route")
-            source = None
+            sources = ()
         addressed = draft.call.addressed or draft.call.url.origin
-        fate = TABLE[draft.key_kind, source is not None, attempt.url.origin == addressed]
+        fate = TABLE[draft.key_kind, bool(sources), attempt.url.origin == addressed]
         if fate is Fate.REFUSE:
             raise nothing_to_send(draft, provider)
         if fate is Fate.KEEP:
             draft.note("the client's headers stay as they are")
-            return attempt
-        assert source is not None
+            return [attempt]
         assert provider is not None
-        draft.note(f"the client's keys are replaced by {source.name}")
+        if len(sources) > 1:
+            # Each call begins with another one.
+            first = int(draft.view.rng() * len(sources))
+            sources = (*sources[first:], *sources[:first])
+        draft.note(f"the client's keys are replaced by {', then '.join(source.name for source in sources)}")
         # How a client of another format sends its key says nothing of how this provider wants it.
         found = draft.key if attempt.translation is None else None
-        return replace(attempt, injection=Injection(source, placed(source, provider, found)))
+        return [replace(attempt, injection=Injection(source, placed(source, provider, found))) for source in sources]
 
     async def send(self, request: Request, trip: Trip) -> Request:
         """The request with its credential.
@@ -123,6 +135,15 @@ class Credentials(Stage):
         masked = trip.secret.masked_bytes
         kept = tuple((masked(name), masked(content)) for name, content in head.headers)
         return Head(head.status, trip.secret.masked(head.reason), kept)
+
+
+def _rests(draft: Draft, attempt: Attempt) -> bool:
+    lane = attempt.lane
+    seconds = draft.view.resting(lane) if lane is not None else 0.0
+    if seconds and lane is not None:
+        what = lane.source.name if lane.source is not None else "the client's own key"
+        draft.note(f"{lane.provider} with {what} rests for {seconds:.0f} s more: it comes last")
+    return seconds > 0
 
 
 # A cloud's credential goes where the cloud takes it, whatever the provider's keys do.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from interpose.attempts.lanes import Lane
 from interpose.call import Call, Headers, Url
 from interpose.errors import Refusal
 from interpose.formats.endpoints import Match
@@ -17,7 +18,7 @@ from interpose.formats.hosts import HostRow
 from interpose.formats.keys import ClientKey, Placement
 from interpose.ir.losses import Loss
 from interpose.rules.compiled import ClientKey as Virtual
-from interpose.rules.compiled import Provider, Route, Rules
+from interpose.rules.compiled import Provider, Retry, Route, Rules
 from interpose.rules.facts import Facts
 from interpose.rules.secrets import CredentialSource
 from interpose.secret import Secret
@@ -41,12 +42,15 @@ class View:
     """What a decision may look at besides the call and the rules. `now` is Unix time in seconds.
 
     `issued` finds a virtual key that the rules do not list, by its value. `client` is whom to take for the caller,
-    whatever key it shows: for `explain`, which knows no keys.
+    whatever key it shows: for `explain`, which knows no keys. `rng` gives numbers from 0 up to 1, for what is chosen by
+    chance. `resting` says for how many seconds a lane had better be left alone.
     """
 
     now: float
     issued: Callable[[str], Virtual | None] = lambda _: None
     client: str | None = None
+    rng: Callable[[], float] = lambda: 0.0
+    resting: Callable[[Lane], float] = lambda _: 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +80,30 @@ class Attempt:
     injection: Injection | None = None
     stripped: bool = False
 
+    @property
+    def lane(self) -> Lane | None:
+        """What is limited and what breaks as one; None where the rules configure nothing."""
+        if self.provider is None:
+            return None
+        return Lane(self.provider.name, self.injection.source if self.injection is not None else None)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A target that cannot take the call, and the code of the refusal that says why."""
+
+    provider: str
+    model: str | None
+    reason: str
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What will be done with a call. With a `refusal` there are no attempts.
 
-    `losses` are what a conversion cannot keep of the request, those that led to a refusal included.
+    `attempts` are the ways in which it can be sent, in order: the next one is taken where one fails, as far as `retry`
+    goes; without that the call is sent once. `left_out` are targets that cannot take this call. `losses` are what the
+    first attempt's conversion cannot keep of the request, those that led to a refusal included.
     """
 
     facts: Facts | None
@@ -90,6 +112,15 @@ class Plan:
     attempts: tuple[Attempt, ...] = ()
     refusal: Refusal | None = None
     losses: tuple[Loss, ...] = ()
+    retry: Retry | None = None
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def sends(self) -> int:
+        """How often the call is sent at most."""
+        if self.retry is None:
+            return min(1, len(self.attempts))
+        return self.retry.attempts or max(3, len(self.attempts))
 
     @property
     def acts(self) -> bool:
@@ -97,6 +128,16 @@ class Plan:
         return bool(self.attempts) and (
             self.route is not None or self.attempts[0].injection is not None or self.attempts[0].stripped
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """Where a call is to go, before it is known whether it can. `provider` None is the origin that the client
+    addressed; `model` is what the route wants sent, None for the one asked for.
+    """
+
+    provider: Provider | None
+    model: str | None = None
 
 
 @dataclass(slots=True)
@@ -120,14 +161,31 @@ class Draft:
     virtual: Virtual | None = None
     # routing
     route: Route | None = None
-    provider: Provider | None = None
+    aims: list[Aim] = field(default_factory=list)
     # conversion and credentials
     attempts: list[Attempt] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    # why the first target that was left out was
+    first_refusal: Refusal | None = None
 
     def note(self, reason: str) -> None:
         if self.trace is not None:
             self.trace.append(reason)
+
+    def leave_out(self, provider: Provider | None, model: str | None, refusal: Refusal) -> None:
+        """One target less; the reason is the call's refusal if no other can take it."""
+        if self.first_refusal is None:
+            self.first_refusal = refusal
+        if provider is not None:
+            self.left_out.append(LeftOut(provider.name, model, refusal.code))
+            if len(self.aims) > 1:
+                self.note(f"left out: {refusal.message}")
+
+    def any_left(self) -> None:
+        """Raises the first reason for leaving out a target if there is no other."""
+        if not self.attempts and self.first_refusal is not None:
+            raise self.first_refusal
 
 
 @dataclass(frozen=True, slots=True)

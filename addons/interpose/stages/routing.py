@@ -1,35 +1,79 @@
 """Third stage: where does the call go?
 
-The first route that matches decides. Without one, the call goes to the configured provider of the origin that the
-client addressed, else to that origin itself.
+The first route that matches decides: to one of its targets, by weight, and to its fallbacks after that. Without one,
+the call goes to the configured provider of the origin that the client addressed, else to that origin itself.
 """
 
 from __future__ import annotations
 
-from interpose.errors import Refusal
+import hashlib
+import math
 
-from .draft import Draft, Stage
+from interpose.errors import Refusal
+from interpose.rules.compiled import Route, Target
+from interpose.rules.facts import Facts
+
+from .draft import Aim, Draft, Stage
 
 
 class Routing(Stage):
-    """Chooses route and provider."""
+    """Chooses the route, and the providers in their order."""
 
     name = "routing"
 
     def decide(self, draft: Draft) -> None:
         facts = draft.facts
         assert facts is not None
+        providers = draft.rules.providers
         for route in draft.rules.routes:
             reason = route.reason(facts)
             if reason is None:
-                draft.route, draft.provider = route, draft.rules.providers[route.provider]
-                draft.note(f"route {route.name} matches: to {route.provider}")
+                draft.route = route
+                order = (chosen(draft, route, facts), *route.fallback)
+                draft.aims = [Aim(providers[target.provider], target.model) for target in order]
+                draft.note(f"route {route.name} matches: to {', then '.join(map(str, order))}")
                 return
             draft.note(f"route {route.name} does not match: {reason}")
         if draft.rules.intercept.unmatched == "reject":
             raise Refusal(403, "no_route", "No route of the rules matches this call, and the rules reject such calls.")
-        if providers := draft.rules.providers_at(draft.call.url.origin):
-            draft.provider = providers[0]
-            draft.note(f"no route matches: to {draft.provider.name}, the provider configured for {facts.host}")
+        if configured := draft.rules.providers_at(draft.call.url.origin):
+            draft.aims = [Aim(configured[0])]
+            draft.note(f"no route matches: to {configured[0].name}, the provider configured for {facts.host}")
         else:
+            draft.aims = [Aim(None)]
             draft.note(f"no route matches and no provider is configured for {facts.host}: to the host itself")
+
+
+def chosen(draft: Draft, route: Route, facts: Facts) -> Target:
+    """One of the route's targets: by chance, or by who calls."""
+    if len(route.targets) == 1:
+        return route.targets[0]
+    client = (facts.client or facts.ip) if route.sticky else None
+    target = by_chance(route.targets, draft.view.rng()) if client is None else by_client(route, client)
+    weights = ", ".join(f"{each} {each.weight}" for each in route.targets)
+    draft.note(f"chosen {'by weight' if client is None else 'for this client'} ({weights}): {target}")
+    return target
+
+
+def by_chance(targets: tuple[Target, ...], number: float) -> Target:
+    """The target at `number` (0 up to 1) of the sum of all weights."""
+    left = number * sum(target.weight for target in targets)
+    heavy = [target for target in targets if target.weight]
+    for target in heavy:
+        left -= target.weight
+        if left < 0:
+            return target
+    return heavy[-1]  # a number too close to 1 for floats
+
+
+def by_client(route: Route, client: str) -> Target:
+    """Always the same for a client, for as long as it stands there: of weights that change, as few clients as possible
+    notice. Weighted rendezvous hashing: https://en.wikipedia.org/wiki/Rendezvous_hashing#Weighted_rendezvous_hash
+    """
+
+    def score(target: Target) -> float:
+        text = "\0".join((route.name, target.provider, target.model or "", client))
+        number = int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:6])
+        return -target.weight / math.log((number + 1) / (2**48 + 2))
+
+    return max((target for target in route.targets if target.weight), key=score)
