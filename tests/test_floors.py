@@ -25,6 +25,8 @@ FLOORS = {
     "bodies": 5,
     "engine": 5,
     "exchange": 5,
+    "held": 5,
+    "sending": 5,
     "issued": 5,
     "pool": 5,
     "upgraded": 5,

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Self
 
 from .errors import Outcome
 from .stages.translation import Return
-from .upstream import UpstreamFailure, UpstreamReply
+from .upstream import UpstreamFailure
 
 if TYPE_CHECKING:
     from .exchange import Exchange
+    from .held import Answer
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ class Flowing:
 
     __slots__ = ("_exchange", "_upstream")
 
-    def __init__(self, exchange: Exchange, upstream: UpstreamReply) -> None:
+    def __init__(self, exchange: Exchange, upstream: Answer) -> None:
         self._exchange = exchange
         self._upstream = upstream
 

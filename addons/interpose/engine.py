@@ -8,38 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
 from collections.abc import Callable
 
 from cachetools import LRUCache
 
-from .call import Call, Reply, upgrades
+from .attempts.lanes import Lanes
+from .call import Call, Reply
 from .errors import Refusal
 from .exchange import Clock, Exchange
 from .formats.endpoints import classify
 from .issued import KeysError
 from .ledger.record import Record
-from .rules.compiled import ClientKey, Rules, Timeouts
+from .rules.compiled import ClientKey, Rules
 from .rules.secrets import SecretError
-from .stages import STAGES, plan
+from .sending import Means, Sending
+from .stages import plan
 from .stages.claim import Territory
-from .stages.draft import Plan, Request, Resolve, Trip, View
-from .upstream import UPGRADE, Outgoing, Upstream, UpstreamFailure, end_to_end
+from .stages.draft import Attempt, Plan, Resolve, View
+from .upstream import Upstream, UpstreamFailure
 
 logger = logging.getLogger(__name__)
 
-# A call on a host that nobody configured is as patient as the SDKs are.
-DEFAULT_TIMEOUTS = Timeouts()
 _INDEX = re.compile(r"\[\d+\]")
-FAILURE_CODES = {
-    "connect": "upstream_unreachable",
-    "certificate": "upstream_certificate_invalid",
-    "timeout": "upstream_timeout",
-    "disconnected": "upstream_disconnected",
-    "protocol": "upstream_protocol_error",
-    "forbidden": "destination_forbidden",
-    "request": "invalid_request",
-}
 
 
 class Engine:
@@ -47,7 +39,7 @@ class Engine:
 
     `resolve` gives the secret behind a credential's reference, `issued` finds a virtual key that the rules do not list
     (it raises KeysError if it cannot say), `record` takes a finished record and never blocks,
-    `new_id` gives a call its id. `close` when done.
+    `new_id` gives a call its id, `rng` numbers from 0 up to 1. `close` when done.
     """
 
     def __init__(
@@ -60,6 +52,7 @@ class Engine:
         clock: Clock,
         new_id: Callable[[], str],
         issued: Callable[[str], ClientKey | None] = lambda _: None,
+        rng: Callable[[], float] = random.random,
     ) -> None:
         self.rules = rules
         self.clock = clock
@@ -68,6 +61,8 @@ class Engine:
         self._territory = Territory(rules)
         self._upstream = upstream
         self._issued = issued
+        self._rng = rng
+        self._lanes = Lanes(clock.monotonic)
         self._resolve = resolve
         self._live: set[Exchange] = set()
         self._warned: LRUCache[tuple[str | None, str, str], None] = LRUCache(4096)
@@ -81,7 +76,8 @@ class Engine:
     def plan(self, call: Call, trace: list[str] | None = None) -> Plan:
         origin = call.url.origin
         host = self._territory.row(origin.host, origin.port)
-        return plan(call, host, self.rules, View(self.clock.now(), self._issued), trace)
+        view = View(self.clock.now(), self._issued, rng=self._rng, resting=self._lanes.resting)
+        return plan(call, host, self.rules, view, trace)
 
     def format_of(self, call: Call, plan: Plan | None) -> str:
         """The client's format: what the plan found, else what is spoken at that host and path, planned or not."""
@@ -104,7 +100,7 @@ class Engine:
         except Refusal as refusal:
             return exchange.refuse(refusal)
         except UpstreamFailure as failure:
-            return exchange.refuse(Refusal(failure.status, FAILURE_CODES[failure.kind], f"{failure}.", outcome="error"))
+            return exchange.refuse(Refusal(failure.status, failure.code, f"{failure}.", outcome="error"))
         except SecretError as error:
             logger.error("no credential for the call %s: %s", exchange.id, error)
             return exchange.refuse(
@@ -155,40 +151,15 @@ class Engine:
         exchange.settle("aborted")
 
     async def _carry(self, exchange: Exchange) -> Reply:
-        call = exchange.call
-        exchange.plan = chosen = self.plan(call)
+        exchange.plan = chosen = self.plan(exchange.call)
         if chosen.refusal is not None:
             raise chosen.refusal
-        assert chosen.facts is not None
-        self._warn(chosen)
-        exchange.trip = trip = Trip(call, chosen.facts, chosen.attempts[0], self._resolve)
-        provider = trip.attempt.provider
-        upgrade = upgrades(call.headers)
-        headers = (*UPGRADE, *end_to_end(call.headers)) if upgrade else end_to_end(call.headers)
-        request = Request(call.method, trip.attempt.url, headers, b"" if upgrade else exchange.body())
-        for stage in STAGES:
-            request = await stage.send(request, trip)
-        reply = await self._upstream.send(
-            Outgoing(
-                request.method,
-                request.url,
-                request.headers,
-                request.body,
-                provider.timeouts if provider is not None else DEFAULT_TIMEOUTS,
-                provider.ca if provider is not None else None,
-            )
-        )
-        # From here on the reply is the exchange's: whatever fails, its connection is closed.
-        exchange.attach(reply)
-        if reply.status == 101 and not upgrade:
-            raise UpstreamFailure(
-                "protocol", f"{trip.attempt.url.origin} switched to another protocol unasked", reached=True
-            )
-        return await exchange.begin(reply)
+        means = Means(self._upstream, self._resolve, self._lanes, self.clock, self._rng, self._warn)
+        return await Sending(means, exchange, chosen).reply()
 
-    def _warn(self, chosen: Plan) -> None:
-        """Says in the log what conversions lose, as far as the rules want it said: each kind of loss once a route."""
-        for loss in chosen.losses:
+    def _warn(self, chosen: Plan, attempt: Attempt) -> None:
+        """Says in the log what a conversion loses, as far as the rules want it said: each kind of loss once a route."""
+        for loss in attempt.translation.losses if attempt.translation is not None else ():
             kind = (chosen.route, loss.severity, _INDEX.sub("[]", loss.path))
             if loss.severity in self.rules.losses.warned and kind not in self._warned:
                 self._warned[kind] = None

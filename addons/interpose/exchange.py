@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Protocol
@@ -17,6 +17,7 @@ from .call import Call, Headers, Reply
 from .errors import Outcome, Refusal
 from .formats import FORMATS
 from .formats.codecs import Client
+from .held import Answer, Held
 from .ir import Reading, Usage, UsageSource
 from .ledger.record import Record, utc_text
 from .rules.compiled import Rules
@@ -26,7 +27,6 @@ from .stages.gauge import Gauge
 from .stages.metering import measure
 from .stages.session import SessionGauge
 from .stages.translation import WHOLE_LIMIT, Return, Translation, summary
-from .upstream import UpstreamReply
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,10 @@ class Exchange:
         self.plan: Plan | None = None
         self.trip: Trip | None = None
         self._engine = engine
-        self._upstream: UpstreamReply | None = None
+        self._upstream: Answer | None = None
+        # The attempts that have failed, and whether the one of `trip` is among them.
+        self._tried: list[dict[str, object]] = []
+        self._told = False
         self._settled = False
         self._status: int | None = None
         self._reason: str | None = None
@@ -72,9 +75,51 @@ class Exchange:
         self._first: float | None = None
         self._uploaded = 0
 
-    def attach(self, upstream: UpstreamReply) -> None:
+    @property
+    def attached(self) -> bool:
+        """Whether a reply has begun to come."""
+        return self._upstream is not None
+
+    def embark(self, trip: Trip) -> None:
+        """An attempt begins."""
+        self.trip, self._told = trip, False
+
+    def attach(self, upstream: Answer) -> None:
         self._upstream = upstream
         self._status = upstream.status
+
+    def lose(self, reason: str) -> None:
+        """The attempt under way has failed, and nothing of it has gone to the client."""
+        assert self.trip is not None
+        gauge, self.trip.gauge = self.trip.gauge, None
+        self._tried.append(self._attempt(self.trip, reason, gauge.finish().usage if gauge is not None else Usage()))
+        self._told = True
+        if self._upstream is not None:
+            self._upstream.cut()
+        self._upstream = self._status = self._first = None
+
+    def recall(self, trip: Trip, held: Held | None = None) -> None:
+        """Of the attempts that have failed, this one is what the client is told of."""
+        self.trip = trip
+        if held is not None:
+            self.attach(held)
+
+    def _attempt(
+        self, trip: Trip, reason: str | None, usage: Usage, told: Mapping[str, object] | None = None
+    ) -> dict[str, object]:
+        """What the ledger says of one attempt."""
+        attempt = trip.attempt
+        used = {name: count for name, count in asdict(usage).items() if count is not None}
+        return {
+            "provider": attempt.provider.name if attempt.provider else None,
+            "origin": str(attempt.url.origin),
+            "model": attempt.model,
+            "credential": attempt.injection.source.name if attempt.injection else None,
+            "status": self._status if self._upstream is not None else None,
+            "reason": reason,
+            "usage": used or None,
+            **(told or {}),
+        }
 
     def body(self) -> bytes | AsyncIterator[bytes]:
         """The request's body; one that streams through is counted on its way."""
@@ -96,7 +141,7 @@ class Exchange:
             # It has hung up without a word.
             self.abort()
 
-    async def begin(self, upstream: UpstreamReply) -> Reply:
+    async def begin(self, upstream: Answer) -> Reply:
         """The upstream's head has come: its reply, with our headers where the rules had a hand in the call."""
         assert self.plan is not None
         assert self.trip is not None
@@ -112,7 +157,7 @@ class Exchange:
         streams = gauge is not None and gauge.streaming
         return Reply(head.status, head.reason, headers, Flowing(self, upstream), streams)
 
-    async def _converted(self, upstream: UpstreamReply, head: Head, translation: Translation) -> Reply:
+    async def _converted(self, upstream: Answer, head: Head, translation: Translation) -> Reply:
         """The reply in the client's format: as it comes if it streams, else whole.
 
         Raises UpstreamFailure and Refusal while the client has had nothing of it.
@@ -216,6 +261,14 @@ class Exchange:
         self._engine.record(record)
         return record.outcome
 
+    def _left_out(self) -> list[dict[str, object]]:
+        """What the ledger says of targets that could not take the call."""
+        assert self.plan is not None
+        return [
+            {"provider": each.provider, "model": each.model, "status": None, "reason": f"left out: {each.reason}"}
+            for each in self.plan.left_out
+        ]
+
     def _least(self, outcome: Outcome) -> Record:
         """What can be said of any call."""
         call = self.call
@@ -254,19 +307,11 @@ class Exchange:
             usage, source = measured.usage, measured.source
         ended = clock.monotonic()
         provider = attempt.provider if attempt is not None else None
-        tried = []
+        tried = [*(self._left_out() if self.plan else ()), *self._tried]
         lost = attempt.translation.all_losses() if attempt is not None and attempt.translation is not None else []
-        if attempt is not None:
-            tried.append(
-                {
-                    "provider": provider.name if provider else None,
-                    "origin": str(attempt.url.origin),
-                    "model": attempt.model,
-                    "status": self._status if self._upstream is not None else None,
-                    "reason": reason,
-                    **(gauge.told() if isinstance(gauge, SessionGauge) else {}),
-                }
-            )
+        if self.trip is not None and not self._told:
+            session = gauge.told() if isinstance(gauge, SessionGauge) else None
+            tried.append(self._attempt(self.trip, reason, usage, session))
         return Record(
             id=self.id,
             started_at=utc_text(self._started),

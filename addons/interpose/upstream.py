@@ -49,6 +49,15 @@ LINGER = 0.2
 
 FailureKind = Literal["connect", "certificate", "timeout", "disconnected", "protocol", "forbidden", "request"]
 STATUS: dict[FailureKind, int] = {"timeout": 504, "forbidden": 403, "request": 400}
+CODES: dict[FailureKind, str] = {
+    "connect": "upstream_unreachable",
+    "certificate": "upstream_certificate_invalid",
+    "timeout": "upstream_timeout",
+    "disconnected": "upstream_disconnected",
+    "protocol": "upstream_protocol_error",
+    "forbidden": "destination_forbidden",
+    "request": "invalid_request",
+}
 REASONS: dict[type[BaseException], str] = {
     aiohttp.ServerDisconnectedError: "the connection was closed",
     aiohttp.ClientConnectionResetError: "the connection was reset",
@@ -73,6 +82,11 @@ class UpstreamFailure(InterposeError):
     @property
     def status(self) -> int:
         return STATUS.get(self.kind, 502)
+
+    @property
+    def code(self) -> str:
+        """The stable word that errors and records have for it."""
+        return CODES[self.kind]
 
 
 @dataclass(frozen=True, slots=True)
