@@ -89,6 +89,23 @@ def test_a_call_goes_where_the_example_says(
     assert (str(attempt.url), attempt.model) == (url, model)
 
 
+def test_the_example_of_failures_has_every_way_in_its_order() -> None:
+    """Both keys, the other provider, this machine; and a canary with both keys alone."""
+    chosen = planned("failover.yaml", OPENAI, CHAT, {"model": "gpt-5", **HI})
+    named = [
+        (attempt.url.origin.host, attempt.model, attempt.injection.source.name if attempt.injection else None)
+        for attempt in chosen.attempts
+    ]
+    assert named == [
+        (OPENAI, "gpt-5", "env:OPENAI_API_KEY"),
+        (OPENAI, "gpt-5", "env:OPENAI_API_KEY_2"),
+        (ANTHROPIC, "claude-sonnet-4-5", "env:ANTHROPIC_API_KEY"),
+        ("localhost", "llama3.2", None),
+    ]
+    assert (chosen.sends, chosen.left_out) == (5, ())
+    assert len(planned("failover.yaml", OPENAI, CHAT, {"model": "gpt-4o", **HI}).attempts) == 2
+
+
 @pytest.mark.parametrize("example", sorted(path.name for path in RULES.glob("*.yaml")))
 def test_no_example_is_warned_of(example: str) -> None:
     """`interpose check` has nothing to say but notes."""
