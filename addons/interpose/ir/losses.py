@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -89,6 +89,10 @@ class Losses:
         """State that nobody but its origin can read, unless the `target` is that."""
         if opaque is not None and opaque.format != target:
             self.dropped(at, f"{opaque.kind}: bound to its origin, {opaque.format}")
+
+    def relocate(self, located: Callable[[Loss], Loss]) -> None:
+        """Each loss as `located` gives it back."""
+        self._found = {located(loss): None for loss in self._found}
 
     @property
     def impossibilities(self) -> list[Loss]:

@@ -19,6 +19,7 @@ from interpose.formats.codecs.codec import Json, Written, encoded, parsed
 from interpose.formats.codecs.endings import Endings
 from interpose.formats.conversions import Pair
 from interpose.formats.meters import stream_kind
+from interpose.formats.settings import located
 from interpose.formats.toolnames import Names, restore, restored
 from interpose.ir import Assembler, Failed, Losses, Own, Reply, events_of
 from interpose.ir import Request as Conversation
@@ -142,6 +143,7 @@ def written_for(request: Wanted, provider: Codec[Any, Any], target: Target, loss
     names = toolnames.fit(request, provider.name, losses)
     written = provider.write_request(request, target, losses)
     toolnames.give_back(request, names)
+    losses.relocate(lambda loss: located(loss, request.format))
     return written, names
 
 
