@@ -50,6 +50,7 @@ class Tools:
         forbidden = choice is not None and choice.mode == "none" and not native
         if forbidden and written and not has_calls:
             written = []  # what is not there is not called
+            self.losses.approximated("tool_choice", "Bedrock cannot forbid calls: the tools are left out")
         elif forbidden and written:
             self.losses.approximated("tool_choice", "Bedrock cannot forbid calls where some have been made before")
         if not written and has_calls and not native:
