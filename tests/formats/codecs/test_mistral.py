@@ -374,3 +374,18 @@ def test_errors_that_list_what_is_wrong_name_the_place() -> None:
         failed = CODEC.read_error(422, {}, json.dumps(body).encode())
         assert (failed.message, failed.param, failed.type) == ("Field required", "messages.0.role", "missing")
     assert CODEC.read_error(502, {}, b"<html>").message == "<html>"
+
+
+def test_sound_is_part_of_the_prompt() -> None:
+    """Mistral counts it beside the prompt; the whole input is told elsewhere, and its own clients get it as it was."""
+    usage = {
+        "prompt_tokens": 9,
+        "total_tokens": 585,
+        "completion_tokens": 201,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 375},
+    }
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+    body = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
+    reply = CODEC.read_reply(json.loads(json.dumps(body)))
+    assert (reply.usage.input_tokens, reply.usage.output_tokens) == (384, 201)
+    assert CODEC.write_reply(reply, CLIENT, Losses("reply"))["usage"] == usage

@@ -47,12 +47,23 @@ def read_usage(node: Json, rest: Json, marks: list[str]) -> Usage:
             del node["total_tokens"]
             marks += ("total", "reasoning:beside")
             whole = completion + reasoning
+        elif (heard := _audio(node)) and total == prompt + heard + completion:
+            # Mistral counts sound beside the prompt: https://docs.mistral.ai/capabilities/audio
+            del node["total_tokens"]
+            marks += ("total", "audio:beside")
+            prompt += heard
     miss = node.get("prompt_cache_miss_tokens")
     if type(miss) is int and prompt is not None and read is not None and miss == prompt - read:
         del node["prompt_cache_miss_tokens"]
         marks.append("miss")
     _flatten(node, rest, marks)
     return Usage(prompt, read, written, whole, reasoning)
+
+
+def _audio(node: Json) -> int:
+    inner = node.get("prompt_tokens_details")
+    heard = inner.get("audio_tokens") if isinstance(inner, dict) else None
+    return heard if type(heard) is int and heard > 0 else 0
 
 
 def _pick(node: Json, places: tuple[tuple[str, ...], ...], marks: list[str]) -> int | None:
@@ -123,8 +134,11 @@ def write_own_usage(usage: Usage, fields: Json, marks: frozenset[str]) -> Json:
     completion = whole
     if "reasoning:beside" in marks and whole is not None:
         completion = whole - (usage.reasoning_tokens or 0)
+    prompt = usage.input_tokens
+    if "audio:beside" in marks and prompt is not None:
+        prompt -= fields.get("usage.prompt_tokens_details.audio_tokens", 0)
     values = (
-        (PROMPT, usage.input_tokens),
+        (PROMPT, prompt),
         (COMPLETION, completion),
         (CACHE_READ, usage.cache_read_tokens),
         (CACHE_WRITE, usage.cache_write_tokens),
