@@ -73,7 +73,7 @@ KEYS = {f"FAKE_{name.upper()}_KEY": real(name) for name in ("openai", "anthropic
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def again(farm: Farm, authority: Authority, upstream: Upstream) -> Proxy:
     """Another proxy of these rules: a circuit is to stay closed, however much fails in the tests of each."""
-    return await farm.get("again", failing_rules(authority, upstream, attempts=3), KEYS)
+    return await farm.get("failing-once", failing_rules(authority, upstream, attempts=3), KEYS)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -185,7 +185,7 @@ async def test_a_hang_then_a_timeout_then_success(
     farm: Farm, authority: Authority, upstream: Upstream, shell: Shell
 ) -> None:
     """A provider that takes the call and says nothing is hung up on, and asked again."""
-    proxy = await farm.get("impatient", failing_rules(authority, upstream, attempts=2, slow="500ms"), KEYS)
+    proxy = await farm.get("hurried", failing_rules(authority, upstream, attempts=2, slow="500ms"), KEYS)
     shell(proxy)
     mark = proxy.ledger.mark()
     with upstream.answering(after(hang)):
@@ -333,7 +333,7 @@ async def test_a_storm_of_failures(farm: Farm, authority: Authority, upstream: U
     """Three of ten requests fail in any way under a hundred streams at once: each client gets a complete answer or one
     honest error, nothing twice, and leaves one record.
     """
-    proxy = await farm.get("storm", failing_rules(authority, upstream, attempts=4), KEYS)
+    proxy = await farm.get("failing-storm", failing_rules(authority, upstream, attempts=4), KEYS)
     shell(proxy)
     dice = random.Random(5)
     ways = (status(429, (b"retry-after-ms", b"5")), status(500), status(503), reset)
