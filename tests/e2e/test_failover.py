@@ -34,7 +34,7 @@ ON = [429, "5xx", "connect", "timeout", "reset"]
 
 def failing_rules(authority: Authority, upstream: Upstream, *, attempts: int, slow: str = "60s") -> str:
     """OpenAI first, by a pool of keys for a model `pool-…`; a model `…-or-claude` falls back to Claude."""
-    quick = {"attempts": attempts, "on": ON, "backoff": "10ms..2s"}
+    quick = {"attempts": attempts, "on": ON, "backoff": "10ms..20s"}
 
     def provider(form: str, url: str, *keys: str) -> dict[str, object]:
         credential = [{"env": f"FAKE_{key}_KEY"} for key in keys]
@@ -185,7 +185,7 @@ async def test_a_hang_then_a_timeout_then_success(
     farm: Farm, authority: Authority, upstream: Upstream, shell: Shell
 ) -> None:
     """A provider that takes the call and says nothing is hung up on, and asked again."""
-    proxy = await farm.get("hurried", failing_rules(authority, upstream, attempts=2, slow="500ms"), KEYS)
+    proxy = await farm.get("hurried", failing_rules(authority, upstream, attempts=2, slow="2s"), KEYS)
     shell(proxy)
     mark = proxy.ledger.mark()
     with upstream.answering(after(hang)):
@@ -310,7 +310,7 @@ async def test_a_client_that_leaves_during_the_pause_ends_it(failing: Proxy, ups
     answered = asyncio.Event()
 
     async def limited(exchange: Exchange) -> None:
-        await status(429, (b"retry-after", b"2"))(exchange)
+        await status(429, (b"retry-after", b"15"))(exchange)
         answered.set()
 
     mark = failing.ledger.mark()
