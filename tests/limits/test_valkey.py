@@ -119,6 +119,58 @@ async def test_an_owner_that_lives_keeps_its_slots(stores: Callable[..., ValkeyS
     assert [standing.remaining for standing in standings] == [3, 1000]
 
 
+async def test_a_settlement_after_the_lease_counts_what_was_used(stores: Callable[..., ValkeyStore]) -> None:
+    """An owner that was cut off for longer than its lease settles late: money is spent, slots are not freed twice."""
+    store = stores(lease=0.2)
+    late = await granted(store, SLOTS, MONEY)
+    store._open.clear()  # as if it could not renew
+    while [one.remaining for one in (await store.peek([SLOTS, MONEY], time.time())).standings] != [3, 1000]:
+        await asyncio.sleep(0.02)
+    await granted(store, SLOTS)
+    await store.settle(late.reservation, {"money": 250}, time.time())
+    standings = (await store.peek([SLOTS, MONEY], time.time())).standings
+    assert [standing.remaining for standing in standings] == [2, 750]
+
+
+async def test_a_renewal_that_comes_after_the_end_holds_nothing(stores: Callable[..., ValkeyStore]) -> None:
+    """The two may overtake each other on their way."""
+    store = stores()
+    answer = await granted(store, SLOTS, MONEY)
+    await store.settle(answer.reservation, {"money": 0}, time.time())
+    await store._run("renew", answer.reservation.id, answer.reservation.charges, None)
+    standings = (await store.peek([SLOTS, MONEY], time.time())).standings
+    assert [standing.remaining for standing in standings] == [3, 1000]
+
+
+async def test_a_renewal_holds_again_what_the_server_has_lost(stores: Callable[..., ValkeyStore], valkey: str) -> None:
+    """Slots and reserved money of calls in flight survive a server that does not."""
+    store = stores()
+    answer = await granted(store, SLOTS, MONEY)
+    client = redis.asyncio.Redis.from_url(valkey)
+    await client.delete(*[key async for key in client.scan_iter(f"{store._prefix}*")])
+    await client.aclose()
+    await store.renew()
+    standings = (await store.peek([SLOTS, MONEY], time.time())).standings
+    assert [standing.remaining for standing in standings] == [2, 600]
+    await store.settle(answer.reservation, {"money": 100}, time.time())
+    standings = (await store.peek([SLOTS, MONEY], time.time())).standings
+    assert [standing.remaining for standing in standings] == [3, 900]
+
+
+async def test_a_refund_of_what_has_slid_out_leaves_nothing_behind(
+    stores: Callable[..., ValkeyStore], valkey: str
+) -> None:
+    """A long call that used less than was estimated makes no key that never expires."""
+    store = stores()
+    answer = await granted(store, TOKENS)
+    client = redis.asyncio.Redis.from_url(valkey)
+    await client.delete(f"{store._prefix}c:tokens")  # as it is when its time has come
+    await store.settle(answer.reservation, {"tokens": 1}, time.time())
+    assert not await client.exists(f"{store._prefix}c:tokens")
+    await client.aclose()
+    assert (await store.peek([TOKENS], time.time())).standings[0].remaining == 100
+
+
 async def test_nothing_is_left_of_calls_that_have_ended(stores: Callable[..., ValkeyStore], valkey: str) -> None:
     """Every key on the server expires by itself, but for the clock and the list of writers."""
     store = stores()
