@@ -150,6 +150,34 @@ async def test_a_provider_that_needs_no_key_gets_none(kind: KeyKind, addressed: 
     assert chosen.acts
 
 
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b'{"messages": []', 400, "invalid_json"),
+        (b'{"messages": []}', 400, "missing_model"),
+        (b'{"model": 7}', 400, "missing_model"),
+        (None, 413, "body_not_readable"),
+    ],
+)
+def test_a_body_without_a_model_is_the_clients_fault(body: bytes | None, status: int, code: str) -> None:
+    """Routes that ask for a model did not take it; without one at the host itself it is no 500, which SDKs repeat."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b""
+
+    made = call(bearer("sk-dummy"))
+    made.body = pieces() if body is None else body
+    route = Route("gpt", Match(model=AnyOf(("gpt-*",))), None, (Target("target"),))
+    refusal = planned(made, rules(provider("target", ELSEWHERE), routes=(route,))).refusal
+    assert refusal is not None
+    assert (refusal.status, refusal.code) == (status, code)
+    named = planned(
+        call(bearer("sk-dummy"), body=b'{"model": "o3"}'), rules(provider("target", ELSEWHERE), routes=(route,))
+    )
+    assert named.refusal is not None
+    assert named.refusal.status == 500
+
+
 def test_the_table_has_every_row() -> None:
     """No combination of key, credential and destination is left to chance."""
     assert len(TABLE) == len(KeyKind) * 2 * 2

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum, auto
 
-from interpose.call import Headers, Url
+import orjson
+
+from interpose.call import Headers, Url, header
 from interpose.errors import Refusal
 from interpose.formats.aws import signed
 from interpose.formats.hosts import lookup
@@ -19,7 +21,9 @@ from interpose.formats.keys import ClientKey, Placement, place, placement, strip
 from interpose.rules.compiled import Provider
 from interpose.rules.secrets import CredentialSource
 from interpose.secret import AwsKeys
+from interpose.wire.error import WireError
 
+from .content import plain_body
 from .draft import Attempt, Draft, Head, Injection, KeyKind, Request, Stage, Trip
 
 
@@ -168,8 +172,14 @@ def signature(request: Request, keys: AwsKeys, source: CredentialSource) -> tupl
 
 
 def nothing_to_send(draft: Draft, provider: Provider | None) -> Refusal:
-    """The 500 of the table: which provider lacks a credential, and what to write."""
+    """The 500 of the table: which provider lacks a credential, and what to write.
+
+    Unless the client is at fault: a call that names no model went past the routes that ask for one, and SDKs try a 500
+    again.
+    """
     if provider is None:
+        if (fault := nameless(draft)) is not None:
+            return fault
         return Refusal(
             500,
             "provider_without_credential",
@@ -189,3 +199,28 @@ def nothing_to_send(draft: Draft, provider: Provider | None) -> Refusal:
         f"The provider {provider.name} has no credential (providers.{provider.name}.credential), and the client's "
         f"{draft.key_kind} key may not be sent to it.",
     )
+
+
+def nameless(draft: Draft) -> Refusal | None:
+    """What is wrong with a body by whose model the rules would have routed the call; None if it names one."""
+    facts, call = draft.facts, draft.call
+    assert facts is not None
+    if facts.model is not None or facts.wire == "none" or not any(route.match.model for route in draft.rules.routes):
+        return None
+    if not isinstance(call.body, bytes):
+        return Refusal(
+            413,
+            "body_not_readable",
+            "The rules route this call by its model, which stands in a body that is larger than 8 MiB and streams "
+            "through. Send a smaller body.",
+        )
+    kind = header(call.headers, b"content-type") or b""
+    if kind.lower().lstrip().startswith(b"multipart/"):
+        return Refusal(400, "missing_model", "The form names no model, or several.", param="model")
+    try:
+        orjson.loads(plain_body(call))
+    except WireError as error:
+        return Refusal(400, "body_not_readable", f"The body cannot be read: {error}.")
+    except orjson.JSONDecodeError as error:
+        return Refusal(400, "invalid_json", f"The body is not JSON: {error}.")
+    return Refusal(400, "missing_model", "The body names no model: send one.", param="model")
