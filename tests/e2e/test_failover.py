@@ -362,6 +362,7 @@ async def test_a_storm_of_failures(farm: Farm, authority: Authority, upstream: U
     rows = await proxy.ledger.rows(mark, STORM)
     outcomes = Counter(row["outcome"] for row in rows)
     assert outcomes == {"ok": ends["answer"], **({"error": STORM - ends["answer"]} if ends["answer"] < STORM else {})}
-    # Without another send three of ten would have failed.
-    assert ends["answer"] > 0.85 * STORM, ends
+    # Without another send three of ten would have failed; with one for each, the budget of retries would not have held.
+    assert ends["answer"] > 0.77 * STORM, ends
+    assert STORM + 10 < sent < 1.6 * STORM
     assert sum(len(tried(row)) for row in rows) == sent
