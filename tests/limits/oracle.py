@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from interpose.limits import Demand, Granted, Refused
 
+PROMISED = 12 / 11  # what was charged this many windows ago is surely forgotten
+
 
 @dataclass
 class Entry:
@@ -37,7 +39,8 @@ class Log:
         """What counts in a bucket: in the last `stretch` windows, in this calendar period, or in flight."""
         mine = [entry for entry in self.entries if entry.demand.key == demand.key]
         if demand.seconds is not None:
-            since = self.passed - stretch * demand.seconds * 1_000_000
+            # A dozen sub-buckets, each of which is rounded up to a whole microsecond.
+            since = self.passed - stretch * demand.seconds * 1_000_000 - (12 if stretch > 1 else 0)
             return sum(entry.amount for entry in mine if entry.passed > since)
         if demand.period is not None:
             start, end = demand.period.bounds(now / 1_000_000)
@@ -46,8 +49,7 @@ class Log:
 
     def judge(self, demands: Sequence[Demand], answer: Granted | Refused, now: int) -> list[Entry]:
         """Assert the law and the promise for one answer. Gives the charges of a grant."""
-        # Sub-buckets are rounded up to whole microseconds, hence the last digits.
-        surely = all(self.used(demand, now, 12 / 11 + 1e-6) + demand.cost <= demand.limit for demand in demands)
+        surely = all(self.used(demand, now, PROMISED) + demand.cost <= demand.limit for demand in demands)
         legal = all(self.used(demand, now, 1) + demand.cost <= demand.limit for demand in demands)
         if isinstance(answer, Refused):
             assert not surely, (demands, answer)

@@ -14,7 +14,7 @@ from interpose.limits import valkey as valkey_module
 from interpose.limits.memory import MemoryStore
 from interpose.limits.valkey import ValkeyStore
 
-from .oracle import Entry, Log
+from .oracle import PROMISED, Entry, Log
 
 START = 1_790_000_000_000_000  # µs
 BUCKETS = (
@@ -91,7 +91,7 @@ async def replay(
             if isinstance(answer, Granted):
                 open_.append((answer.reservation, made))
             for standing, demand in zip(answer.standings, step.demands, strict=True):
-                assert standing.remaining >= max(demand.limit - log.used(demand, now, 12 / 11 + 1e-6), 0)
+                assert standing.remaining >= max(demand.limit - log.used(demand, now, PROMISED), 0)
                 assert standing.remaining <= max(demand.limit - log.used(demand, now, 1), 0)
             refusal = (answer.demand, answer.retry_after) if isinstance(answer, Refused) else None
             answers.append((refusal, answer.standings))

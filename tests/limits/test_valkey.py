@@ -257,3 +257,15 @@ async def test_three_processes_share_limits_and_a_killed_one_leaks_nothing(
     # By the server's own time, in steps of a window: 12 of them are more than a second.
     for begin, _ in log:
         assert sum(real for at, real in log if begin <= at < begin + 12) <= 1000 + 30
+
+
+async def test_a_slot_that_another_process_frees_is_found(stores: Callable[..., ValkeyStore]) -> None:
+    """Nobody tells this process, so the oldest of its waiters looks."""
+    one, other = stores(), WaitingStore(stores(), time.time, time.monotonic)
+    single = Demand("single", "concurrent", 1)
+    held = await granted(one, single)
+    waits = asyncio.create_task(other.reserve([single], time.time(), 60))
+    while not len(other):
+        await asyncio.sleep(0)
+    await one.settle(held.reservation, {}, time.time())
+    assert isinstance(await waits, Granted)

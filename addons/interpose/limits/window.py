@@ -1,9 +1,9 @@
 """A sliding window that counts costs in at most 12 sub-buckets, and the time that it slides by.
 
 The law: never more than `limit` in any `seconds`. The promise: a demand is granted if it fits within `limit` together
-with all that was charged, and not given back, in the last 12/11 of `seconds` (65.5 s for a minute). That is because
-time is cut into steps of `seconds`/11: the current step and the 11 before it surely hold everything younger than
-`seconds`, and nothing that is older than 12 steps.
+with all that was charged, and not given back, in the last 12/11 of `seconds` and 12 µs (65.5 s for a minute). That is
+because time is cut into steps of `seconds`/11: the current step and the 11 before it surely hold everything younger
+than `seconds`, and nothing that is older than 12 steps.
 
 Everything takes a constant time, whatever the costs. Which of a million windows is whose is the store's business.
 """
