@@ -22,7 +22,7 @@ from .facts import Brought, Facts
 from .patterns import AnyOf, Networks
 from .problem import Problem
 from .secrets import CredentialSource
-from .values import Size
+from .values import Rate, Size
 
 # A client's key with this prefix is virtual: ours alone, never forwarded.
 VIRTUAL_PREFIX = "vk-"
@@ -254,6 +254,39 @@ class Route:
         return (self.unless is None or self.unless == other.unless) and self.match.covers(other.match)
 
 
+# Whom a bucket of a limit counts, as `per` names it: what is known of the call, and what only of an attempt.
+OF_CALL = ("client", "ip", "app", "endpoint", "model")
+OF_ATTEMPT = ("provider", "route", "key")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One limit: every one that matches a call must admit it. Without `per`, one bucket counts all.
+
+    `requests` and `tokens` are never more than so many in any so many seconds, `concurrent` calls at a time; `wait` is
+    how many seconds a call may wait for its turn.
+    """
+
+    name: str
+    match: Match
+    unless: Match | None
+    per: tuple[str, ...] = ()
+    requests: Rate | None = None
+    tokens: Rate | None = None
+    concurrent: int | None = None
+    wait: float | None = None
+
+    @property
+    def of_attempt(self) -> bool:
+        """Whether it counts by what only an attempt has: a provider, a route, a key."""
+        return any(word in OF_ATTEMPT for word in self.per)
+
+    def takes(self, facts: Facts) -> bool:
+        if self.match.reason(facts) is not None:
+            return False
+        return self.unless is None or self.unless.first_holding(facts) is None
+
+
 @dataclass(frozen=True, slots=True)
 class HostPattern:
     """A host to claim: a glob over canonical host names, and its port."""
@@ -381,6 +414,7 @@ class Rules:
     source: Path | None = field(default=None, compare=False)
     providers: Mapping[str, Provider] = field(default_factory=lambda: MappingProxyType({}))
     routes: tuple[Route, ...] = ()
+    limits: tuple[Limit, ...] = ()
     intercept: Intercept = Intercept()
     clients: Clients = Clients()
     upstream: Upstream = Upstream()
@@ -407,6 +441,7 @@ class Rules:
         return not (
             self.providers
             or self.routes
+            or self.limits
             or self.clients.required
             or self.clients.keys
             or self.intercept.placeholders

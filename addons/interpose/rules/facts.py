@@ -17,11 +17,14 @@ Brought = Literal["tools", "images", "documents", "audio"]
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What rules may ask about a body: its size, an estimate of its tokens, and what it brings along."""
+    """What rules may ask about a body: its size, an estimate of its tokens, what it brings along, and the most tokens
+    that it lets the answer have.
+    """
 
     bytes: int
     tokens: int
     has: frozenset[Brought] = frozenset()
+    max_output: int | None = None
 
 
 ENDPOINTS: tuple[str, ...] = get_args(EndpointName)

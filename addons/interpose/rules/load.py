@@ -26,6 +26,7 @@ from .compiled import (
     HostPattern,
     Intercept,
     LedgerRules,
+    Limit,
     LossPolicy,
     Match,
     Provider,
@@ -44,6 +45,7 @@ from .problem import Problem, RulesError
 from .schema import (
     NO_CREDENTIAL,
     CredentialSpec,
+    LimitSpec,
     LossesSpec,
     MatchSpec,
     ProviderSpec,
@@ -124,6 +126,7 @@ class _Compiler:
             source=source,
             providers=MappingProxyType(providers),
             routes=tuple(_route(route) for route in spec.routes),
+            limits=tuple(map(_limit, spec.limits)),
             intercept=intercept,
             clients=Clients(
                 spec.clients.required,
@@ -303,6 +306,20 @@ def _retry(spec: RetrySpec) -> Retry:
     default = Retry()
     low, high = (spec.backoff.low, spec.backoff.high) if spec.backoff is not None else (default.low, default.high)
     return Retry(spec.attempts, frozenset(spec.on) if spec.on is not None else default.on, low, high)
+
+
+def _limit(spec: LimitSpec) -> Limit:
+    unless = _match(spec.except_) if spec.except_ is not None else None
+    return Limit(
+        spec.name,
+        _match(spec.match),
+        unless,
+        tuple(spec.per),
+        spec.requests,
+        spec.tokens,
+        spec.concurrent,
+        spec.wait,
+    )
 
 
 def _match(spec: MatchSpec) -> Match:

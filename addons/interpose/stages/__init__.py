@@ -16,11 +16,15 @@ from .clients import Clients
 from .conversion import Conversion
 from .credentials import Credentials
 from .draft import Draft, Plan, Stage, View
+from .limits import AttemptLimits, Limits
 from .metering import Metering
 from .routing import Routing
 
 # The order of the request's side; the reply's side runs in reverse.
-STAGES: tuple[Stage, ...] = (Claim(), Clients(), Routing(), Conversion(), Credentials(), Metering())
+STAGES: tuple[Stage, ...] = (
+    *(Claim(), Clients(), Limits(), Routing(), Conversion()),
+    *(Credentials(), AttemptLimits(), Metering()),
+)
 
 
 def plan(call: Call, host: HostRow | None, rules: Rules, view: View, trace: list[str] | None = None) -> Plan:
@@ -46,6 +50,8 @@ def plan(call: Call, host: HostRow | None, rules: Rules, view: View, trace: list
         losses=tuple(draft.losses),
         retry=_retry(draft),
         left_out=() if refusal else tuple(draft.left_out),
+        demands=() if refusal else tuple(draft.demands),
+        wait=draft.wait,
     )
 
 

@@ -48,26 +48,35 @@ def reader(call: Call, match: Match) -> Callable[[], Content | None]:
             body = plain_body(call)
         except WireError:
             return Content(len(call.body), estimated_input(len(call.body)))
-        return Content(len(body), estimated_input(body), brought(call, match, body))
+        request = conversation(call, match, body)
+        return Content(
+            len(body),
+            estimated_input(body),
+            brought(request) if request is not None else frozenset(),
+            request.max_tokens if request is not None else None,
+        )
 
     return read
 
 
-def brought(call: Call, match: Match, body: bytes) -> frozenset[Brought]:
-    """What a conversation brings along; nothing for what is none, or is malformed."""
+def conversation(call: Call, match: Match, body: bytes) -> Request | None:
+    """What the client asks, as its codec reads it; None for what is no conversation, or is malformed."""
     model_in_url = match.model if match.model_span is not None else None
     codec = CODECS.get(codec_of_client(match.wire, model_in_url)) if match.endpoint in ("chat", "completions") else None
     if codec is None:
-        return frozenset()
+        return None
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in call.headers}
     path = match.api_path if match.model_kept or model_in_url is None else call.url.path
     try:
         document = orjson.loads(body)
-        if not isinstance(document, dict):
-            return frozenset()
-        request: Request = codec.read_request(document, Asked(path, call.url.query, headers))
+        return (
+            codec.read_request(document, Asked(path, call.url.query, headers)) if isinstance(document, dict) else None
+        )
     except (orjson.JSONDecodeError, Malformed):
-        return frozenset()
+        return None
+
+
+def brought(request: Request) -> frozenset[Brought]:
     found: set[Brought] = {"tools"} if request.tools else set()
     for message in request.messages:
         found.update(_media(message.blocks))

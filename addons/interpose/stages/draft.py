@@ -17,6 +17,7 @@ from interpose.formats.endpoints import Match
 from interpose.formats.hosts import HostRow
 from interpose.formats.keys import ClientKey, Placement
 from interpose.ir.losses import Loss
+from interpose.limits.store import Demand
 from interpose.rules.compiled import ClientKey as Virtual
 from interpose.rules.compiled import Provider, Retry, Route, Rules
 from interpose.rules.facts import Facts
@@ -26,6 +27,9 @@ from interpose.secret import Secret
 from .gauge import Gauge
 from .session import SessionGauge
 from .translation import Translation
+
+# What an answer is expected to have, in tokens, before anything is known of its model.
+EXPECTED_OUTPUT = 500
 
 
 class KeyKind(StrEnum):
@@ -43,7 +47,8 @@ class View:
 
     `issued` finds a virtual key that the rules do not list, by its value. `client` is whom to take for the caller,
     whatever key it shows: for `explain`, which knows no keys. `rng` gives numbers from 0 up to 1, for what is chosen by
-    chance. `resting` says for how many seconds a lane had better be left alone.
+    chance. `resting` says for how many seconds a lane had better be left alone, `expected_output` how many tokens a
+    model is expected to answer with, where the client sets no limit.
     """
 
     now: float
@@ -51,6 +56,7 @@ class View:
     client: str | None = None
     rng: Callable[[], float] = lambda: 0.0
     resting: Callable[[Lane], float] = lambda _: 0.0
+    expected_output: Callable[[str | None], int] = lambda _: EXPECTED_OUTPUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,7 @@ class Attempt:
 
     `edits` are the fields of the body that are replaced in place, and `body` is the outcome; None leaves the body as it
     came, `injection` None the client's headers; `stripped` says that the client's keys are taken out of these.
+    `demands` are what the limits of its provider, route or key ask.
     `translation` is there where the provider speaks another format than the client: `body` is then what was made of the
     client's.
     """
@@ -79,6 +86,7 @@ class Attempt:
     translation: Translation | None = field(default=None, repr=False)
     injection: Injection | None = None
     stripped: bool = False
+    demands: tuple[Demand, ...] = ()
 
     @property
     def lane(self) -> Lane | None:
@@ -103,7 +111,8 @@ class Plan:
 
     `attempts` are the ways in which it can be sent, in order: the next one is taken where one fails, as far as `retry`
     goes; without that the call is sent once. `left_out` are targets that cannot take this call. `losses` are what the
-    first attempt's conversion cannot keep of the request, those that led to a refusal included.
+    first attempt's conversion cannot keep of the request, those that led to a refusal included. `demands` are what
+    the limits of the call ask, for which it waits up to `wait` seconds.
     """
 
     facts: Facts | None
@@ -114,6 +123,8 @@ class Plan:
     losses: tuple[Loss, ...] = ()
     retry: Retry | None = None
     left_out: tuple[LeftOut, ...] = ()
+    demands: tuple[Demand, ...] = ()
+    wait: float = 0.0
 
     @property
     def sends(self) -> int:
@@ -168,6 +179,9 @@ class Draft:
     left_out: list[LeftOut] = field(default_factory=list)
     # why the first target that was left out was
     first_refusal: Refusal | None = None
+    # limits
+    demands: list[Demand] = field(default_factory=list)
+    wait: float = 0.0
 
     def note(self, reason: str) -> None:
         if self.trace is not None:

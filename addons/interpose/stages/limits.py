@@ -1,0 +1,101 @@
+"""Which limits hold for a call, and what each of them is asked. Nothing is counted here: the engine asks the store.
+
+Limits by what is known of a call (its client, address, program, endpoint, model) are asked once; those by what only an
+attempt has (its provider, route, key) for each attempt. Tokens are reserved by an estimate: the input by its size, the
+output by what the client allows, else by what the model has answered with so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from hashlib import blake2b
+
+from interpose.limits.store import Demand
+from interpose.rules.compiled import Limit
+from interpose.rules.facts import Facts
+
+from .draft import Attempt, Draft, Stage, View
+from .metering import ESTIMATED_ENDPOINTS
+
+# A longer value (a model's name is the client's to choose) is known by its digest.
+LONGEST = 64
+_ANSWERED = frozenset(("chat", "completions"))
+
+
+class Limits(Stage):
+    """The limits of the call itself."""
+
+    name = "limits"
+
+    def decide(self, draft: Draft) -> None:
+        facts = draft.facts
+        assert facts is not None
+        for limit in draft.rules.limits:
+            if limit.of_attempt or not limit.takes(facts):
+                continue
+            draft.demands += demands(limit, facts, draft.view, {})
+            draft.wait = max(draft.wait, limit.wait or 0.0)
+            draft.note(f"limit {limit.name} holds")
+
+
+class AttemptLimits(Stage):
+    """The limits of each attempt. They do not wait: another attempt may be free."""
+
+    name = "attempt limits"
+
+    def decide(self, draft: Draft) -> None:
+        assert draft.facts is not None
+        limits = [limit for limit in draft.rules.limits if limit.of_attempt and limit.takes(draft.facts)]
+        if limits:
+            draft.attempts = [with_demands(attempt, limits, draft) for attempt in draft.attempts]
+
+
+def with_demands(attempt: Attempt, limits: list[Limit], draft: Draft) -> Attempt:
+    assert draft.facts is not None
+    named = {
+        "provider": attempt.provider.name if attempt.provider is not None else attempt.url.origin.host,
+        "route": draft.route.name if draft.route is not None else None,
+        "key": attempt.injection.source.name if attempt.injection is not None else None,
+    }
+    found = [demand for limit in limits for demand in demands(limit, draft.facts, draft.view, named)]
+    return replace(attempt, demands=tuple(found))
+
+
+_OF_CALL: Mapping[str, Callable[[Facts], str | None]] = {
+    "client": lambda facts: facts.client,
+    "ip": lambda facts: facts.ip,
+    "app": lambda facts: facts.app,
+    "endpoint": lambda facts: facts.endpoint,
+    "model": lambda facts: facts.model,
+}
+
+
+def demands(limit: Limit, facts: Facts, view: View, named: Mapping[str, str | None]) -> Iterator[Demand]:
+    """What that limit asks of its buckets for the call. Who is not known shares a bucket with all who are not."""
+    counted = [(word, named[word] if word in named else _OF_CALL[word](facts)) for word in limit.per]
+    whom = ",".join(f"{word}={_short(value)}" for word, value in counted)
+    if limit.requests is not None:
+        rate = limit.requests
+        yield Demand(f"{limit.name}/requests/{whom}", "requests", rate.count, 1, rate.seconds)
+    if limit.tokens is not None and facts.endpoint in ESTIMATED_ENDPOINTS:
+        rate = limit.tokens
+        yield Demand(f"{limit.name}/tokens/{whom}", "tokens", rate.count, estimate(facts, view), rate.seconds)
+    if limit.concurrent is not None:
+        yield Demand(f"{limit.name}/concurrent/{whom}", "concurrent", limit.concurrent)
+
+
+def estimate(facts: Facts, view: View) -> int:
+    """The tokens that a call will use, before it is known: whole input and whole output."""
+    content = facts.content()
+    asked = content.tokens if content is not None else 0
+    if facts.endpoint not in _ANSWERED:
+        return asked
+    allowed = content.max_output if content is not None else None
+    return asked + (view.expected_output(facts.model) if allowed is None else allowed)
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "-"
+    return value if len(value) <= LONGEST else blake2b(value.encode("utf-8", "replace"), digest_size=16).hexdigest()
