@@ -25,6 +25,7 @@ FLOORS = {
     "bodies": 5,
     "engine": 5,
     "exchange": 5,
+    "gate": 5,
     "held": 5,
     "sending": 5,
     "issued": 5,

@@ -19,8 +19,11 @@ from .call import Call, Reply
 from .errors import Refusal
 from .exchange import Clock, Exchange
 from .formats.endpoints import classify
+from .gate import Gate
 from .issued import KeysError
 from .ledger.record import Record
+from .limits.memory import MemoryStore
+from .limits.queue import WaitingStore
 from .rules.compiled import ClientKey, Rules
 from .rules.secrets import SecretError
 from .sending import Means, Sending
@@ -63,6 +66,7 @@ class Engine:
         self._issued = issued
         self._rng = rng
         self._lanes = Lanes(clock.monotonic)
+        self.gate = Gate(WaitingStore(MemoryStore(), clock.now, clock.monotonic), clock.now)
         self._resolve = resolve
         self._live: set[Exchange] = set()
         self._warned: LRUCache[tuple[str | None, str, str], None] = LRUCache(4096)
@@ -76,7 +80,13 @@ class Engine:
     def plan(self, call: Call, trace: list[str] | None = None) -> Plan:
         origin = call.url.origin
         host = self._territory.row(origin.host, origin.port)
-        view = View(self.clock.now(), self._issued, rng=self._rng, resting=self._lanes.resting)
+        view = View(
+            self.clock.now(),
+            self._issued,
+            rng=self._rng,
+            resting=self._lanes.resting,
+            expected_output=self.gate.expected,
+        )
         return plan(call, host, self.rules, view, trace)
 
     def format_of(self, call: Call, plan: Plan | None) -> str:
@@ -154,6 +164,8 @@ class Engine:
         exchange.plan = chosen = self.plan(exchange.call)
         if chosen.refusal is not None:
             raise chosen.refusal
+        assert chosen.facts is not None
+        exchange.hold(await self.gate.enter(chosen.demands, chosen.wait, chosen.facts.format))
         means = Means(self._upstream, self._resolve, self._lanes, self.clock, self._rng, self._warn)
         return await Sending(means, exchange, chosen).reply()
 
@@ -188,4 +200,5 @@ class Engine:
         """Settles whatever is still in flight as aborted and closes the connections."""
         for exchange in list(self._live):
             exchange.abort()
+        await self.gate.close()
         await self._upstream.close()

@@ -33,11 +33,18 @@ class Refusal(InterposeError):
     """A call answered locally.
 
     `status` is the HTTP status, `code` a stable machine-readable word, `param` the JSON path or header at fault.
-    `outcome` is what the ledger says of it.
+    `outcome` is what the ledger says of it, `headers` stand on the reply besides those of the format.
     """
 
     def __init__(
-        self, status: int, code: str, message: str, *, param: str | None = None, outcome: Outcome = "refused"
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        outcome: Outcome = "refused",
+        headers: tuple[tuple[bytes, bytes], ...] = (),
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -45,6 +52,7 @@ class Refusal(InterposeError):
         self.message = message
         self.param = param
         self.outcome: Outcome = outcome
+        self.headers = headers
 
     @property
     def type(self) -> str:

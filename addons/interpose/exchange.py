@@ -13,13 +13,16 @@ from http import HTTPStatus
 from typing import Protocol
 
 from .bodies import Flowing, Local, Translated
-from .call import Call, Headers, Reply
+from .call import Call, Headers, Reply, without
 from .errors import Outcome, Refusal
 from .formats import FORMATS
 from .formats.codecs import Client
+from .gate import Gate
+from .gate import headers as limit_headers
 from .held import Answer, Held
 from .ir import Reading, Usage, UsageSource
 from .ledger.record import Record, utc_text
+from .limits.store import Granted
 from .rules.compiled import Rules
 from .stages import STAGES
 from .stages.draft import Attempt, Head, Plan, Trip
@@ -48,6 +51,7 @@ class Books(Protocol):
     rules: Rules
     clock: Clock
     record: Callable[[Record], None]
+    gate: Gate
     new_id: Callable[[], str]
 
     def forget(self, exchange: Exchange) -> None: ...
@@ -74,6 +78,18 @@ class Exchange:
         self._began = engine.clock.monotonic()
         self._first: float | None = None
         self._uploaded = 0
+        self._held: list[Granted] = []
+        self._held_by_attempt: list[Granted] = []
+
+    def hold(self, granted: Granted | None, *, of_attempt: bool = False) -> None:
+        """What the limits have granted: to the call, or to the attempt that begins."""
+        if granted is None:
+            return
+        (self._held_by_attempt if of_attempt else self._held).append(granted)
+
+    @property
+    def gate(self) -> Gate:
+        return self._engine.gate
 
     @property
     def attached(self) -> bool:
@@ -94,6 +110,9 @@ class Exchange:
         gauge, self.trip.gauge = self.trip.gauge, None
         self._tried.append(self._attempt(self.trip, reason, gauge.finish().usage if gauge is not None else Usage()))
         self._told = True
+        for granted in self._held_by_attempt:
+            self._engine.gate.give_back(granted.reservation)
+        self._held_by_attempt.clear()
         if self._upstream is not None:
             self._upstream.cut()
         self._upstream = self._status = self._first = None
@@ -153,7 +172,9 @@ class Exchange:
             upstream.session.carry(self._spoken(gauge))
         if self.trip.attempt.translation is not None:
             return await self._converted(upstream, head, self.trip.attempt.translation)
-        headers = (*head.headers, *self._marks(self.plan, self.trip.attempt)) if self.plan.acts else head.headers
+        headers = self._limited(head.headers)
+        if self.plan.acts:
+            headers = (*headers, *self._marks(self.plan, self.trip.attempt))
         streams = gauge is not None and gauge.streaming
         return Reply(head.status, head.reason, headers, Flowing(self, upstream), streams)
 
@@ -170,7 +191,7 @@ class Exchange:
         )
         back = Return(translation, head.status, head.headers, client=client)
         if back.streams:
-            headers = (*back.headers(), *self._marks(self.plan, self.trip.attempt))
+            headers = (*self._limited(back.headers()), *self._marks(self.plan, self.trip.attempt))
             secret = self.trip.secret
             masked = secret.masked_bytes if secret is not None else bytes
             body = Translated(Flowing(self, upstream), back, masked)
@@ -187,11 +208,19 @@ class Exchange:
             # These bytes are ours, not the provider's: a key that it echoes goes no further.
             data = self.trip.secret.masked_bytes(data)
         headers = (
-            *back.headers(),
+            *self._limited(back.headers()),
             (b"content-length", str(len(data)).encode()),
             *self._marks(self.plan, self.trip.attempt),
         )
         return Reply(back.status, phrase(back.status), headers, Local(self, data, "ok"))
+
+    def _limited(self, headers: Headers) -> Headers:
+        """With our limits in the place of the provider's, where there are any: they are the client's to mind."""
+        standings = [standing for granted in (*self._held, *self._held_by_attempt) for standing in granted.standings]
+        if not standings or self.plan is None or self.plan.facts is None:
+            return headers
+        ours = limit_headers(standings, self.plan.facts.format, self._engine.clock.now())
+        return (*without(headers, frozenset(name for name, _ in ours)), *ours)
 
     def refuse(self, refusal: Refusal) -> Reply:
         """Our own answer, in the client's format; an upstream that has answered already is hung up on."""
@@ -205,6 +234,7 @@ class Exchange:
         error = FORMATS[self._engine.format_of(self.call, self.plan)].error(refusal)
         headers: Headers = (
             *error.headers,
+            *refusal.headers,
             (b"content-length", str(len(error.body)).encode()),
             (b"x-interpose-id", self.id.encode()),
         )
@@ -259,7 +289,18 @@ class Exchange:
             logger.exception("the record of the call %s is incomplete", self.id)
             record = self._least(outcome)
         self._engine.record(record)
+        self._leave(record)
         return record.outcome
+
+    def _leave(self, record: Record) -> None:
+        """Tells the limits what was used."""
+        told = (record.input_tokens, record.output_tokens)
+        sent = any(count is not None for count in told)
+        tokens = sum(count or 0 for count in told) if sent else 0 if record.outcome != "ok" else None
+        for granted in (*self._held, *self._held_by_attempt):
+            self._engine.gate.leave(granted.reservation, tokens)
+        if record.output_tokens is not None and record.outcome == "ok":
+            self._engine.gate.learn(record.asked_model, record.output_tokens)
 
     def _left_out(self) -> list[dict[str, object]]:
         """What the ledger says of targets that could not take the call."""

@@ -82,6 +82,17 @@ class Sending:
         """One sending; None if there may be another."""
         retry = self._plan.retry
         trip = self._trip(attempt)
+        try:
+            granted = await self._exchange.gate.enter(attempt.demands, 0.0, trip.facts.format)
+        except Refusal as full:
+            if retry is None:
+                raise
+            self._course.drop(step.index)
+            self._exchange.embark(trip)
+            self._exchange.lose("limit")
+            self._lost.append(Lost(trip, Failure(429, told=False), error=full))
+            return None
+        self._exchange.hold(granted, of_attempt=True)
         if retry is None:
             return await self._exchange.begin(await self._send(trip))
         condition = self._means.lanes[attempt.lane] if attempt.lane is not None else None

@@ -84,6 +84,10 @@ def vertex(credential: str) -> str:
     return f"version: 1\nproviders: {{p: {{format: gemini, base_url: {where}, credential: {{{credential}}}}}}}\n"
 
 
+def limit(rest: str) -> str:
+    return f"version: 1\nlimits:\n- {{name: a, {rest}}}\n"
+
+
 def route(rest: str) -> str:
     return f"{ONE}routes:\n- {{name: a, to: {{provider: p}}, {rest}}}\n"
 
@@ -172,6 +176,12 @@ DIFFER: dict[str, tuple[str, str]] = {
     "routes.retry.on": (route("retry: {on: 429}"), route("retry: {on: [429, 5xx, connect]}")),
     "routes.retry.backoff": (route("retry: {backoff: 1s..2s}"), route("retry: {backoff: 1s..3s}")),
     "routes.sticky": (route("match: {}"), route("sticky: client")),
+    "limits.name": (limit("requests: 1/minute"), limit("requests: 1/minute").replace("name: a", "name: b")),
+    "limits.per": (limit("requests: 1/minute, per: client"), limit("requests: 1/minute, per: [client, ip]")),
+    "limits.requests": (limit("requests: 1/minute"), limit("requests: 1/second")),
+    "limits.tokens": (limit("tokens: 1000/minute"), limit("tokens: 2000/minute")),
+    "limits.concurrent": (limit("concurrent: 1"), limit("concurrent: 2")),
+    "limits.wait": (limit("concurrent: 1, wait: 1s"), limit("concurrent: 1, wait: 2s")),
     "capabilities.*": (
         "version: 1\ncapabilities: {a: [max_output=8192, no-tools]}\n",
         "version: 1\ncapabilities: {a: no-tools}\n",
@@ -204,6 +214,10 @@ CONDITIONS = {
 for side in ("match", "except"):
     for field, (one, other) in CONDITIONS.items():
         shape = "{{header: {{x-a: {}}}}}" if field == "header.*" else f"{{{{{field}: {{}}}}}}"
+        DIFFER[f"limits.{side}.{field}"] = (
+            limit(f"requests: 1/minute, {side}: {shape.format(one)}"),
+            limit(f"requests: 1/minute, {side}: {shape.format(other)}"),
+        )
         DIFFER[f"routes.{side}.{field}"] = (
             route(f"{side}: {shape.format(one)}"),
             route(f"{side}: {shape.format(other)}"),
@@ -454,7 +468,11 @@ WRONG: list[tuple[str, str]] = [
         f"{ONE[11:]}clients: {{keys: [{{name: a, sha256: {A}, providers: [p, r]}}]}}\n",
         'r.yaml:5:117: clients.keys[0].providers[1]: there is no provider "r"; known are p, q',
     ),
-    ("limits: x\n", "r.yaml:2:1: limits: is not supported in this version"),
+    ("limits: x\n", "r.yaml:2:9: limits: expected a list, got text"),
+    (
+        "limits: [{name: a, requests: 60 per minute}]\n",
+        'r.yaml:2:30: limits[0].requests: "60 per minute" is not a rate; write N/second, N/minute, N/hour or N/day',
+    ),
     (
         f"clients: {{keys: [{{name: a, sha256: {A}, expires: 2027-13-01}}]}}\n",
         'r.yaml:2:111: clients.keys[0].expires: "2027-13-01" is not a date; '
@@ -605,7 +623,6 @@ def test_all_problems_are_found_at_once_in_the_order_of_the_file() -> None:
     )
     found = problems(text)
     assert [(problem.line, problem.path) for problem in found] == [
-        (2, "limits"),
         (2, "limits[0]"),
         (4, "routes[0].name"),
         (4, "routes[0].nam"),

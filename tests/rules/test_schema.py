@@ -46,7 +46,9 @@ def test_decisions_are_about_fields_that_exist() -> None:
 GIVEN = {
     "intercept.virtual_host": "ai.internal",
     "clients.keys.budget": "$20/day",
-    "limits": "[{name: a, requests: 60/minute}]",
+    "limits.budget": "$50/day",
+    "limits.match.quota_below": "20%",
+    "limits.except.quota_below": "20%",
     "routes.match.quota_below": "20%",
     "routes.except.quota_below": "20%",
     "routes.hedge": "2s",
@@ -70,6 +72,9 @@ def around(path: str, value: str) -> str:
     around_field = {
         "": f"{name}: {value}",
         "clients.keys": f"clients:\n  keys:\n  - name: ci\n    sha256: {DIGEST}\n    {name}: {value}",
+        "limits": f"limits:\n- name: a\n  requests: 60/minute\n  {name}: {value}",
+        "limits.match": f"limits:\n- name: a\n  requests: 60/minute\n  match:\n    {name}: {value}",
+        "limits.except": f"limits:\n- name: a\n  requests: 60/minute\n  except:\n    {name}: {value}",
         "routes": f"routes:\n- name: a\n  to: {{provider: openai}}\n  {name}: {value}",
         "routes.match": f"routes:\n- name: a\n  to: {{provider: openai}}\n  match:\n    {name}: {value}",
         "routes.except": f"routes:\n- name: a\n  to: {{provider: openai}}\n  except:\n    {name}: {value}",
@@ -90,7 +95,7 @@ def test_unsupported_fields_are_parsed_and_refused_at_their_place(row: Unsupport
     assert line[problem.column - 1 :] == f"{path.rpartition('.')[2]}: {GIVEN[path]}"
 
 
-@pytest.mark.parametrize("path", ["limits", "models", "alerts", "prices"])
+@pytest.mark.parametrize("path", ["models", "alerts", "prices"])
 def test_empty_unsupported_sections_ask_for_nothing(path: str, tmp_path: Path) -> None:
     """A section without content is no request for what is not supported."""
     empty = "{}" if path == "prices" else "[]"
@@ -129,7 +134,7 @@ def test_the_checked_in_json_schema_is_current() -> None:
 def test_the_json_schema_says_what_is_refused() -> None:
     """An editor shows that a field is not supported before anything is run."""
     schema = json_schema()
-    for name in ("limits", "models", "alerts", "prices"):
+    for name in ("models", "alerts", "prices"):
         assert "not supported in this version" in schema["properties"][name]["description"]
     route = schema["$defs"]["RouteSpec"]["properties"]
     assert "not supported in this version" in route["hedge"]["description"]

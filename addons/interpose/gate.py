@@ -1,0 +1,129 @@
+"""The gate before the upstream: asks the store of limits for each call, and tells it what was really used.
+
+What is asked has been decided (`stages.limits`); here the answer becomes a 429 or the headers of a reply. A reservation
+is settled once, in the background: no reply waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Coroutine, Sequence
+
+from cachetools import LRUCache
+
+from .call import Headers
+from .errors import Refusal
+from .formats import ratelimits
+from .limits.queue import WaitingStore
+from .limits.store import Demand, Granted, Refused, Reservation, Standing
+from .stages.draft import EXPECTED_OUTPUT
+
+logger = logging.getLogger(__name__)
+
+# How much the last answer counts in what the next one is expected to have.
+_WEIGHT = 0.2
+# How long a call whose turn nobody can foretell is asked to stay away, in seconds.
+SOON = 1.0
+
+
+class Gate:
+    """One engine's limits. `close` when done."""
+
+    def __init__(self, store: WaitingStore, now: Callable[[], float]) -> None:
+        """`now` gives Unix time in seconds."""
+        self._store = store
+        self._now = now
+        self._outputs: LRUCache[str | None, float] = LRUCache(4096)
+        self._settling: set[asyncio.Task[None]] = set()
+
+    async def enter(self, demands: Sequence[Demand], wait: float, client_format: str) -> Granted | None:
+        """Charges what is demanded, waiting for its turn; None if nothing is demanded. Raises Refusal: a 429."""
+        if not demands:
+            return None
+        answer = await self._store.reserve(demands, self._now(), wait)
+        if isinstance(answer, Refused):
+            raise refusal(answer, client_format, self._now())
+        return answer
+
+    def leave(self, reservation: Reservation, tokens: int | None) -> None:
+        """The call has ended: it used so many tokens, None if nobody knows."""
+        keys = [charge.demand.key for charge in reservation.charges if charge.demand.kind == "tokens"]
+        actual = {} if tokens is None else dict.fromkeys(keys, tokens)
+        self._later(self._store.settle(reservation, actual, self._now()))
+
+    def give_back(self, reservation: Reservation) -> None:
+        """The attempt was not sent, or came to nothing."""
+        self._later(self._store.release(reservation, self._now()))
+
+    def learn(self, model: str | None, output: int) -> None:
+        """What a model has answered with."""
+        before = self._outputs.get(model, output)
+        self._outputs[model] = before + _WEIGHT * (output - before)
+
+    def expected(self, model: str | None) -> int:
+        return round(self._outputs.get(model, EXPECTED_OUTPUT))
+
+    async def close(self) -> None:
+        if self._settling:
+            await asyncio.gather(*self._settling, return_exceptions=True)
+        await self._store.aclose()
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._settling.add(task)
+        task.add_done_callback(self._settled)
+
+    def _settled(self, task: asyncio.Task[None]) -> None:
+        self._settling.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a limit could not be settled: %s", error)
+
+
+def refusal(answer: Refused, client_format: str, now: float) -> Refusal:
+    """The 429, with when to come back."""
+    name, kind, whom = answer.demand.key.split("/", 2)
+    limit = f"{answer.demand.limit} {'calls at a time' if kind == 'concurrent' else kind}"
+    of = f" of {whom}" if whom else ""
+    within = f" in {answer.demand.seconds} s" if answer.demand.seconds is not None else ""
+    if answer.retry_after is None:
+        return Refusal(
+            429,
+            "request_too_large_for_limit",
+            f"This call alone needs {answer.demand.cost} {kind}, more than the limit {name} of {limit}{within}{of} "
+            "ever gives.",
+            outcome="limited",
+            headers=headers(answer.standings, client_format, now),
+        )
+    seconds = max(answer.retry_after, SOON if kind == "concurrent" else 0.0)
+    return Refusal(
+        429,
+        "rate_limit_exceeded",
+        f"The limit {name} of {limit}{within}{of} is reached. Try again in {math.ceil(seconds)} s.",
+        outcome="limited",
+        headers=(
+            (b"retry-after", str(max(1, math.ceil(seconds))).encode()),
+            *headers(answer.standings, client_format, now),
+        ),
+    )
+
+
+def headers(standings: Sequence[Standing], client_format: str, now: float) -> Headers:
+    """The rate-limit headers of the client's dialect: of several limits of a kind, that which is nearest to its end."""
+    tightest: dict[str, Standing] = {}
+    for standing in standings:
+        if standing.kind in ratelimits.KINDS:
+            other = tightest.get(standing.kind)
+            if other is None or standing.remaining * other.limit < other.remaining * standing.limit:
+                tightest[standing.kind] = standing
+    dialect = ratelimits.DIALECTS.get(client_format, ratelimits.OPENAI)
+    return tuple(
+        (dialect.name(kind, field), value.encode())
+        for kind, standing in tightest.items()
+        for field, value in (
+            ("limit", str(standing.limit)),
+            ("remaining", str(standing.remaining)),
+            ("reset", dialect.writes(standing.reset, now)),
+        )
+    )
