@@ -289,7 +289,10 @@ class Exchange:
             logger.exception("the record of the call %s is incomplete", self.id)
             record = self._least(outcome)
         self._engine.record(record)
-        self._leave(record)
+        try:
+            self._leave(record)
+        except Exception:
+            logger.exception("the limits of the call %s are not settled", self.id)
         return record.outcome
 
     def _leave(self, record: Record) -> None:

@@ -51,9 +51,7 @@ def client() -> openai.AsyncOpenAI:
 
 
 async def test_so_many_calls_and_no_more(farm: Farm, authority: Authority, upstream: Upstream, shell: Shell) -> None:
-    """The third call is a 429 that the SDK knows, with when to come back; nothing of it is sent; each reply says what is
-    left.
-    """
+    """The third is a 429 that the SDK knows, with when to come back; it is not sent; each reply says what is left."""
     proxy = await limited(farm, authority, upstream, "requests", {"name": "chat", "requests": "2/hour", "per": "ip"})
     shell(proxy)
     mark = proxy.ledger.mark()
