@@ -17,7 +17,7 @@ from .store import SLOT_RETRY, Charge, Demand
 from .window import STEPS, Window, seconds_of, step_width
 
 SHARED = 256
-GRACE = 3600  # s that a past period is kept, for a clock that is put back
+GRACE = 3600  # s that the budget of a past period is kept, for a clock that is put back: by more, and it counts anew
 _MARK = "\0"  # begins the names of shared buckets
 
 
