@@ -12,7 +12,8 @@ import orjson
 import pytest
 
 from interpose.call import Origin
-from interpose.rules.compiled import Match, Provider, Retry, Route, Rules, Target
+from interpose.rules.compiled import Provider, Retry, Route, Rules, Target
+from interpose.rules.matching import Match
 from interpose.rules.secrets import CredentialSource, SecretError
 from interpose.secret import Secret
 from interpose.upstream import Outgoing, UpstreamFailure

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interpose.call import Origin
-from interpose.rules.compiled import ClientKey, Clients, HostPattern, Intercept, Match, Provider, Route, Rules, Target
+from interpose.rules.compiled import ClientKey, Clients, HostPattern, Intercept, Provider, Route, Rules, Target
 from interpose.rules.facts import Facts
+from interpose.rules.matching import Match
 from interpose.rules.patterns import AnyOf, Networks, checked_glob, parsed_network
 from interpose.rules.problem import BadValue
 from interpose.rules.urls import address, claimed_host, host_glob

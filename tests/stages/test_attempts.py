@@ -11,7 +11,8 @@ import pytest
 
 from interpose.attempts.lanes import Lane
 from interpose.call import Call, Origin, Peer, Url
-from interpose.rules.compiled import Match, Provider, Retry, Route, Rules, Target
+from interpose.rules.compiled import Provider, Retry, Route, Rules, Target
+from interpose.rules.matching import Match
 from interpose.rules.secrets import CredentialSource
 from interpose.stages import plan
 from interpose.stages.claim import Territory

@@ -10,8 +10,8 @@ import pytest
 from interpose.call import Call, Origin, Peer, Url
 from interpose.formats.endpoints import Match, classify
 from interpose.formats.hosts import lookup
-from interpose.rules.compiled import Match as Wanted
 from interpose.rules.facts import Content
+from interpose.rules.matching import Match as Wanted
 from interpose.rules.values import size
 from interpose.stages.claim import read_facts
 from interpose.stages.content import reader

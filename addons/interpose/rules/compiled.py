@@ -8,8 +8,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -18,17 +17,17 @@ from typing import Literal, Self
 from interpose.call import Origin
 from interpose.formats.capabilities import Change
 
-from .facts import Brought, Facts
-from .patterns import AnyOf, Networks
+from .facts import Facts
+from .matching import Match
+from .patterns import AnyOf
 from .problem import Problem
 from .secrets import CredentialSource
-from .values import Rate, Size
+from .values import Rate
 
 # A client's key with this prefix is virtual: ours alone, never forwarded.
 VIRTUAL_PREFIX = "vk-"
 
 Address = tuple[str, int]  # host (canonical, IPv6 without brackets) and port
-Test = Callable[[Facts], bool]
 
 
 def content_version(content: Mapping[str, object]) -> str:
@@ -76,123 +75,6 @@ class Provider:
     def credentials(self) -> tuple[CredentialSource, ...]:
         """Every credential of it, in the order of the file."""
         return () if self.credential is None else (self.credential, *self.pool)
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """The conditions of a `match` (all must hold) or of an `except` (none may). A field left None asks nothing."""
-
-    endpoint: AnyOf | None = None
-    host: AnyOf | None = None
-    model: AnyOf | None = None
-    client: AnyOf | None = None
-    ip: Networks | None = None
-    header: tuple[tuple[str, AnyOf], ...] = ()
-    method: AnyOf | None = None
-    path: AnyOf | None = None
-    stream: bool | None = None
-    app: AnyOf | None = None
-    has: frozenset[Brought] | None = None
-    larger_than: Size | None = None
-    smaller_than: Size | None = None
-    _tests: tuple[tuple[str, Test], ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        # The order in which conditions are asked, and so which one `reason` names: the cheap and telling ones first.
-        asked: tuple[tuple[str, Test | None], ...] = (
-            ("endpoint", _asks(self.endpoint, lambda facts: facts.endpoint)),
-            ("host", _asks(self.host, lambda facts: facts.host)),
-            ("model", _asks(self.model, lambda facts: facts.model)),
-            ("client", _asks(self.client, lambda facts: facts.client)),
-            ("method", _asks(self.method, lambda facts: facts.method)),
-            ("path", _asks(self.path, lambda facts: facts.path)),
-            ("stream", _asks_stream(self.stream)),
-            ("header", _asks_headers(self.header)),
-            ("ip", _asks_ip(self.ip)),
-            ("app", _asks(self.app, lambda facts: facts.app)),
-            # These have to read the body.
-            ("larger_than", _asks_size(self.larger_than, operator.gt)),
-            ("smaller_than", _asks_size(self.smaller_than, operator.lt)),
-            ("has", _asks_has(self.has)),
-        )
-        tests = tuple((name, test) for name, test in asked if test is not None)
-        object.__setattr__(self, "_tests", tests)
-
-    def reason(self, facts: Facts) -> str | None:
-        """None if every condition holds, else the name of the first field that does not."""
-        for name, holds in self._tests:
-            if not holds(facts):
-                return name
-        return None
-
-    def first_holding(self, facts: Facts) -> str | None:
-        """The name of the first field that holds, or None: the reading of an `except`."""
-        for name, holds in self._tests:
-            if holds(facts):
-                return name
-        return None
-
-    def covers(self, other: Match) -> bool:
-        """Whether every call that `other` matches is surely matched here. May say False where it cannot tell."""
-        return (
-            _covers(self.endpoint, other.endpoint)
-            and _covers(self.host, other.host)
-            and _covers(self.model, other.model)
-            and _covers(self.client, other.client)
-            and _covers(self.method, other.method)
-            and _covers(self.path, other.path)
-            and self.stream in (None, other.stream)
-            and _covers(self.app, other.app)
-            and (self.has is None or (other.has is not None and other.has <= self.has))
-            and self.larger_than in (None, other.larger_than)
-            and self.smaller_than in (None, other.smaller_than)
-            and (self.ip is None or (other.ip is not None and self.ip.covers(other.ip)))
-            and all(_covers(pattern, dict(other.header).get(name)) for name, pattern in self.header)
-        )
-
-
-def _asks(pattern: AnyOf | None, value: Callable[[Facts], str | None]) -> Test | None:
-    if pattern is None:
-        return None
-    accepts = pattern.accepts
-    return lambda facts: accepts(value(facts))
-
-
-def _asks_stream(wanted: bool | None) -> Test | None:
-    return None if wanted is None else lambda facts: facts.stream is wanted
-
-
-def _asks_headers(wanted: tuple[tuple[str, AnyOf], ...]) -> Test | None:
-    if not wanted:
-        return None
-    return lambda facts: all(pattern.accepts(facts.header(name)) for name, pattern in wanted)
-
-
-def _asks_ip(networks: Networks | None) -> Test | None:
-    return None if networks is None else lambda facts: networks.accepts(facts.ip)
-
-
-def _asks_size(limit: Size | None, compare: Callable[[int, int], bool]) -> Test | None:
-    if limit is None:
-        return None
-
-    def holds(facts: Facts) -> bool:
-        content = facts.content()
-        if content is None:
-            return False
-        return compare(content.tokens if limit.unit == "tokens" else content.bytes, limit.count)
-
-    return holds
-
-
-def _asks_has(wanted: frozenset[Brought] | None) -> Test | None:
-    if wanted is None:
-        return None
-    return lambda facts: (content := facts.content()) is not None and not wanted.isdisjoint(content.has)
-
-
-def _covers(wide: AnyOf | None, narrow: AnyOf | None) -> bool:
-    return wide is None or (narrow is not None and wide.covers(narrow))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,48 +9,35 @@ from __future__ import annotations
 import os
 import ssl
 import stat
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from interpose.formats.aws import region_of
 from interpose.formats.dialects import WITHOUT_RESPONSES
 from interpose.formats.hosts import lookup
 
-from . import abilities, cloud, conversions, regexlike, relations, urls
+from . import abilities, cloud, compiling, conversions, regexlike, relations, urls
 from .compiled import (
     ClientKey,
     Clients,
     HostPattern,
     Intercept,
     LedgerRules,
-    Limit,
-    LossPolicy,
-    Match,
     Provider,
-    Retry,
-    Route,
     Rules,
-    Target,
     Timeouts,
     Upstream,
     content_version,
 )
 from .document import Document, read
-from .patterns import AnyOf, Networks, parsed_network
+from .patterns import AnyOf
 from .problem import Path as Where
 from .problem import Problem, RulesError
 from .schema import (
     NO_CREDENTIAL,
     CredentialSpec,
-    LimitSpec,
-    LossesSpec,
-    MatchSpec,
     ProviderSpec,
-    RetrySpec,
-    RouteSpec,
     RulesSpec,
 )
 from .secrets import CredentialSource
@@ -125,8 +112,8 @@ class _Compiler:
             version=content_version(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)),
             source=source,
             providers=MappingProxyType(providers),
-            routes=tuple(_route(route) for route in spec.routes),
-            limits=tuple(map(_limit, spec.limits)),
+            routes=tuple(compiling.route(route) for route in spec.routes),
+            limits=tuple(map(compiling.limit, spec.limits)),
             intercept=intercept,
             clients=Clients(
                 spec.clients.required,
@@ -134,10 +121,10 @@ class _Compiler:
                     ClientKey(
                         key.name,
                         key.sha256,
-                        _any_of(key.models),
+                        compiling.any_of(key.models),
                         key.expires,
-                        _any_of(key.endpoints),
-                        _any_of(key.providers),
+                        compiling.any_of(key.endpoints),
+                        compiling.any_of(key.providers),
                     )
                     for key in spec.clients.keys
                 ),
@@ -147,7 +134,7 @@ class _Compiler:
                 {model: abilities.change(words) for model, words in spec.capabilities.items()}
             ),
             ledger=LedgerRules(self._path(sink.removeprefix("sqlite:")) if sink else None),
-            losses=_loss_policy(spec.losses),
+            losses=compiling.loss_policy(spec.losses),
             warnings=tuple(self._warnings),
         )
 
@@ -277,72 +264,3 @@ class _Compiler:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             self._document.report(path, f"{file} cannot be read: {reason}")
         return file
-
-
-def _loss_policy(spec: LossesSpec) -> LossPolicy:
-    said = {name: value for name, value in spec.model_dump().items() if value is not None}
-    default = LossPolicy()
-    return LossPolicy(
-        frozenset(name for name, value in said.items() if value == "error") | default.forbidden,
-        frozenset(name for name, value in said.items() if value == "warn") | (default.warned - said.keys()),
-    )
-
-
-def _route(spec: RouteSpec) -> Route:
-    return Route(
-        spec.name,
-        _match(spec.match),
-        _match(spec.except_) if spec.except_ is not None else None,
-        tuple(
-            Target(target.provider, target.model, 1 if target.weight is None else target.weight) for target in spec.to
-        ),
-        tuple(Target(target.provider, target.model) for target in spec.fallback),
-        _retry(spec.retry) if spec.retry is not None else None,
-        sticky=spec.sticky == "client",
-    )
-
-
-def _retry(spec: RetrySpec) -> Retry:
-    default = Retry()
-    low, high = (spec.backoff.low, spec.backoff.high) if spec.backoff is not None else (default.low, default.high)
-    return Retry(spec.attempts, frozenset(spec.on) if spec.on is not None else default.on, low, high)
-
-
-def _limit(spec: LimitSpec) -> Limit:
-    unless = _match(spec.except_) if spec.except_ is not None else None
-    return Limit(
-        spec.name,
-        _match(spec.match),
-        unless,
-        tuple(spec.per),
-        spec.requests,
-        spec.tokens,
-        spec.concurrent,
-        spec.wait,
-    )
-
-
-def _match(spec: MatchSpec) -> Match:
-    def any_of(texts: list[str] | None, *, fold: bool = False) -> AnyOf | None:
-        return AnyOf(tuple(texts), fold) if texts is not None else None
-
-    headers: Mapping[str, Any] = spec.header or {}
-    return Match(
-        endpoint=any_of(spec.endpoint),
-        host=any_of(spec.host, fold=True),
-        model=any_of(spec.model),
-        client=any_of(spec.client),
-        ip=Networks(tuple(map(parsed_network, spec.ip))) if spec.ip is not None else None,
-        header=tuple((name.lower(), AnyOf(tuple(texts))) for name, texts in headers.items()),
-        method=any_of(spec.method, fold=True),
-        path=any_of(spec.path),
-        stream=spec.stream,
-        app=any_of(spec.app),
-        has=frozenset(spec.has) if spec.has is not None else None,
-        larger_than=spec.larger_than,
-        smaller_than=spec.smaller_than,
-    )
-
-
-def _any_of(texts: list[str] | None) -> AnyOf | None:
-    return AnyOf(tuple(texts)) if texts else None

@@ -1,0 +1,80 @@
+"""Sections of the schema -> what the rest of the program sees of them, one by one. Pure: `load` puts them together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .compiled import Limit, LossPolicy, Retry, Route, Target
+from .matching import Match
+from .patterns import AnyOf, Networks, parsed_network
+from .schema import LimitSpec, LossesSpec, MatchSpec, RetrySpec, RouteSpec
+
+
+def loss_policy(spec: LossesSpec) -> LossPolicy:
+    said = {name: value for name, value in spec.model_dump().items() if value is not None}
+    default = LossPolicy()
+    return LossPolicy(
+        frozenset(name for name, value in said.items() if value == "error") | default.forbidden,
+        frozenset(name for name, value in said.items() if value == "warn") | (default.warned - said.keys()),
+    )
+
+
+def route(spec: RouteSpec) -> Route:
+    return Route(
+        spec.name,
+        match(spec.match),
+        match(spec.except_) if spec.except_ is not None else None,
+        tuple(
+            Target(target.provider, target.model, 1 if target.weight is None else target.weight) for target in spec.to
+        ),
+        tuple(Target(target.provider, target.model) for target in spec.fallback),
+        retry(spec.retry) if spec.retry is not None else None,
+        sticky=spec.sticky == "client",
+    )
+
+
+def retry(spec: RetrySpec) -> Retry:
+    default = Retry()
+    low, high = (spec.backoff.low, spec.backoff.high) if spec.backoff is not None else (default.low, default.high)
+    return Retry(spec.attempts, frozenset(spec.on) if spec.on is not None else default.on, low, high)
+
+
+def limit(spec: LimitSpec) -> Limit:
+    unless = match(spec.except_) if spec.except_ is not None else None
+    return Limit(
+        spec.name,
+        match(spec.match),
+        unless,
+        tuple(spec.per),
+        spec.requests,
+        spec.tokens,
+        spec.concurrent,
+        spec.wait,
+    )
+
+
+def match(spec: MatchSpec) -> Match:
+    def any_of(texts: list[str] | None, *, fold: bool = False) -> AnyOf | None:
+        return AnyOf(tuple(texts), fold) if texts is not None else None
+
+    headers: Mapping[str, Any] = spec.header or {}
+    return Match(
+        endpoint=any_of(spec.endpoint),
+        host=any_of(spec.host, fold=True),
+        model=any_of(spec.model),
+        client=any_of(spec.client),
+        ip=Networks(tuple(map(parsed_network, spec.ip))) if spec.ip is not None else None,
+        header=tuple((name.lower(), AnyOf(tuple(texts))) for name, texts in headers.items()),
+        method=any_of(spec.method, fold=True),
+        path=any_of(spec.path),
+        stream=spec.stream,
+        app=any_of(spec.app),
+        has=frozenset(spec.has) if spec.has is not None else None,
+        larger_than=spec.larger_than,
+        smaller_than=spec.smaller_than,
+    )
+
+
+def any_of(texts: list[str] | None) -> AnyOf | None:
+    return AnyOf(tuple(texts)) if texts else None
