@@ -26,7 +26,7 @@ def _oddities(rules: Rules, name: str) -> list[Problem]:
         return []  # gone since it was loaded: there is nothing left to point at
     found = []
     for index, route in enumerate(rules.routes):
-        earlier = next((other for other in rules.routes[:index] if other.covers(route)), None)
+        earlier = next((other for other in rules.routes_above(index) if other.covers(route)), None)
         if earlier is not None:
             message = f'is never reached: the route "{earlier.name}" above takes all its calls'
             place = document.place(("routes", index))

@@ -8,8 +8,9 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, Self
@@ -18,6 +19,7 @@ from interpose.call import Origin
 from interpose.formats.capabilities import Change
 
 from .facts import Facts
+from .index import Index
 from .matching import Match
 from .patterns import AnyOf
 from .problem import Problem
@@ -305,8 +307,12 @@ class Rules:
     capabilities: Mapping[str, Change] = field(default_factory=lambda: MappingProxyType({}))
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
     _by_origin: Mapping[Origin, tuple[Provider, ...]] = field(init=False, repr=False, compare=False)
+    _routes: Index = field(init=False, repr=False, compare=False)
+    _limits: Index = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_routes", Index([route.match for route in self.routes]))
+        object.__setattr__(self, "_limits", Index([limit.match for limit in self.limits]))
         by_origin: dict[Origin, tuple[Provider, ...]] = {}
         for provider in self.providers.values():
             by_origin[provider.origin] = (*by_origin.get(provider.origin, ()), provider)
@@ -334,6 +340,20 @@ class Rules:
     def credentials(self) -> tuple[CredentialSource, ...]:
         """Every credential source that the providers refer to."""
         return tuple(source for provider in self.providers.values() for source in provider.credentials)
+
+    def routes_for(self, facts: Facts) -> Iterator[Route]:
+        """The routes that may take a call, in order: each is still to be asked."""
+        return (self.routes[number] for number in self._routes.candidates(facts))
+
+    def routes_above(self, number: int) -> Iterator[Route]:
+        """The routes ahead of that one which may take all its calls, in order."""
+        wider = self._routes.wider(self.routes[number].match)
+        return (self.routes[other] for other in takewhile(number.__gt__, wider))
+
+    def limits_on(self, facts: Facts) -> Iterator[Limit]:
+        """The limits that hold for a call, in order."""
+        limits = (self.limits[number] for number in self._limits.candidates(facts))
+        return (limit for limit in limits if limit.takes(facts))
 
     def providers_at(self, origin: Origin) -> tuple[Provider, ...]:
         """The configured providers of that origin, in the order of the file."""

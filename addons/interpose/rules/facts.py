@@ -27,6 +27,9 @@ class Content:
     max_output: int | None = None
 
 
+# How `Facts.value` names a header: this, and its lower-case name.
+HEADER = "header "
+
 ENDPOINTS: tuple[str, ...] = get_args(EndpointName)
 
 
@@ -58,3 +61,11 @@ class Facts:
     header: Callable[[str], str | None]
     app: str | None = None
     content: Callable[[], Content | None] = lambda: None
+
+    def value(self, name: str) -> str | None:
+        """What the call has in the field of that name, as the patterns of the field are written."""
+        if name.startswith(HEADER):
+            return self.header(name.removeprefix(HEADER))
+        value: str | None = getattr(self, name)
+        # Methods are compared without case, hosts come in lower case.
+        return value.lower() if name == "method" and value is not None else value

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from .facts import Brought, Facts
+from .facts import HEADER, Brought, Facts
 from .patterns import AnyOf, Networks
 from .values import Size
 
@@ -31,6 +31,16 @@ class Match:
     larger_than: Size | None = None
     smaller_than: Size | None = None
     _tests: tuple[tuple[str, Test], ...] = field(init=False, repr=False, compare=False)
+
+    def patterns(self) -> Iterator[tuple[str, AnyOf | Networks]]:
+        """The conditions that compare a text, by the name that `Facts.value` knows: the most telling first."""
+        named: tuple[tuple[str, AnyOf | Networks | None], ...] = (
+            *(("client", self.client), ("model", self.model), ("app", self.app)),
+            *((HEADER + name, pattern) for name, pattern in self.header),
+            *(("path", self.path), ("ip", self.ip), ("host", self.host)),
+            *(("endpoint", self.endpoint), ("method", self.method)),
+        )
+        return ((name, pattern) for name, pattern in named if pattern is not None)
 
     def __post_init__(self) -> None:
         # The order in which conditions are asked, and so which one `reason` names: the cheap and telling ones first.

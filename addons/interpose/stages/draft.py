@@ -19,7 +19,7 @@ from interpose.formats.keys import ClientKey, Placement
 from interpose.ir.losses import Loss
 from interpose.limits.store import Demand
 from interpose.rules.compiled import ClientKey as Virtual
-from interpose.rules.compiled import Provider, Retry, Route, Rules
+from interpose.rules.compiled import Limit, Provider, Retry, Route, Rules
 from interpose.rules.facts import Facts
 from interpose.rules.secrets import CredentialSource
 from interpose.secret import Secret
@@ -182,6 +182,8 @@ class Draft:
     # limits
     demands: list[Demand] = field(default_factory=list)
     wait: float = 0.0
+    # those that hold for the call and count by what only an attempt has
+    attempt_limits: list[Limit] = field(default_factory=list)
 
     def note(self, reason: str) -> None:
         if self.trace is not None:

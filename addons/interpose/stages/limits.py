@@ -31,8 +31,9 @@ class Limits(Stage):
     def decide(self, draft: Draft) -> None:
         facts = draft.facts
         assert facts is not None
-        for limit in draft.rules.limits:
-            if limit.of_attempt or not limit.takes(facts):
+        for limit in draft.rules.limits_on(facts):
+            if limit.of_attempt:
+                draft.attempt_limits.append(limit)
                 continue
             draft.demands += demands(limit, facts, draft.view, {})
             draft.wait = max(draft.wait, limit.wait or 0.0)
@@ -45,20 +46,18 @@ class AttemptLimits(Stage):
     name = "attempt limits"
 
     def decide(self, draft: Draft) -> None:
-        assert draft.facts is not None
-        limits = [limit for limit in draft.rules.limits if limit.of_attempt and limit.takes(draft.facts)]
-        if limits:
-            draft.attempts = [with_demands(attempt, limits, draft) for attempt in draft.attempts]
+        if draft.attempt_limits:
+            draft.attempts = [with_demands(attempt, draft) for attempt in draft.attempts]
 
 
-def with_demands(attempt: Attempt, limits: list[Limit], draft: Draft) -> Attempt:
+def with_demands(attempt: Attempt, draft: Draft) -> Attempt:
     assert draft.facts is not None
     named = {
         "provider": attempt.provider.name if attempt.provider is not None else attempt.url.origin.host,
         "route": draft.route.name if draft.route is not None else None,
         "key": attempt.injection.source.name if attempt.injection is not None else None,
     }
-    found = [demand for limit in limits for demand in demands(limit, draft.facts, draft.view, named)]
+    found = [demand for limit in draft.attempt_limits for demand in demands(limit, draft.facts, draft.view, named)]
     return replace(attempt, demands=tuple(found))
 
 

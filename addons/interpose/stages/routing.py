@@ -25,7 +25,8 @@ class Routing(Stage):
         facts = draft.facts
         assert facts is not None
         providers = draft.rules.providers
-        for route in draft.rules.routes:
+        # Whoever asks for reasons wants to hear of every route.
+        for route in draft.rules.routes_for(facts) if draft.trace is None else draft.rules.routes:
             reason = route.reason(facts)
             if reason is None:
                 draft.route = route
