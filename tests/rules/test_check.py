@@ -66,3 +66,115 @@ def test_a_provider_that_no_route_names_is_noted(said: Said) -> None:
     assert said(f"{HEAD}{other}") == []
     (note,) = said(f"{HEAD}{other}routes: [{{name: r, to: {{provider: p}}}}]\n")
     assert note.startswith("r.yaml:4:3: providers.q: note: no route names this provider")
+
+
+def limits(*entries: str) -> str:
+    return f"{HEAD}limits:\n" + "".join(f"- {{name: l{index}, {entry}}}\n" for index, entry in enumerate(entries))
+
+
+VAIN = [
+    ("match: {larger_than: 5kB, smaller_than: 5000B}", "match.smaller_than: warning: takes no call"),
+    ("match: {larger_than: 99 tokens, smaller_than: 100 tokens}", "match.smaller_than: warning: takes no call"),
+    ("match: {client: ci, model: gpt-4}, except: {stream: true, client: [ci, cd]}", "except.client: warning: excepts"),
+    ("match: {model: 'gpt-*'}, except: {model: 'gpt-*'}", "except.model: warning: excepts every call"),
+]
+NOT_VAIN = [
+    "match: {larger_than: 5kB, smaller_than: 6kB}",
+    "match: {larger_than: 5kB, smaller_than: 10 tokens}",
+    "match: {client: [ci, cd]}, except: {client: ci}",
+    "match: {client: ci}, except: {model: gpt-4}",
+    "match: {header: {x-a: b}}, except: {header: {x-a: b, x-c: d}}",
+]
+
+
+@pytest.mark.parametrize(("entry", "what"), VAIN)
+def test_conditions_that_hold_for_no_call_are_told(said: Said, entry: str, what: str) -> None:
+    """A route or a limit that takes no call has the line of the condition that makes it so."""
+    (only,) = said(routes(entry))
+    assert only.startswith("r.yaml:5:")
+    assert f"routes[0].{what}" in only
+    (only,) = said(limits(f"requests: 1/minute, {entry}"))
+    assert f"limits[0].{what}" in only
+
+
+@pytest.mark.parametrize("entry", NOT_VAIN)
+def test_conditions_that_may_hold_are_left_alone(said: Said, entry: str) -> None:
+    """No warning without certainty."""
+    assert said(routes(entry)) == []
+
+
+def test_a_host_that_is_not_intercepted_takes_no_call(said: Said) -> None:
+    """Rules for a host that the same file leaves undecrypted are told, globs and known hosts aside."""
+    text = routes("match: {host: b.test}", "match: {host: ['*.b.test', c.test]}", "match: {host: [A.test, c.test]}")
+    (only,) = said(f"{text}intercept: {{hosts: [a.test]}}\n")
+    assert only.startswith("r.yaml:5:47: routes[0].match.host: warning: is a host that is not intercepted")
+
+
+UNFELT = [
+    ("requests: 20/minute", "requests: 21/minute"),
+    ("requests: 20/minute", "requests: 20/minute"),
+    ("requests: 20/minute", "requests: 1200/hour"),
+    ("requests: 20/minute, per: client", "requests: 30/minute, per: [client, ip], match: {endpoint: chat}"),
+    ("tokens: 100/minute", "tokens: 200/minute, match: {model: gpt-4}"),
+    ("concurrent: 4", "concurrent: 8, per: ip"),
+    ("requests: 20/minute, except: {client: ci}", "requests: 20/minute, except: {client: ci}, match: {endpoint: chat}"),
+]
+FELT = [
+    ("requests: 20/minute, per: ip", "requests: 19/minute, per: client"),
+    ("requests: 20/minute", "requests: 1199/hour"),
+    ("requests: 1000/hour", "requests: 100/minute"),
+    ("requests: 20/minute, per: [client, ip]", "requests: 30/minute, per: client"),
+    ("requests: 20/minute, match: {model: gpt-4}", "requests: 30/minute"),
+    ("requests: 20/minute, except: {client: ci}", "requests: 30/minute"),
+    ("requests: 20/minute", "tokens: 30/minute"),
+    ("concurrent: 4", "requests: 1/minute"),
+]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("tight", "loose"), UNFELT)
+def test_a_limit_behind_a_tighter_one_is_never_reached(said: Said, tight: str, loose: str, *, turned: bool) -> None:
+    """Of two limits that count the same calls, the looser one is told, wherever it stands; of equals, the second."""
+    pair = (loose, tight) if turned else (tight, loose)
+    (only,) = said(limits(*pair))
+    number = 1 if tight == loose or not turned else 0
+    assert f"limits[{number}]." in only
+    assert f'is never reached: the limit "l{1 - number}" lets fewer through' in only
+
+
+@pytest.mark.parametrize(("first", "second"), FELT)
+def test_limits_that_may_both_be_reached_are_left_alone(said: Said, first: str, second: str) -> None:
+    """No warning without certainty."""
+    assert said(limits(first, second)) == []
+
+
+FORGEABLE = [
+    "match: {header: {x-team: a}}",
+    "except: {header: {x-team: a}}",
+    "per: header:X-Team",
+    "per: [client, 'header:x-team']",
+]
+
+
+@pytest.mark.parametrize("entry", FORGEABLE)
+def test_a_limit_by_a_header_has_to_be_meant(said: Said, entry: str) -> None:
+    """What a client can make up limits nobody: that somebody trusted sets it has to be said."""
+    (only,) = said(limits(f"requests: 1/minute, {entry}"))
+    assert "goes by a header, which a client can make up or leave out" in only
+    assert "trust_headers: true" in only
+    assert said(limits(f"requests: 1/minute, trust_headers: true, {entry}")) == []
+
+
+def test_a_limit_of_attempts_has_no_wait(said: Said) -> None:
+    """It would never be waited for, so it is refused at the line."""
+    (only,) = said(limits("concurrent: 1, per: [client, provider], wait: 5s"))
+    assert only.startswith("r.yaml:5:")
+    assert "limits[0].wait: cannot stand where a limit counts by provider" in only
+
+
+def test_whom_a_limit_counts_is_checked(said: Said) -> None:
+    """A word that names nobody is told with what was meant."""
+    (only,) = said(limits("requests: 1/minute, per: [clients]"))
+    assert '"clients" is nobody that a limit could count; did you mean "client"?' in only
+    (only,) = said(limits("requests: 1/minute, per: 'header:', trust_headers: true"))
+    assert "is not the name of a header" in only

@@ -215,8 +215,8 @@ for side in ("match", "except"):
     for field, (one, other) in CONDITIONS.items():
         shape = "{{header: {{x-a: {}}}}}" if field == "header.*" else f"{{{{{field}: {{}}}}}}"
         DIFFER[f"limits.{side}.{field}"] = (
-            limit(f"requests: 1/minute, {side}: {shape.format(one)}"),
-            limit(f"requests: 1/minute, {side}: {shape.format(other)}"),
+            limit(f"requests: 1/minute, trust_headers: true, {side}: {shape.format(one)}"),
+            limit(f"requests: 1/minute, trust_headers: true, {side}: {shape.format(other)}"),
         )
         DIFFER[f"routes.{side}.{field}"] = (
             route(f"{side}: {shape.format(one)}"),
@@ -227,8 +227,11 @@ for severity in ("exact", "carried", "approximated", "dropped", "synthesised"):
         f"version: 1\nlosses: {{{severity}: allow}}\n",
         f"version: 1\nlosses: {{{severity}: error}}\n",
     )
-# One value alone is accepted of these: there is nothing to differ. Certificates are tried in test_load.
-ALONE = {"version", "state.store", "ledger.capture", "losses.impossible", "providers.*.tls.ca", "upstream.ca"}
+# One value alone is accepted of these: there is nothing to differ. Certificates are tried in test_load, what is trusted
+# in test_check.
+ALONE = {"version", "state.store", "ledger.capture", "losses.impossible", "providers.*.tls.ca", "upstream.ca"} | {
+    "limits.trust_headers"
+}
 
 
 @pytest.mark.parametrize("path", sorted(DIFFER))

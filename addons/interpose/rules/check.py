@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .compiled import Rules
+from .contradictions import contradictions
 from .document import read
 from .load import load
 from .problem import Problem, RulesError
@@ -31,6 +32,8 @@ def _oddities(rules: Rules, name: str) -> list[Problem]:
             message = f'is never reached: the route "{earlier.name}" above takes all its calls'
             place = document.place(("routes", index))
             found.append(place.problem(message, "the first match wins: move it up, or narrow the other", "warning"))
+    for path, message, hint in contradictions(rules):
+        found.append(document.place(path).problem(message, hint, "warning"))
     used = {target.provider for route in rules.routes for target in route.everywhere}
     for provider in rules.providers:
         # Without routes, or on its own origin, a provider serves the calls that no route matches.

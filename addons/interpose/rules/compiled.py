@@ -138,9 +138,11 @@ class Route:
         return (self.unless is None or self.unless == other.unless) and self.match.covers(other.match)
 
 
-# Whom a bucket of a limit counts, as `per` names it: what is known of the call, and what only of an attempt.
+# Whom a bucket of a limit counts, as `per` names it: what is known of the call, and what only of an attempt. A header
+# of the call is HEADER_WORD and its lower-case name.
 OF_CALL = ("client", "ip", "app", "endpoint", "model")
 OF_ATTEMPT = ("provider", "route", "key")
+HEADER_WORD = "header:"
 
 
 @dataclass(frozen=True, slots=True)

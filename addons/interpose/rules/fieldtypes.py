@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from . import abilities, urls, values
-from .compiled import VIRTUAL_PREFIX
+from .compiled import HEADER_WORD, OF_ATTEMPT, OF_CALL, VIRTUAL_PREFIX
 from .facts import ENDPOINTS
 from .patterns import checked_glob, is_glob, parsed_network
 from .problem import BadValue, did_you_mean
@@ -134,6 +134,16 @@ def _endpoint(text: str) -> str:
     return text
 
 
+def _counted(text: str) -> str:
+    if text.startswith(HEADER_WORD):
+        return HEADER_WORD + _header_name(text.removeprefix(HEADER_WORD)).lower()
+    words = (*OF_CALL, *OF_ATTEMPT)
+    if text not in words:
+        hint = did_you_mean(text, words) or f"known are {', '.join(words)} and {HEADER_WORD}NAME"
+        raise BadValue(f"{values.shown(text)} is nobody that a limit could count", hint)
+    return text
+
+
 def _network(text: str) -> str:
     parsed_network(text)
     return text
@@ -210,6 +220,11 @@ Lines = Annotated[list[Line], OneOrMany()]
 Ability = Annotated[str, AfterValidator(_ability), _as_text(abilities.PATTERN)]
 Abilities = Annotated[list[Ability], AfterValidator(_abilities), OneOrMany(), Field(min_length=1)]
 Endpoints = Annotated[list[Annotated[str, AfterValidator(_endpoint)]], OneOrMany(), Field(min_length=1)]
+Counted = Annotated[
+    str,
+    AfterValidator(_counted),
+    WithJsonSchema({"anyOf": [{"enum": [*OF_CALL, *OF_ATTEMPT]}, {"type": "string", "pattern": f"^{HEADER_WORD}."}]}),
+]
 Addresses = Annotated[list[Annotated[str, AfterValidator(_network)]], OneOrMany(), Field(min_length=1)]
 Methods = Annotated[list[Annotated[str, AfterValidator(_method)]], OneOrMany(), Field(min_length=1)]
 Sinks = Annotated[list[Annotated[str, AfterValidator(_sink)]], OneOrMany(), Field(min_length=1)]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from interpose.formats.aws import region_of
 
 from . import urls
+from .compiled import HEADER_WORD, OF_ATTEMPT
 from .document import Document
 from .problem import BadValue, Path, did_you_mean, printable
 from .schema import NO_CREDENTIAL
@@ -65,7 +66,18 @@ _PROVIDER_NAMES = (
 
 def check(document: Document) -> None:
     """Reports every broken relation in the document."""
-    for relation in (_providers, _credentials, _references, _uniqueness, _excepts, _headers, _connect_to, _weights):
+    for relation in (
+        _providers,
+        _credentials,
+        _references,
+        _uniqueness,
+        _excepts,
+        _headers,
+        _connect_to,
+        _weights,
+        _trust,
+        _waits,
+    ):
         relation(document)
 
 
@@ -225,6 +237,39 @@ def _weights(document: Document) -> None:
         weighed = targets if isinstance(targets, list) else [targets]
         if weighed and all(isinstance(target, dict) and target.get("weight") == 0 for target in weighed):
             document.report(path, "leaves no target with a weight above 0", "give one of them a weight", key=True)
+
+
+def _limits(document: Document) -> Iterator[tuple[Path, dict[str, object], list[tuple[Path, str]]]]:
+    """Each limit with its path, and whom it counts: the words of `per`, each with its path."""
+    for _, limits in at(document.data, ("limits",)):
+        for index, limit in enumerate(limits) if isinstance(limits, list) else ():
+            if isinstance(limit, dict):
+                path: Path = ("limits", index)
+                yield path, limit, [((*path, *where), word) for where, word in _texts(limit, ("per",))]
+
+
+def _trust(document: Document) -> None:
+    """A client that can choose the value by which it is limited is not limited."""
+    for path, limit, counted in _limits(document):
+        if limit.get("trust_headers") is True:
+            continue
+        named: list[Path] = [where for where, word in counted if word.startswith(HEADER_WORD)]
+        for side in ("match", "except"):
+            conditions = limit.get(side)
+            if isinstance(conditions, dict) and conditions.get("header"):
+                named.append((*path, side, "header"))
+        for where in named:
+            message = "goes by a header, which a client can make up or leave out"
+            document.report(where, message, "write trust_headers: true beside it if something that you trust sets it")
+
+
+def _waits(document: Document) -> None:
+    """Who waited for one attempt's turn would not get to the next."""
+    for path, limit, counted in _limits(document):
+        word = next((word for _, word in counted if word in OF_ATTEMPT), None)
+        if word is not None and limit.get("wait") is not None:
+            message = f"cannot stand where a limit counts by {word}: such a call goes on to its next attempt"
+            document.report((*path, "wait"), message, "remove it", key=True)
 
 
 def _headers(document: Document) -> None:

@@ -20,6 +20,7 @@ from .fieldtypes import (
     ClaimedHosts,
     ConditionText,
     Count,
+    Counted,
     Day,
     Dollars,
     Duration,
@@ -168,9 +169,14 @@ class LimitSpec(Section):
     name: Name
     match: MatchSpec = MatchSpec()
     except_: MatchSpec | None = Field(default=None, alias="except")
-    per: Annotated[
-        list[Literal["client", "ip", "app", "endpoint", "model", "provider", "route", "key"]], OneOrMany()
-    ] = []
+    per: Annotated[list[Counted], OneOrMany()] = Field(
+        default=[], description="whom a bucket counts: a list is one per combination, none one for all"
+    )
+    trust_headers: bool = Field(
+        default=False,
+        description="the headers that match, except and per name are set by something that you trust: a client can "
+        "make up any header, or leave it out",
+    )
     requests: RateText | None = None
     tokens: RateText | None = None
     concurrent: Count | None = None

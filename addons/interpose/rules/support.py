@@ -57,6 +57,7 @@ CARRIED_OUT: frozenset[Pattern] = frozenset(
         *(f"limits.match.{name}" for name in _MATCH),
         *(f"limits.except.{name}" for name in _MATCH),
         "limits.per",
+        "limits.trust_headers",
         "limits.requests",
         "limits.tokens",
         "limits.concurrent",

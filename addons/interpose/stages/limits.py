@@ -12,7 +12,7 @@ from dataclasses import replace
 from hashlib import blake2b
 
 from interpose.limits.store import Demand
-from interpose.rules.compiled import Limit
+from interpose.rules.compiled import HEADER_WORD, Limit
 from interpose.rules.facts import Facts
 
 from .draft import Attempt, Draft, Stage, View
@@ -72,7 +72,7 @@ _OF_CALL: Mapping[str, Callable[[Facts], str | None]] = {
 
 def demands(limit: Limit, facts: Facts, view: View, named: Mapping[str, str | None]) -> Iterator[Demand]:
     """What that limit asks of its buckets for the call. Who is not known shares a bucket with all who are not."""
-    counted = [(word, named[word] if word in named else _OF_CALL[word](facts)) for word in limit.per]
+    counted = [(word, named[word] if word in named else known(facts, word)) for word in limit.per]
     whom = ",".join(f"{word}={_short(value)}" for word, value in counted)
     if limit.requests is not None:
         rate = limit.requests
@@ -82,6 +82,13 @@ def demands(limit: Limit, facts: Facts, view: View, named: Mapping[str, str | No
         yield Demand(f"{limit.name}/tokens/{whom}", "tokens", rate.count, estimate(facts, view), rate.seconds)
     if limit.concurrent is not None:
         yield Demand(f"{limit.name}/concurrent/{whom}", "concurrent", limit.concurrent)
+
+
+def known(facts: Facts, word: str) -> str | None:
+    """Who that is, of this call."""
+    if word.startswith(HEADER_WORD):
+        return facts.header(word.removeprefix(HEADER_WORD))
+    return _OF_CALL[word](facts)
 
 
 def estimate(facts: Facts, view: View) -> int:

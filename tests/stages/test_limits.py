@@ -1,0 +1,131 @@
+"""What limits ask of which buckets, decided and not counted."""
+
+from __future__ import annotations
+
+import json
+from types import MappingProxyType
+
+from interpose.call import Call, Origin, Peer, Url
+from interpose.rules.compiled import Limit, Provider, Route, Rules, Target
+from interpose.rules.matching import Match
+from interpose.rules.patterns import AnyOf
+from interpose.rules.secrets import CredentialSource
+from interpose.rules.values import Rate
+from interpose.stages import plan
+from interpose.stages.claim import Territory
+from interpose.stages.draft import EXPECTED_OUTPUT, Plan, View
+from interpose.stages.limits import LONGEST
+
+ORIGIN = Origin("https", "api.openai.com", 443)
+ANYWHERE = Match()
+
+
+def decided(
+    *limits: Limit, body: bytes = b'{"model": "gpt-4o", "messages": []}', path: str = "/v1/chat/completions",
+    method: str = "POST", headers: tuple[tuple[bytes, bytes], ...] = (), view: View | None = None,
+) -> Plan:  # fmt: skip
+    """The plan of a call under those limits: by the route `main` to the provider `far`, then to `near`."""
+    source = CredentialSource("env", ("FAR_KEY",))
+    providers = {
+        "far": Provider("far", "openai", None, Origin("https", "far.test", 443), "/v1", source),
+        "near": Provider("near", "openai", None, Origin("https", "near.test", 443), "/v1", keyless=True),
+    }
+    route = Route("main", Match(endpoint=AnyOf(("*",))), None, (Target("far"),), (Target("near"),))
+    rules = Rules("v", providers=MappingProxyType(providers), routes=(route,), limits=limits)
+    call = Call(
+        method=method,
+        url=Url(ORIGIN, path),
+        headers=((b"host", b"api.openai.com"), (b"content-type", b"application/json"), *headers),
+        body=body,
+        peer=Peer("10.1.2.3", app="mini"),
+        entrance="intercept",
+    )
+    return plan(call, Territory(rules).row("api.openai.com", 443), rules, view or View(0.0))
+
+
+def test_a_bucket_is_named_by_limit_kind_and_whom_it_counts() -> None:
+    """One demand a kind; who is not known is counted with all who are not."""
+    limit = Limit("all", ANYWHERE, None, ("client", "ip", "app", "model"), Rate(9, 60), Rate(99, 60), 3)
+    found = decided(limit)
+    whom = "client=-,ip=10.1.2.3,app=mini,model=gpt-4o"
+    assert [(each.key, each.kind, each.limit, each.seconds) for each in found.demands] == [
+        (f"all/requests/{whom}", "requests", 9, 60),
+        (f"all/tokens/{whom}", "tokens", 99, 60),
+        (f"all/concurrent/{whom}", "concurrent", 3, None),
+    ]
+    assert [each.demands for each in found.attempts] == [(), ()]
+
+
+def test_without_per_there_is_one_bucket() -> None:
+    """A limit that counts nobody in particular counts all together."""
+    (demand,) = decided(Limit("all", ANYWHERE, None, requests=Rate(9, 60))).demands
+    assert demand.key == "all/requests/"
+
+
+def test_a_header_counts_by_its_value() -> None:
+    """`header:NAME` is a bucket per value; a call without it is counted with the others that lack it."""
+    limit = Limit("team", ANYWHERE, None, ("header:x-team",), Rate(9, 60))
+    (demand,) = decided(limit, headers=((b"X-Team", b"red"),)).demands
+    assert demand.key == "team/requests/header:x-team=red"
+    (demand,) = decided(limit).demands
+    assert demand.key == "team/requests/header:x-team=-"
+
+
+def test_attempts_are_asked_by_what_they_alone_have() -> None:
+    """Provider, route and key are those of each attempt, a provider without a key has none."""
+    limit = Limit("lane", ANYWHERE, None, ("provider", "route", "key"), concurrent=2)
+    found = decided(limit)
+    assert found.demands == ()
+    assert [demand.key for each in found.attempts for demand in each.demands] == [
+        "lane/concurrent/provider=far,route=main,key=env:FAR_KEY",
+        "lane/concurrent/provider=near,route=main,key=-",
+    ]
+
+
+def test_only_limits_that_match_ask() -> None:
+    """All of `match` and none of `except`."""
+    chat, embeddings = Match(endpoint=AnyOf(("chat",))), Match(endpoint=AnyOf(("embeddings",)))
+    found = decided(
+        Limit("no", embeddings, None, requests=Rate(1, 60)),
+        Limit("nor", ANYWHERE, chat, requests=Rate(1, 60)),
+        Limit("yes", chat, embeddings, requests=Rate(1, 60)),
+    )
+    assert [each.key for each in found.demands] == ["yes/requests/"]
+
+
+def test_a_long_name_does_not_make_a_long_key() -> None:
+    """A model's name is the client's to choose: keys stay short, and different."""
+    limit = Limit("m", ANYWHERE, None, ("model",), Rate(9, 60))
+    keys = set()
+    for ending in "ab":
+        body = json.dumps({"model": "x" * 10_000 + ending, "messages": []}).encode()
+        (demand,) = decided(limit, body=body).demands
+        assert len(demand.key) < LONGEST + 30
+        keys.add(demand.key)
+    assert len(keys) == 2
+
+
+def test_tokens_are_estimated_by_size_and_by_what_may_be_answered() -> None:
+    """A token for four bytes of input, and the client's limit of output, else what the model is expected to say."""
+    limit = Limit("t", ANYWHERE, None, tokens=Rate(10_000, 60))
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "word " * 800}], "max_tokens": 77})
+    (demand,) = decided(limit, body=body.encode()).demands
+    assert 1_000 + 77 <= demand.cost < 1_050 + 77
+    (other,) = decided(limit, body=body.replace(', "max_tokens": 77', "").encode()).demands
+    assert 1_000 + EXPECTED_OUTPUT <= other.cost < 1_050 + EXPECTED_OUTPUT
+    view = View(0.0, expected_output=lambda model: 3 if model == "m" else 0)
+    (learned,) = decided(limit, body=body.replace(', "max_tokens": 77', "").encode(), view=view).demands
+    assert learned.cost == other.cost - EXPECTED_OUTPUT + 3
+
+
+def test_what_uses_no_tokens_asks_for_none() -> None:
+    """Listing models is a request, and nothing else."""
+    limit = Limit("t", ANYWHERE, None, requests=Rate(9, 60), tokens=Rate(9, 60))
+    found = decided(limit, body=b"", method="GET", path="/v1/models")
+    assert [each.kind for each in found.demands] == ["requests"]
+
+
+def test_a_call_waits_as_long_as_the_most_patient_of_its_limits() -> None:
+    """Each limit says how long; one without a word does not make the others impatient."""
+    limits = [Limit(name, ANYWHERE, None, concurrent=1, wait=wait) for name, wait in (("a", 2.0), ("b", None))]
+    assert decided(*limits).wait == 2.0
