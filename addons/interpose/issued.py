@@ -81,18 +81,16 @@ class Keys:
             return None
         with self._told():
             row = self._open().execute("SELECT * FROM keys WHERE sha256 = ?", (sha256,)).fetchone()
-        if row is None:
+        return None if row is None else _client_key(row)
+
+    def named(self, name: str) -> ClientKey | None:
+        """The key of that name: the one that is good, else the one that was revoked last."""
+        if not self.path.exists():
             return None
-        key = _issued(row)
-        return ClientKey(
-            key.name,
-            sha256,
-            _any_of(key.models),
-            key.expires,
-            _any_of(key.endpoints),
-            _any_of(key.providers),
-            revoked=key.revoked_at is not None,
-        )
+        order = "ORDER BY revoked_at IS NOT NULL, revoked_at DESC LIMIT 1"
+        with self._told():
+            row = self._open().execute(f"SELECT * FROM keys WHERE name = ? {order}", (name,)).fetchone()  # noqa: S608 - ours
+        return None if row is None else _client_key(row)
 
     def add(
         self,
@@ -191,6 +189,19 @@ def _texts(value: str | None) -> tuple[str, ...] | None:
 
 def _any_of(texts: tuple[str, ...] | None) -> AnyOf | None:
     return None if texts is None else AnyOf(texts)
+
+
+def _client_key(row: sqlite3.Row) -> ClientKey:
+    key = _issued(row)
+    return ClientKey(
+        key.name,
+        row["sha256"],
+        _any_of(key.models),
+        key.expires,
+        _any_of(key.endpoints),
+        _any_of(key.providers),
+        revoked=key.revoked_at is not None,
+    )
 
 
 def _issued(row: sqlite3.Row) -> Issued:

@@ -112,7 +112,26 @@ def test_a_client_is_taken_at_its_name(interpose: Command, rules: str) -> None:
     assert "client ci\n" in good.stdout
     assert (good.returncode, bad.returncode, unknown.returncode) == (0, 1, 2)
     assert "Refused with 403 model_not_permitted" in bad.stdout
-    assert unknown.stderr == "interpose: --client c1 is no client of the rules; there are ci\n"
+    assert unknown.stderr == (
+        "interpose: --client c1 is no client of the rules, and no key was issued to it; there are ci\n"
+    )
+
+
+def test_a_client_with_an_issued_key_is_taken_at_its_name(interpose: Command, rules: str) -> None:
+    """What `interpose keys` has made is known, its limits and its revocation included."""
+    assert interpose("keys", "add", "desk", "--models", "gpt-4o").returncode == 0
+    good = interpose("explain", rules, "--url", CHAT, "--model", "gpt-4o", "--client", "desk")
+    bad = interpose("explain", rules, "--url", CHAT, "--model", "o3", "--client", "desk")
+    assert "client desk\n" in good.stdout
+    assert "Refused with 403 model_not_permitted" in bad.stdout
+    misspelt = interpose("explain", rules, "--url", CHAT, "--client", "dsk")
+    assert 'did you mean "desk"?' in misspelt.stderr
+    assert interpose("keys", "revoke", "desk").returncode == 0
+    revoked = interpose("explain", rules, "--url", CHAT, "--model", "gpt-4o", "--client", "desk")
+    assert (revoked.returncode, "Refused with 401 revoked_api_key" in revoked.stdout) == (1, True)
+    assert interpose("keys", "add", "desk").returncode == 0
+    again = interpose("explain", rules, "--url", CHAT, "--model", "o3", "--client", "desk")
+    assert again.returncode == 0
 
 
 def test_what_is_not_intercepted_is_said(interpose: Command, rules: str) -> None:

@@ -248,19 +248,19 @@ def explain(
     request: Annotated[
         Path | None, typer.Option("--request", metavar="FILE", help="The body that it would send; - for stdin.")
     ] = None,
-    client: Annotated[
-        str | None, typer.Option("--client", metavar="NAME", help="The client of the rules that it would be.")
-    ] = None,
+    client: Annotated[str | None, typer.Option("--client", metavar="NAME", help="The client that it would be.")] = None,
     method: Annotated[str | None, typer.Option("--method", metavar="M", help="Default: what the URL takes.")] = None,
     format_: Annotated[str, typer.Option("--format", metavar="F", help="text or json.")] = "text",
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="DIR", help="Where issued keys are. Default: as `run` has it.")
+    ] = None,
 ) -> None:
     """Show what the rules would do with a call, why, and what would be lost; exits with 1 if it would be refused."""
-    from . import explain as explaining
+    from .explain import explain as explained
+    from .question import Question
 
     with told():
-        status = explaining.explain(
-            explaining.Question(file, url, model, tuple(header or ()), request, client, method, format_)
-        )
+        status = explained(Question(file, url, model, tuple(header or ()), request, client, method, format_, state))
     raise typer.Exit(status)
 
 

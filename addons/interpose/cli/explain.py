@@ -12,58 +12,34 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import orjson
 from rich.console import Console
 from rich.json import JSON
 from rich.text import Text as Line
 
-from interpose.call import DEFAULT_PORTS, Call, Headers, Origin, Peer, Url
+from interpose.call import Call
 from interpose.errors import InterposeError
-from interpose.formats.codecs import Target
-from interpose.formats.codecs.codec import encoded, parsed
-from interpose.formats.conversions import Asked, between
-from interpose.formats.dialects import Address
-from interpose.formats.embeddings.neutral import Input
-from interpose.formats.embeddings.neutral import Request as Embedding
-from interpose.formats.endpoints import Match, classify
-from interpose.formats.hosts import canonical_host
-from interpose.ir import Losses, Message, Text
-from interpose.ir import Request as Conversation
-from interpose.rules.compiled import Route, Rules
+from interpose.formats.codecs.codec import parsed
+from interpose.rules.compiled import ClientKey, Route, Rules
 from interpose.rules.facts import Content, Facts
 from interpose.rules.load import load
-from interpose.rules.problem import did_you_mean, printable
+from interpose.rules.problem import printable
 from interpose.rules.secrets import CredentialSource
 from interpose.rules.values import Size
 from interpose.secret import AwsKeys, Secret
 from interpose.stages import STAGES, plan
-from interpose.stages.claim import Territory
 from interpose.stages.draft import Plan, Request, Trip, View
 from interpose.upstream import end_to_end
 
+from .question import Question, asked_call, asked_client
 from .terminal import console, refuse
 
 # Of a body that is shown; what is sent is whole.
 SHOWN = 20_000
 LINE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What was asked for on the command line."""
-
-    rules: Path
-    url: str
-    model: str | None
-    headers: Sequence[str]
-    request: Path | None
-    client: str | None
-    method: str | None
-    format: str
+# Of the clients that there are, so many are named.
+SOME = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,102 +60,22 @@ def explain(question: Question) -> int:
     if question.format not in _SHOW:
         refuse(f"--format {question.format} is not known: there are {', '.join(_SHOW)}")
     rules = load(question.rules)
-    names = [key.name for key in rules.clients.keys]
-    if question.client is not None and question.client not in names:
-        hint = did_you_mean(question.client, names) or (f"there are {', '.join(names)}" if names else "there are none")
-        refuse(f"--client {printable(question.client)} is no client of the rules; {hint}")
-    answer = answered(rules, question)
+    answer = answered(rules, question, asked_client(rules, question))
     _SHOW[question.format](answer)
     return 0 if answer.plan.refusal is None else 1
 
 
-def answered(rules: Rules, question: Question) -> Answer:
+def answered(rules: Rules, question: Question, client: ClientKey | None) -> Answer:
     """The plan for the call in question, and what would be sent."""
-    url = _url(question.url)
-    row = Territory(rules).row(url.origin.host, url.origin.port)
-    match = classify(row, question.method or "POST", url.target) if row is not None else None
-    if match is not None and not match.known and question.method is None and question.request is None:
-        # What is no POST may be a list: GET /v1/models.
-        match = classify(row, "GET", url.target) if row is not None else None
-        method = "GET" if match is not None and match.known else "POST"
-    else:
-        method = question.method or "POST"
-    body = b"" if method == "GET" else _body(question, match)
-    host = url.origin.host if DEFAULT_PORTS.get(url.origin.scheme) == url.origin.port else _with_port(url.origin)
-    headers = ((b"host", host.encode()), *_headers(question.headers))
-    if body and not any(name.lower() == b"content-type" for name, _ in headers):
-        headers = (*headers, (b"content-type", b"application/json"))
-    call = Call(method, url, headers, body, Peer("127.0.0.1"), sni=url.origin.host)
+    call, row = asked_call(rules, question)
     if row is None:
         return Answer(
             call, Plan(None), ["not a host that the rules intercept: what goes there passes undecrypted"], [], None
         )
     trace: list[str] = []
-    chosen = plan(call, row, rules, View(time.time(), client=question.client), trace)
+    chosen = plan(call, row, rules, View(time.time(), client=client), trace)
     sent = asyncio.run(_sent(call, chosen)) if chosen.attempts else None
     return Answer(call, chosen, trace, _routes(rules, chosen), sent)
-
-
-def _url(text: str) -> Url:
-    try:
-        parts = urlsplit(text if "://" in text else f"https://{text}")
-        if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
-            raise ValueError
-        origin = Origin(parts.scheme, canonical_host(parts.hostname), parts.port or DEFAULT_PORTS[parts.scheme])
-    except ValueError:
-        refuse(f"--url {printable(text)} is no URL; write for example https://api.openai.com/v1/chat/completions")
-    return Url(origin, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
-
-
-def _with_port(origin: Origin) -> str:
-    return str(origin).partition("://")[2]
-
-
-def _headers(given: Sequence[str]) -> Headers:
-    pairs = []
-    for text in given:
-        name, colon, value = text.partition(":")
-        if not colon or not name.strip():
-            refuse(f"--header {printable(name)} has no colon; write for example --header 'x-team: research'")
-        pairs.append((name.strip().encode("latin-1", "replace"), value.strip().encode("latin-1", "replace")))
-    return tuple(pairs)
-
-
-def _body(question: Question, match: Match | None) -> bytes:
-    """The request's body: the file's, with the model if one is named; without a file, an example of one word."""
-    if question.request is not None:
-        try:
-            data = sys.stdin.buffer.read() if str(question.request) == "-" else question.request.read_bytes()
-        except OSError as error:
-            raise InterposeError(f"{question.request}: {error.strerror or error}") from error
-        if question.model is None:
-            return data
-        try:
-            document = parsed(data)
-        except ValueError as error:
-            raise InterposeError(f"{question.request}: it is not JSON, so no model can be put in: {error}") from None
-        return encoded({**document, "model": question.model}) if isinstance(document, dict) else data
-    model = question.model or (match.model if match is not None else None) or "some-model"
-    if match is None or match.endpoint not in _EXAMPLES:
-        return orjson.dumps({"model": model})
-    here = Address(match.format, None, "")
-    asked = Asked(match.format, match.wire, match.model if match.model_span is not None else None)
-    pair = between(match.endpoint, asked, "POST", match.api_path, here)
-    if pair is None:
-        return orjson.dumps({"model": model})
-    return orjson.dumps(pair.client.write_request(_EXAMPLES[match.endpoint](model), Target(model), Losses()).body)
-
-
-def _conversation(model: str) -> Conversation:
-    return Conversation("", model, [Message("user", [Text("Hello")])], max_tokens=1024)
-
-
-_EXAMPLES: dict[str, Callable[[str], object]] = {
-    "chat": _conversation,
-    "completions": _conversation,
-    "count_tokens": _conversation,
-    "embeddings": lambda model: Embedding("", model, [Input([Text("Hello")])]),
-}
 
 
 async def _sent(call: Call, chosen: Plan) -> Request:

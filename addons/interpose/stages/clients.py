@@ -36,9 +36,8 @@ class Clients(Stage):
         if disguised(draft.call.headers, keys):
             raise Refusal(401, "malformed_key", "A key of ours stands in a header in a form that no client sends.")
         rules = draft.rules
-        assumed = next((known for known in rules.clients.keys if known.name == draft.view.client), None)
-        if assumed is not None:
-            self._admit(draft, assumed)
+        if draft.view.client is not None:
+            self._admit(draft, draft.view.client)
         elif key is None:
             draft.key_kind = KeyKind.NONE
         elif (known := found(key.value, draft)) is not None or key.value.startswith(VIRTUAL_PREFIX):
