@@ -8,6 +8,7 @@ import pytest
 
 from interpose.call import Call, Origin, Peer, Url
 from interpose.rules.check import check
+from interpose.rules.compiled import ClientKey
 from interpose.rules.load import load
 from interpose.stages import plan
 from interpose.stages.claim import Territory
@@ -22,11 +23,14 @@ LONG = {"messages": [{"role": "user", "content": "word " * 4000}]}
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 
 
-def planned(example: str, host: str, path: str, body: dict[str, Any]) -> Plan:
+def planned(example: str, host: str, path: str, body: dict[str, Any], *, client: str | None = None) -> Plan:
+    """The plan of a call by a program that holds the placeholder; by `client`, if one is named."""
     rules = load(RULES / example)
     headers = ((b"host", host.encode()), (b"authorization", b"Bearer sk-dummy"), (b"content-type", b"application/json"))
     call = Call("POST", Url(Origin("https", host, 443), path), headers, json.dumps(body).encode(), Peer("127.0.0.1"))
-    return plan(call, Territory(rules).row(host, 443), rules, View(0.0))
+    return plan(
+        call, Territory(rules).row(host, 443), rules, View(0.0, client=ClientKey(client, "") if client else None)
+    )
 
 
 SENT = [
@@ -104,6 +108,40 @@ def test_the_example_of_failures_has_every_way_in_its_order() -> None:
     ]
     assert (chosen.sends, chosen.left_out) == (5, ())
     assert len(planned("failover.yaml", OPENAI, CHAT, {"model": "gpt-4o", **HI}).attempts) == 2
+
+
+GATEWAY = [
+    (CHAT, {"model": "gpt-5", **HI}, OPENAI_CHAT, ("chat", 20)),
+    (CHAT, {"model": "claude-haiku-4-5", **HI}, "https://api.anthropic.com/v1/messages", ("chat", 20)),
+    (
+        CHAT, {"model": "gemini-2.5-pro", **HI},
+        "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-pro:generateContent", ("chat", 20),
+    ),
+    (
+        "/v1/embeddings", {"model": "text-embedding-3-small", "input": "Hi"},
+        "https://api.openai.com/v1/embeddings", ("embeddings", 100),
+    ),
+    ("/v1/moderations", {"input": "Hi"}, "https://api.openai.com/v1/moderations", ("standard", 60)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "body", "url", "limit"), GATEWAY)
+def test_the_gateway_goes_by_the_model_and_limits_each_endpoint(
+    path: str, body: dict[str, Any], url: str, limit: tuple[str, int]
+) -> None:
+    """One limit holds for a call, that of its endpoint or else the standard one, for each client at each address."""
+    chosen = planned("gateway.yaml", OPENAI, path, body, client="ci")
+    assert str(chosen.attempts[0].url) == url
+    name, count = limit
+    (demand,) = chosen.demands
+    assert (demand.key, demand.limit, demand.seconds) == (f"{name}/requests/client=ci,ip=127.0.0.1", count, 60)
+
+
+def test_the_gateway_wants_a_key() -> None:
+    """A call without one of ours is a 401, and is not sent."""
+    refusal = planned("gateway.yaml", OPENAI, CHAT, {"model": "gpt-5", **HI}).refusal
+    assert refusal is not None
+    assert (refusal.status, refusal.code) == (401, "invalid_api_key")
 
 
 @pytest.mark.parametrize("example", sorted(path.name for path in RULES.glob("*.yaml")))
