@@ -81,9 +81,14 @@ class ScriptedUpstream:
 class Bench:
     """An engine with its surroundings in view."""
 
-    def __init__(self, answer: Callable[[], ScriptedReply], rules: Rules | None = None) -> None:
+    def __init__(
+        self,
+        answer: Callable[[], ScriptedReply],
+        rules: Rules | None = None,
+        upstream: type[ScriptedUpstream] | None = None,
+    ) -> None:
         self.records: list[Record] = []
-        self.upstream = ScriptedUpstream(answer)
+        self.upstream = (upstream or ScriptedUpstream)(answer)
         ticks = itertools.count()
         ids = itertools.count(1)
         self.engine = Engine(
@@ -236,8 +241,7 @@ async def test_a_client_that_leaves_before_the_reply_is_recorded_too() -> None:
             await asyncio.Event().wait()
             raise AssertionError
 
-    bench = Bench(lambda: ScriptedReply([]))
-    bench.engine._upstream = Slow(lambda: ScriptedReply([]))  # type: ignore[assignment]
+    bench = Bench(lambda: ScriptedReply([]), upstream=Slow)
     task = asyncio.create_task(bench.handle())
     await waiting.wait()
     task.cancel()

@@ -27,6 +27,7 @@ FLOORS = {
     "exchange": 5,
     "gate": 5,
     "held": 5,
+    "inforce": 5,
     "sending": 5,
     "issued": 5,
     "pool": 5,

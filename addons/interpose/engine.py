@@ -11,15 +11,15 @@ import logging
 import random
 import re
 from collections.abc import Callable
+from functools import partial
 
 from cachetools import LRUCache
 
-from .attempts.lanes import Lanes
 from .call import Call, Reply
 from .errors import Refusal
 from .exchange import Clock, Exchange
-from .formats.endpoints import classify
 from .gate import Gate
+from .inforce import InForce
 from .issued import KeysError
 from .ledger.record import Record
 from .limits.memory import MemoryStore
@@ -28,7 +28,6 @@ from .rules.compiled import ClientKey, Rules
 from .rules.secrets import SecretError
 from .sending import Means, Sending
 from .stages import plan
-from .stages.claim import Territory
 from .stages.draft import Attempt, Plan, Resolve, View
 from .upstream import Upstream, UpstreamFailure
 
@@ -38,7 +37,7 @@ _INDEX = re.compile(r"\[\d+\]")
 
 
 class Engine:
-    """Handles calls by one set of rules.
+    """Handles calls, each by the rules that are in force when it begins.
 
     `resolve` gives the secret behind a credential's reference, `issued` finds a virtual key that the rules do not list
     (it raises KeysError if it cannot say), `record` takes a finished record and never blocks,
@@ -57,15 +56,12 @@ class Engine:
         issued: Callable[[str], ClientKey | None] = lambda _: None,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        self.rules = rules
+        self.inforce = InForce.first(rules, upstream, clock.monotonic)
         self.clock = clock
         self.record = record
         self.new_id = new_id
-        self._territory = Territory(rules)
-        self._upstream = upstream
         self._issued = issued
         self._rng = rng
-        self._lanes = Lanes(clock.monotonic)
         self.gate = Gate(WaitingStore(MemoryStore(), clock.now, clock.monotonic), clock.now)
         self._resolve = resolve
         self._live: set[Exchange] = set()
@@ -73,29 +69,39 @@ class Engine:
         self._idle = asyncio.Event()
         self._idle.set()
 
+    @property
+    def rules(self) -> Rules:
+        """The rules that the next call begins with."""
+        return self.inforce.rules
+
+    async def reload(self, rules: Rules) -> None:
+        """Calls that begin from now on go by these rules; those that have begun, by those that they began with.
+
+        Raises OSError for a file of CAs that cannot be used: nothing has changed then. One at a time.
+        """
+        before = self.inforce
+        upstream = await asyncio.to_thread(before.upstream_by, rules)
+        self.inforce = before.followed_by(rules, upstream)
+
     def claims(self, host: str, port: int) -> bool:
         """Whether calls to that host and port are ours to carry."""
-        return self._territory.row(host, port) is not None
+        return self.inforce.territory.row(host, port) is not None
 
-    def plan(self, call: Call, trace: list[str] | None = None) -> Plan:
+    def plan(self, call: Call, trace: list[str] | None = None, by: InForce | None = None) -> Plan:
+        """What is done with a call, `by` the rules that it began with, else by those of this moment."""
+        by = by or self.inforce
         origin = call.url.origin
-        host = self._territory.row(origin.host, origin.port)
+        rules, row = by.rules, by.territory.row(origin.host, origin.port)
+        if row is None and call.addressed in (None, origin):
+            row, rules = by.let_go(origin.host, origin.port), by.observing()
         view = View(
             self.clock.now(),
             self._issued,
             rng=self._rng,
-            resting=self._lanes.resting,
+            resting=by.lanes.resting,
             expected_output=self.gate.expected,
         )
-        return plan(call, host, self.rules, view, trace)
-
-    def format_of(self, call: Call, plan: Plan | None) -> str:
-        """The client's format: what the plan found, else what is spoken at that host and path, planned or not."""
-        if plan is not None and plan.facts is not None:
-            return plan.facts.format
-        origin = call.url.origin
-        host = self._territory.row(origin.host, origin.port)
-        return classify(host, call.method, call.url.target).format if host is not None else "openai"
+        return plan(call, row, rules, view, trace)
 
     async def handle(self, call: Call) -> Reply:
         """The reply to `call`; refusals and failures are replies too, in the client's own format.
@@ -155,25 +161,26 @@ class Engine:
         exchange = Exchange(self, call)
         self._live.add(exchange)
         try:
-            exchange.plan = self.plan(call)
+            exchange.plan = self.plan(call, by=exchange.inforce)
         except Exception:
             logger.exception("the call %s failed inside interpose", exchange.id)
         exchange.settle("aborted")
 
     async def _carry(self, exchange: Exchange) -> Reply:
-        exchange.plan = chosen = self.plan(exchange.call)
+        by = exchange.inforce
+        exchange.plan = chosen = self.plan(exchange.call, by=by)
         if chosen.refusal is not None:
             raise chosen.refusal
         assert chosen.facts is not None
         exchange.hold(await self.gate.enter(chosen.demands, chosen.wait, chosen.facts.format))
-        means = Means(self._upstream, self._resolve, self._lanes, self.clock, self._rng, self._warn)
+        means = Means(by.upstream, self._resolve, by.lanes, self.clock, self._rng, partial(self._warn, by.rules))
         return await Sending(means, exchange, chosen).reply()
 
-    def _warn(self, chosen: Plan, attempt: Attempt) -> None:
+    def _warn(self, rules: Rules, chosen: Plan, attempt: Attempt) -> None:
         """Says in the log what a conversion loses, as far as the rules want it said: each kind of loss once a route."""
         for loss in attempt.translation.losses if attempt.translation is not None else ():
             kind = (chosen.route, loss.severity, _INDEX.sub("[]", loss.path))
-            if loss.severity in self.rules.losses.warned and kind not in self._warned:
+            if loss.severity in rules.losses.warned and kind not in self._warned:
                 self._warned[kind] = None
                 logger.warning("route %s: %s of a call: %s (%s)", chosen.route, loss.path, loss.reason, loss.severity)
 
@@ -201,4 +208,4 @@ class Engine:
         for exchange in list(self._live):
             exchange.abort()
         await self.gate.close()
-        await self._upstream.close()
+        await self.inforce.upstream.close()

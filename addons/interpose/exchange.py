@@ -17,13 +17,14 @@ from .call import Call, Headers, Reply, without
 from .errors import Outcome, Refusal
 from .formats import FORMATS
 from .formats.codecs import Client
+from .formats.endpoints import classify
 from .gate import Gate
 from .gate import headers as limit_headers
 from .held import Answer, Held
+from .inforce import InForce
 from .ir import Reading, Usage, UsageSource
 from .ledger.record import Record, utc_text
 from .limits.store import Granted
-from .rules.compiled import Rules
 from .stages import STAGES
 from .stages.draft import Attempt, Head, Plan, Trip
 from .stages.gauge import Gauge
@@ -48,22 +49,22 @@ class Clock:
 class Books(Protocol):
     """What an exchange needs of the engine that it belongs to."""
 
-    rules: Rules
+    inforce: InForce
     clock: Clock
     record: Callable[[Record], None]
     gate: Gate
     new_id: Callable[[], str]
 
     def forget(self, exchange: Exchange) -> None: ...
-    def format_of(self, call: Call, plan: Plan | None) -> str: ...
 
 
 class Exchange:
-    """One call and what has become of it so far. Settled once, whoever comes first."""
+    """One call and what has become of it so far, by the rules that it began with. Settled once, whoever comes first."""
 
     def __init__(self, engine: Books, call: Call) -> None:
         self.id = call.id or engine.new_id()
         self.call = call
+        self.inforce = engine.inforce
         self.plan: Plan | None = None
         self.trip: Trip | None = None
         self._engine = engine
@@ -231,7 +232,7 @@ class Exchange:
         if self.trip is not None and self.trip.secret is not None:
             # No text of ours quotes an upstream; this is the second lock on an echoed credential.
             refusal.message = self.trip.secret.masked(refusal.message)
-        error = FORMATS[self._engine.format_of(self.call, self.plan)].error(refusal)
+        error = FORMATS[self._format()].error(refusal)
         headers: Headers = (
             *error.headers,
             *refusal.headers,
@@ -241,6 +242,14 @@ class Exchange:
         return Reply(
             refusal.status, HTTPStatus(refusal.status).phrase, headers, Local(self, error.body, refusal.outcome)
         )
+
+    def _format(self) -> str:
+        """The client's format: what the plan found, else what is spoken at that host and path, planned or not."""
+        if self.plan is not None and self.plan.facts is not None:
+            return self.plan.facts.format
+        origin = self.call.url.origin
+        row = self.inforce.territory.row(origin.host, origin.port)
+        return classify(row, self.call.method, self.call.url.target).format if row is not None else "openai"
 
     def _marks(self, plan: Plan, attempt: Attempt) -> Headers:
         """The headers that say what was done: contract, "Headers we add to replies"."""
@@ -328,7 +337,7 @@ class Exchange:
             endpoint="other",
             status=self._status,
             outcome=outcome,
-            rules_version=self._engine.rules.version,
+            rules_version=self.inforce.rules.version,
         )
 
     def _record(self, outcome: Outcome, reason: str | None) -> Record:
@@ -388,7 +397,7 @@ class Exchange:
             ttft_ms=None if self._first is None else round((self._first - self._began) * 1000, 3),
             duration_ms=round((ended - self._began) * 1000, 3),
             losses=json.dumps([asdict(loss) for loss in lost[:MOST_LOSSES]]),
-            rules_version=self._engine.rules.version,
+            rules_version=self.inforce.rules.version,
         )
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -177,30 +178,73 @@ class UpstreamReply:
         self._response.close()
 
 
+class Pool:
+    """The connections, whatever rules they were made by. The session is made at the first call: aiohttp wants a running
+    loop.
+    """
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = session()
+        return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """A TLS context, and what the files of CAs held that it was made of."""
+
+    held: tuple[bytes, ...]
+    context: ssl.SSLContext
+
+    @classmethod
+    def by(cls, files: Sequence[Path], known: Mapping[tuple[bytes, ...], Trusted]) -> Trusted:
+        """The known one of the same content, else a new one. Raises OSError for a file that cannot be used."""
+        held = tuple(sha256(path.read_bytes()).digest() for path in files)
+        return known.get(held) or cls(held, client_context(*files))
+
+
 class Upstream:
-    """The pool. One per engine; `close` when done.
+    """The pool, by one set of rules. One pool per engine; `close` when done.
 
     The rules' `ca` is trusted for every origin, a provider's own for its origin, both besides the system's store,
     SSL_CERT_FILE and SSL_CERT_DIR. A proxy is one that the rules name; that of the environment may be ourselves.
     """
 
-    def __init__(self, rules: UpstreamRules) -> None:
+    def __init__(self, rules: UpstreamRules, *, pool: Pool | None = None) -> None:
         self._rules = rules
         self._proxy = URL(str(rules.proxy)) if rules.proxy else None
-        self._contexts: dict[Path | None, ssl.SSLContext] = {}
-        self._session: aiohttp.ClientSession | None = None
+        self._trusted: dict[Path | None, Trusted] = {}
+        self._pool = pool or Pool()
 
-    def _pool(self) -> aiohttp.ClientSession:
-        # Made at the first call: aiohttp wants a running loop.
-        if self._session is None:
-            self._session = session()
-        return self._session
+    def under(self, rules: UpstreamRules, cas: Iterable[Path | None]) -> Upstream:
+        """The same pool by other rules, whose providers have those `cas`; what is under way goes on as it began.
+
+        Reads files, so it is for a thread; raises OSError for one that cannot be used. A warm connection is used again
+        where nothing has changed: it is known by what was dialled, by which proxy, and by the very context that has
+        verified it.
+        """
+        after = Upstream(rules, pool=self._pool)
+        known = {trusted.held: trusted for trusted in tuple(self._trusted.values())}
+        after._trusted = {ca: Trusted.by(after._files(ca), known) for ca in {None, *cas}}
+        return after
+
+    def _files(self, ca: Path | None) -> list[Path]:
+        return [path for path in (self._rules.ca, ca) if path is not None]
 
     def _context(self, ca: Path | None) -> ssl.SSLContext:
-        context = self._contexts.get(ca)
-        if context is None:
-            context = self._contexts[ca] = client_context(*(path for path in (self._rules.ca, ca) if path is not None))
-        return context
+        trusted = self._trusted.get(ca)
+        if trusted is None:
+            trusted = self._trusted[ca] = Trusted.by(self._files(ca), {})
+        return trusted.context
 
     async def send(self, request: Outgoing) -> UpstreamReply:
         """Sends the request and waits for the reply's head.
@@ -217,7 +261,7 @@ class Upstream:
         timeouts = request.timeouts
         try:
             async with FirstByte(timeouts.connect + timeouts.first_byte, timeouts.first_byte) as deadline:
-                response = await self._pool().request(
+                response = await self._pool.session.request(
                     request.method,
                     url,
                     headers=header_map(request),
@@ -236,9 +280,7 @@ class Upstream:
             raise failure(error, origin, timeouts) from error
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._pool.close()
 
 
 def failure(error: Exception, origin: Origin, timeouts: Timeouts) -> UpstreamFailure:

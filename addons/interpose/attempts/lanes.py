@@ -1,6 +1,7 @@
 """What is remembered of each lane between calls: its circuit breaker, its retry budget, how long it rests.
 
-In this process alone, and for as long as it runs. There are as many lanes as the rules have credentials.
+In this process alone, and for as long as it runs and its rules have that way. There are as many lanes as the rules
+have credentials.
 """
 
 from __future__ import annotations
@@ -42,6 +43,12 @@ class Lanes:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lanes: dict[Lane, Condition] = {}
+
+    def kept(self, still: Callable[[Lane], bool]) -> Lanes:
+        """Those lanes alone of which `still` holds, for what comes next; both have what they share in common."""
+        lanes = Lanes(self._clock)
+        lanes._lanes = {lane: condition for lane, condition in self._lanes.items() if still(lane)}
+        return lanes
 
     def __getitem__(self, lane: Lane) -> Condition:
         condition = self._lanes.get(lane)

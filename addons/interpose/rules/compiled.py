@@ -287,7 +287,7 @@ class LossPolicy:
         return severity == "impossible" or severity in self.forbidden
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Rules:
     """One rules file, compiled. Swapped as a whole on reload; a call keeps the one that it began with.
 

@@ -44,6 +44,10 @@ class Territory:
         self._rows[key] = found
         return found
 
+    def seen(self) -> dict[tuple[str, int], HostRow]:
+        """The hosts of ours that have been asked for lately."""
+        return {place: row for place, row in self._rows.items() if row is not None}
+
     def _find(self, host: str, port: int) -> HostRow | None:
         listed = self._rules.intercept.listed(host, port)
         if listed is False:
