@@ -117,6 +117,15 @@ def _in_foreground() -> bool:
         os.close(terminal)
 
 
+def has_terminal() -> bool:
+    """Whether there is a terminal whose hang-up would end us. One that has hung up is there no more."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 class SignalDesk:
     """Where signals arrive while we run. What becomes of one is decided by the receiver of the moment."""
 

@@ -36,6 +36,17 @@ def withheld(rules: Rules) -> Iterator[str]:
                 yield source.args[0]
 
 
+def changed_environment(before: Rules, after: Rules, environ: Mapping[str, str]) -> Iterator[str]:
+    """What a program that was started by the rules of before should have seen in its `environ`, and cannot any more."""
+    old, new = set(withheld(before)), set(withheld(after))
+    for name in sorted(new - old):
+        if environ.get(name):
+            yield f"the rules take {name} now; the program was given its value, and keeps it until it is started again"
+    for name in sorted(old - new):
+        if environ.get(name):
+            yield f"the rules take {name} no more; the program has a placeholder in it until it is started again"
+
+
 def claims(rules: Rules) -> Iterator[Claim]:
     """The hosts that are intercepted: those of the rules, else the known ones."""
     from interpose.formats.known_hosts import KNOWN_HOSTS

@@ -6,7 +6,6 @@ Everything that can be wrong with what a person asked for is found before anythi
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import shlex
 import signal
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from interpose.errors import InterposeError
 from interpose.rules.compiled import Rules
-from interpose.rules.load import load
 from interpose.rules.problem import printable
 from interpose.secret import Scrubber
 from interpose.state import make_state_folder, state_path
@@ -28,6 +26,8 @@ from .child import Child, CommandError, SignalDesk, find_command
 from .environment import own_proxy
 from .leading import claims, leading_environment, withheld
 from .listen import DEFAULT_HOST, DEFAULT_PORT, Listen, check_exposure
+from .logs import log_to_stderr
+from .reloading import RulesFile
 from .terminal import own_command, refuse, say, say_plain
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def run(options: Options) -> int:
     Raises RulesError for what is wrong with the rules, other InterposeErrors for what is wrong with the surroundings.
     """
     environ = dict(os.environ)
-    rules = load(options.rules) if options.rules is not None else Rules.default()
+    file = RulesFile(options.rules, environ if options.command else None)
+    rules = file.rules
     for warning in rules.warnings:
         say_plain(str(warning))
     listen, web, mode = _listen(options), _web(options), _mode(options)
@@ -88,7 +89,7 @@ def run(options: Options) -> int:
             f"your {variable} is not used; to go through that proxy, name it: --mode upstream:http://…, or in the "
             "rules upstream: {proxy: http://…}"
         )
-    return asyncio.run(_Run(options, rules, Ways(listen, mode, web), state, environ).run())
+    return asyncio.run(_Run(options, rules, Ways(listen, mode, web), state, environ, file).run())
 
 
 def _listen(options: Options) -> list[Listen]:
@@ -137,12 +138,15 @@ class Ways:
 class _Run:
     """One run of the interceptor."""
 
-    def __init__(self, options: Options, rules: Rules, ways: Ways, state: Path, environ: dict[str, str]) -> None:
+    def __init__(
+        self, options: Options, rules: Rules, ways: Ways, state: Path, environ: dict[str, str], file: RulesFile
+    ) -> None:
         self.options = options
         self.rules = rules
         self.ways = ways
         self.state = state
         self.environ = environ
+        self.file = file
         self.scrubber = Scrubber()
         self.lookout: Lookout | None = None
 
@@ -153,7 +157,7 @@ class _Run:
             ended_by: list[signal.Signals] = []
 
             def end_start(number: signal.Signals) -> None:
-                if number in ENDS_START:
+                if number in ENDS_START and not self.file.meant_by(number):
                     ended_by.append(number)
                     task.cancel()
 
@@ -162,7 +166,7 @@ class _Run:
                 # Here, not above: the import takes a second, and a mistake should be told before it.
                 from interpose.hosts.mitm import Interceptor
 
-                log_to_stderr(self.scrubber)
+                log_to_stderr(self.scrubber, news=not self.options.quiet)
                 interceptor = Interceptor(
                     self.rules,
                     state=self.state,
@@ -190,6 +194,8 @@ class _Run:
             )
             for line in bypass.told(self.lookout.found) if self.lookout is not None else ():
                 say_plain(line)
+            if self.file.stale is not None:
+                say(str(self.file.stale))
         return status
 
     async def _hold(self, interceptor: Interceptor, desk: SignalDesk, task: asyncio.Task[int]) -> int:
@@ -206,7 +212,8 @@ class _Run:
 
         try:
             async with interceptor:
-                status = await self._use(interceptor, desk)
+                with self.file.followed_by(interceptor):
+                    status = await self._use(interceptor, desk)
                 desk.receiver = hurry
                 waiting = asyncio.get_running_loop().call_later(PATIENCE, self._say_waiting)
         except asyncio.CancelledError:
@@ -249,7 +256,13 @@ class _Run:
         child = await Child.start(self.options.command, child_environ.values)
         for number in early:
             child.forward(number)
-        desk.receiver = child.forward
+
+        def forward(number: signal.Signals) -> None:
+            child.forward(number)
+            if self.file.meant_by(number):
+                self.file.ask()
+
+        desk.receiver = forward
         stopped = asyncio.create_task(_say_when_stopped(interceptor))
         # Where the rules themselves lead elsewhere, an AI host may be spoken to on a port of its own.
         self.lookout = Lookout(child.pid, {443, *(port for _, port in claims(self.rules))})
@@ -265,7 +278,9 @@ class _Run:
         asked_to_end = asyncio.Event()
 
         def end(number: signal.Signals) -> None:
-            if number in ENDS_SERVICE:
+            if self.file.meant_by(number):
+                self.file.ask()
+            elif number in ENDS_SERVICE:
                 asked_to_end.set()
 
         desk.receiver = end
@@ -334,16 +349,3 @@ class _Run:
 async def _say_when_stopped(interceptor: Interceptor) -> None:
     await interceptor.wait()
     say("the interceptor has stopped by itself: the program's AI calls will now fail")
-
-
-def log_to_stderr(scrubber: Scrubber) -> None:
-    """Warnings and errors of a run go to stderr, scrubbed of every secret that has been learnt."""
-    handler = logging.StreamHandler()
-    handler.addFilter(scrubber)
-    # All it says above a warning is that listening failed; our ListenError says so too, and better.
-    handler.addFilter(lambda record: record.name != "mitmproxy.addons.proxyserver")
-    # A certificate that was refused is told by us, with what to do.
-    handler.addFilter(lambda record: not record.getMessage().startswith("Client TLS handshake failed."))
-    handler.setFormatter(logging.Formatter("interpose: %(message)s"))
-    handler.setLevel(logging.WARNING)
-    logging.getLogger().addHandler(handler)

@@ -4,11 +4,13 @@ it (mitmproxy, a gateway, a program that embeds it) opens one assembly and close
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from interpose.engine import Engine
@@ -16,10 +18,13 @@ from interpose.exchange import Clock
 from interpose.issued import Keys
 from interpose.ledger import Ledger
 from interpose.rules.compiled import Rules
-from interpose.rules.problem import RulesError
+from interpose.rules.problem import Problem, RulesError
+from interpose.rules.restart import as_settled
 from interpose.rules.secrets import SecretStore
 from interpose.secret import Scrubber
 from interpose.upstream import Upstream
+
+logger = logging.getLogger(__name__)
 
 CLOCK = Clock(now=time.time, monotonic=time.monotonic)
 
@@ -32,6 +37,32 @@ class Assembly:
     ledger: Ledger
     ledger_path: Path
     writer: str
+    credentials: SecretStore
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+
+    async def reload(self, rules: Rules) -> None:
+        """Calls that begin from now on go by these rules.
+
+        Raises RulesError for what cannot be had (a credential, a CA): then those of before stay in force.
+        """
+        async with self._turn:
+            rules, settled = as_settled(rules, self.engine.rules)
+            if problems := await self.credentials.check_all(list(rules.credentials)):
+                raise RulesError(problems)
+            try:
+                await self.engine.reload(rules)
+            except OSError as error:
+                raise RulesError(
+                    [unusable(rules, f"a file of CAs cannot be used: {error.strerror or error}")]
+                ) from error
+            self.credentials.keep(rules.credentials)
+        for name in settled:
+            logger.warning("%s has changed in the rules: it stays as it was until interpose is started again", name)
+
+
+def unusable(rules: Rules, message: str, path: str = "") -> Problem:
+    """What is wrong with rules that are good by themselves."""
+    return Problem(str(rules.source or "rules"), 1, 1, path, message)
 
 
 def new_id() -> str:
@@ -67,4 +98,4 @@ async def assemble(
             issued=keys.find,
         )
         stack.push_async_callback(engine.close)
-        yield Assembly(engine, ledger, path, writer)
+        yield Assembly(engine, ledger, path, writer, store)

@@ -131,6 +131,14 @@ class SecretStore:
         found = await asyncio.gather(*map(self.check, sources))
         return [problem for problem in found if problem is not None]
 
+    def keep(self, sources: Iterable[CredentialSource]) -> None:
+        """Lets go of the values of all others: no rules name them any more. Their variables stay withheld."""
+        wanted = frozenset(sources)
+        tables: tuple[dict[CredentialSource, object], ...] = (self._kept, self._failed, self._lenders)  # type: ignore[assignment]
+        for table in tables:
+            for source in [source for source in table if source not in wanted]:
+                del table[source]
+
     async def _from_environ(self, source: CredentialSource) -> Secret:
         if (kept := self._kept.get(source)) is not None:
             return kept.secret

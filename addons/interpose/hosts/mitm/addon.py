@@ -23,7 +23,6 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 
 from interpose.bodies import Local
-from interpose.call import Origin
 from interpose.engine import Engine
 from interpose.formats.hosts import canonical_host
 from interpose.hosts.process import Process, Processes
@@ -70,6 +69,9 @@ class EngineAddon:
         self._record = record
         self._new_id = new_id
         self._web = web
+        # The proxy behind us, which all that leaves goes through. mitmproxy's modes name it: it stays what it was at
+        # the start, where the engine's own way follows the rules.
+        self.proxy = engine.rules.upstream.proxy
         self._processes = Processes()
         self._visits: dict[str, Visit] = {}
 
@@ -81,11 +83,6 @@ class EngineAddon:
     def goes_direct(self, host: str) -> bool:
         """Whether that host is dialled from here even where a proxy stands behind us: it is on this machine."""
         return self.proxy is None or host == "localhost" or loopback(host)
-
-    @property
-    def proxy(self) -> Origin | None:
-        """The proxy behind us, which all that leaves goes through."""
-        return self.engine.rules.upstream.proxy
 
     def visit(self, context: Context) -> Visit:
         return self._visits[context.client.id]

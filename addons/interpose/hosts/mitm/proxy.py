@@ -13,6 +13,7 @@ import secrets
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -28,11 +29,12 @@ from mitmproxy.utils.asyncio_utils import set_eager_task_factory
 from interpose.engine import Engine
 from interpose.errors import InterposeError
 from interpose.hosts import authority
-from interpose.hosts.assembly import Assembly, assemble, ledger_path, new_id
+from interpose.hosts.assembly import Assembly, assemble, ledger_path, new_id, unusable
 from interpose.rules.compiled import Rules
+from interpose.rules.problem import RulesError
 from interpose.secret import Scrubber
 
-from .addon import EngineAddon
+from .addon import EngineAddon, loopback
 from .carriage import Onlookers
 from .dispatch import Dispatch
 from .leaves import Leaves
@@ -41,6 +43,8 @@ from .redirector import Redirector, told
 from .release import Release
 from .replay import Replay
 from .told import Stream
+
+logger = logging.getLogger(__name__)
 
 # Room for long uploads and slow models: mitmproxy closes a connection on which nothing happens for so long.
 IDLE_CLIENT = 600
@@ -114,6 +118,28 @@ class Interceptor:
             raise InterposeError("the interceptor does not run yet")
         ended = await self._assembly.engine.idle(seconds)
         return await self._assembly.ledger.flush(seconds) and ended
+
+    async def reload(self, rules: Rules) -> None:
+        """Calls that begin from now on go by these rules; those in flight keep theirs.
+
+        Raises RulesError where they cannot be put in force: then those of before stay.
+        """
+        if self._assembly is None:
+            raise InterposeError("the interceptor does not run yet")
+        try:
+            applied = self.mode.applied_to(rules)
+        except ValueError as error:
+            raise RulesError([unusable(rules, str(error))]) from error
+        if not applied.clients.required and (open_to := [host for host, _ in self.addresses if not loopback(host)]):
+            message = (
+                f"must stay true while the interceptor listens on {shown(open_to[0])}: whoever reaches it could use "
+                "your keys"
+            )
+            raise RulesError([unusable(rules, message, "clients.required")])
+        await self._assembly.reload(applied)
+        if applied.upstream.proxy != self.rules.upstream.proxy:
+            told_of_proxy()
+        self.rules = replace(applied, upstream=replace(applied.upstream, proxy=self.rules.upstream.proxy))
 
     async def __aenter__(self) -> Self:
         if Interceptor._running is not None:
@@ -247,6 +273,13 @@ def install(master: Master, owner: EngineAddon, *others: object) -> None:
     # TlsConfig, ahead of which others may have to be, comes after NextLayer.
     place = next(place for place, each in enumerate(addons.chain) if isinstance(each, next_layer.NextLayer))
     addons.chain[place:place] = ahead
+
+
+def told_of_proxy() -> None:
+    logger.warning(
+        "upstream.proxy has changed in the rules: AI calls go by it from now on, everything else goes the way of "
+        "before until interpose is started again"
+    )
 
 
 async def hang_up(server: proxyserver.Proxyserver) -> None:

@@ -1,0 +1,33 @@
+"""What of the rules is settled when a program starts, and stays as it was when the file is read again.
+
+One row a field. Everything that is not here follows the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from .compiled import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A field of the file: how its value is taken from the rules, and how these are given the one of before."""
+
+    field: str
+    value: Callable[[Rules], object]
+    with_that_of: Callable[[Rules, Rules], Rules]
+
+
+SETTLED = (Settled("ledger.to", lambda rules: rules.ledger.sqlite, lambda new, old: replace(new, ledger=old.ledger)),)
+
+
+def as_settled(new: Rules, old: Rules) -> tuple[Rules, list[str]]:
+    """The new rules with the settled values of the old ones, and the fields in which they wanted others."""
+    fields = []
+    for row in SETTLED:
+        if row.value(new) != row.value(old):
+            fields.append(row.field)
+            new = row.with_that_of(new, old)
+    return new, fields

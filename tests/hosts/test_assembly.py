@@ -1,0 +1,93 @@
+"""An assembly whose rules are swapped: credentials first, then all of it or nothing."""
+
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.e2e.certificates import Authority
+
+from interpose.hosts.assembly import Assembly, assemble
+from interpose.rules.compiled import Rules
+from interpose.rules.load import parse
+from interpose.rules.problem import RulesError
+from interpose.secret import Scrubber
+
+FAKES = {"FAKE_A": "sk-FAKE-a-0000000000", "FAKE_B": "sk-FAKE-b-0000000000"}
+
+
+def rules(folder: Path, variable: str, more: str = "") -> Rules:
+    return parse(
+        "version: 1\nproviders:\n  openai:\n    format: openai\n    base_url: https://api.openai.com/v1\n"
+        f"    credential: {{env: {variable}}}\n{more}",
+        "rules.yaml",
+        folder,
+    )
+
+
+@pytest.fixture
+def scrubber() -> Scrubber:
+    return Scrubber()
+
+
+@pytest_asyncio.fixture
+async def assembly(tmp_path: Path, scrubber: Scrubber) -> AsyncIterator[Assembly]:
+    async with assemble(
+        rules(tmp_path, "FAKE_A"), state=tmp_path, environ=FAKES, scrubber=scrubber, writer="w"
+    ) as assembly:
+        yield assembly
+
+
+async def test_new_credentials_are_known_before_they_are_used(
+    assembly: Assembly, tmp_path: Path, scrubber: Scrubber
+) -> None:
+    """The scrubber knows the new value from the first call on, and still the old one, which may stand in a log."""
+    await assembly.reload(rules(tmp_path, "FAKE_B"))
+    assert scrubber.scrub(" ".join(FAKES.values())) == "*** ***"
+    (source,) = assembly.engine.rules.credentials
+    assert (await assembly.credentials.resolve(source)).reveal() == FAKES["FAKE_B"]
+
+
+async def test_values_that_no_rules_ask_for_are_let_go(assembly: Assembly, tmp_path: Path) -> None:
+    """What is not needed is not kept in memory; a call in flight that still needs it finds it again."""
+    (old,) = assembly.engine.rules.credentials
+    await assembly.reload(rules(tmp_path, "FAKE_B"))
+    assert old not in assembly.credentials._kept
+    assert (await assembly.credentials.resolve(old)).reveal() == FAKES["FAKE_A"]
+
+
+async def test_a_credential_that_cannot_be_had_changes_nothing(assembly: Assembly, tmp_path: Path) -> None:
+    """The rules of before stay, with their credentials; the problem is told at its place."""
+    before = assembly.engine.rules
+    with pytest.raises(RulesError, match=r"rules\.yaml:6:\d+: providers\.openai\.credential: .*FAKE_NONE is not set"):
+        await assembly.reload(rules(tmp_path, "FAKE_NONE"))
+    assert assembly.engine.rules is before
+    (source,) = before.credentials
+    assert (await assembly.credentials.resolve(source)).reveal() == FAKES["FAKE_A"]
+
+
+async def test_a_ca_that_cannot_be_used_changes_nothing(assembly: Assembly, tmp_path: Path) -> None:
+    """It was there when the rules were read, and has gone since."""
+    file = Authority(tmp_path / "authority").pem
+    new = rules(tmp_path, "FAKE_B", f"upstream: {{ca: {file}}}\n")
+    file.unlink()
+    before = assembly.engine.rules
+    with pytest.raises(RulesError, match="a file of CAs cannot be used"):
+        await assembly.reload(new)
+    assert assembly.engine.rules is before
+
+
+async def test_what_is_settled_at_the_start_stays_and_is_named(
+    assembly: Assembly, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Records go on into the ledger that was opened; everything else of the new rules is in force."""
+    with caplog.at_level(logging.WARNING):
+        await assembly.reload(rules(tmp_path, "FAKE_B", "ledger: {to: 'sqlite:other.db'}\n"))
+    (record,) = caplog.records
+    assert record.getMessage().startswith("ledger.to has changed in the rules: it stays as it was until")
+    now = assembly.engine.rules
+    assert (now.ledger.sqlite, now.credentials[0].name) == (None, "env:FAKE_B")
+    caplog.clear()
+    await assembly.reload(rules(tmp_path, "FAKE_A"))
+    assert caplog.records == []
