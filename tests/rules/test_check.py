@@ -65,7 +65,7 @@ def test_a_provider_that_no_route_names_is_noted(said: Said) -> None:
     other = "  q: {format: openai, base_url: https://b.test/v1}\n"
     assert said(f"{HEAD}{other}") == []
     (note,) = said(f"{HEAD}{other}routes: [{{name: r, to: {{provider: p}}}}]\n")
-    assert note.startswith("r.yaml:4:3: providers.q: note: no route names this provider")
+    assert note.startswith("r.yaml:4:3: providers.q: note: no route and no model names this provider")
 
 
 def limits(*entries: str) -> str:

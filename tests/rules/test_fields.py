@@ -92,6 +92,10 @@ def route(rest: str) -> str:
     return f"{ONE}routes:\n- {{name: a, to: {{provider: p}}, {rest}}}\n"
 
 
+def model(rest: str) -> str:
+    return f"{ONE}models:\n- {{provider: p, {rest}}}\n"
+
+
 # Each field that is carried out, with two files that differ in it alone.
 DIFFER: dict[str, tuple[str, str]] = {
     "providers.*.format": (
@@ -182,6 +186,11 @@ DIFFER: dict[str, tuple[str, str]] = {
     "limits.tokens": (limit("tokens: 1000/minute"), limit("tokens: 2000/minute")),
     "limits.concurrent": (limit("concurrent: 1"), limit("concurrent: 2")),
     "limits.wait": (limit("concurrent: 1, wait: 1s"), limit("concurrent: 1, wait: 2s")),
+    "models.id": (model("id: m"), model("id: n")),
+    "models.provider": (model("id: m"), model("id: m").replace("provider: p", "provider: q")),
+    "models.model": (model("id: m"), model("id: m, model: n")),
+    "models.context_length": (model("id: m"), model("id: m, context_length: 8192")),
+    "models.capabilities": (model("id: m"), model("id: m, capabilities: [chat, completion]")),
     "capabilities.*": (
         "version: 1\ncapabilities: {a: [max_output=8192, no-tools]}\n",
         "version: 1\ncapabilities: {a: no-tools}\n",

@@ -56,7 +56,6 @@ GIVEN = {
     "routes.usage": "request",
     "routes.capture": "bodies",
     "routes.prefer": "cheapest",
-    "models": "[{id: gpt-4, provider: openai, context_length: 8192, capabilities: [chat, completion]}]",
     "state.on_store_error": "deny",
     "alerts": "[{name: a, when: error_rate > 5%, window: 5m, min_requests: 20, notify: [log, {webhook: https://x.y}]}]",
     "prices": "{gpt-4: {input: 2.5, output: 10}}",
@@ -95,7 +94,7 @@ def test_unsupported_fields_are_parsed_and_refused_at_their_place(row: Unsupport
     assert line[problem.column - 1 :] == f"{path.rpartition('.')[2]}: {GIVEN[path]}"
 
 
-@pytest.mark.parametrize("path", ["models", "alerts", "prices"])
+@pytest.mark.parametrize("path", ["alerts", "prices"])
 def test_empty_unsupported_sections_ask_for_nothing(path: str, tmp_path: Path) -> None:
     """A section without content is no request for what is not supported."""
     empty = "{}" if path == "prices" else "[]"
@@ -134,7 +133,7 @@ def test_the_checked_in_json_schema_is_current() -> None:
 def test_the_json_schema_says_what_is_refused() -> None:
     """An editor shows that a field is not supported before anything is run."""
     schema = json_schema()
-    for name in ("models", "alerts", "prices"):
+    for name in ("alerts", "prices"):
         assert "not supported in this version" in schema["properties"][name]["description"]
     route = schema["$defs"]["RouteSpec"]["properties"]
     assert "not supported in this version" in route["hedge"]["description"]

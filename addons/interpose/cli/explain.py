@@ -267,6 +267,7 @@ def _json(answer: Answer) -> None:
         "routes": [{"name": name, "taken": taken, "why": why} for name, taken, why in answer.routes],
         "decided": answer.trace,
         "route": chosen.route,
+        "alias": chosen.alias,
         "attempts": [
             {
                 "provider": attempt.provider.name if attempt.provider is not None else None,

@@ -35,9 +35,10 @@ def _oddities(rules: Rules, name: str) -> list[Problem]:
     for path, message, hint in contradictions(rules):
         found.append(document.place(path).problem(message, hint, "warning"))
     used = {target.provider for route in rules.routes for target in route.everywhere}
+    used |= {model.provider for model in rules.models}
     for provider in rules.providers:
         # Without routes, or on its own origin, a provider serves the calls that no route matches.
         if used and provider not in used:
-            message = "no route names this provider: it serves only unmatched calls to its own origin"
+            message = "no route and no model names this provider: it serves only unmatched calls to its own origin"
             found.append(document.place(("providers", provider), key=True).problem(message, severity="note"))
     return found

@@ -138,6 +138,20 @@ class Route:
         return (self.unless is None or self.unless == other.unless) and self.match.covers(other.match)
 
 
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A name that clients may ask for: `provider` knows it as `model`. The rest is what is said of it in lists."""
+
+    id: str
+    provider: str
+    model: str
+    context_length: int | None = None
+    capabilities: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.provider} as {self.model}"
+
+
 # Whom a bucket of a limit counts, as `per` names it: what is known of the call, and what only of an attempt. A header
 # of the call is HEADER_WORD and its lower-case name.
 OF_CALL = ("client", "ip", "app", "endpoint", "model")
@@ -301,6 +315,7 @@ class Rules:
     providers: Mapping[str, Provider] = field(default_factory=lambda: MappingProxyType({}))
     routes: tuple[Route, ...] = ()
     limits: tuple[Limit, ...] = ()
+    models: tuple[Model, ...] = ()
     intercept: Intercept = Intercept()
     clients: Clients = Clients()
     upstream: Upstream = Upstream()
@@ -311,6 +326,7 @@ class Rules:
     _by_origin: Mapping[Origin, tuple[Provider, ...]] = field(init=False, repr=False, compare=False)
     _routes: Index = field(init=False, repr=False, compare=False)
     _limits: Index = field(init=False, repr=False, compare=False)
+    _by_id: Mapping[str, tuple[Model, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_routes", Index([route.match for route in self.routes]))
@@ -319,6 +335,10 @@ class Rules:
         for provider in self.providers.values():
             by_origin[provider.origin] = (*by_origin.get(provider.origin, ()), provider)
         object.__setattr__(self, "_by_origin", by_origin)
+        by_id: dict[str, tuple[Model, ...]] = {}
+        for model in self.models:
+            by_id[model.id] = (*by_id.get(model.id, ()), model)
+        object.__setattr__(self, "_by_id", by_id)
 
     @classmethod
     def default(cls) -> Self:
@@ -332,6 +352,7 @@ class Rules:
             self.providers
             or self.routes
             or self.limits
+            or self.models
             or self.clients.required
             or self.clients.keys
             or self.intercept.placeholders
@@ -360,3 +381,11 @@ class Rules:
     def providers_at(self, origin: Origin) -> tuple[Provider, ...]:
         """The configured providers of that origin, in the order of the file."""
         return self._by_origin.get(origin, ())
+
+    def models_named(self, name: str | None) -> tuple[Model, ...]:
+        """What `models` has under that id, in the order of the file."""
+        return self._by_id.get(name, ()) if name is not None else ()
+
+    def name_at(self, provider: str, name: str | None) -> str | None:
+        """What that provider calls a model: its own name for an id that `models` has of it, else the name itself."""
+        return next((model.model for model in self.models_named(name) if model.provider == provider), name)

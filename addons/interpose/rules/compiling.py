@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .compiled import Limit, LossPolicy, Retry, Route, Target
+from . import aliases
+from .compiled import Limit, LossPolicy, Model, Retry, Route, Target
 from .matching import Match
 from .patterns import AnyOf, Networks, parsed_network
-from .schema import LimitSpec, LossesSpec, MatchSpec, RetrySpec, RouteSpec
+from .schema import LimitSpec, LossesSpec, MatchSpec, ModelSpec, RetrySpec, RouteSpec
 
 
 def loss_policy(spec: LossesSpec) -> LossPolicy:
@@ -51,6 +52,21 @@ def limit(spec: LimitSpec) -> Limit:
         spec.tokens,
         spec.concurrent,
         spec.wait,
+    )
+
+
+def models(specs: Sequence[ModelSpec]) -> tuple[Model, ...]:
+    """Each with the name that its provider knows it by, through however many aliases."""
+    said = {(spec.provider, spec.id): spec.model for spec in specs if spec.model is not None}
+    return tuple(
+        Model(
+            spec.id,
+            spec.provider,
+            aliases.chain(said, spec.provider, spec.id)[-1],
+            spec.context_length,
+            tuple(spec.capabilities),
+        )
+        for spec in specs
     )
 
 

@@ -17,7 +17,7 @@ from interpose.formats.aws import region_of
 from interpose.formats.dialects import WITHOUT_RESPONSES
 from interpose.formats.hosts import lookup
 
-from . import abilities, cloud, compiling, conversions, regexlike, relations, urls
+from . import abilities, aliases, cloud, compiling, conversions, regexlike, relations, urls
 from .compiled import (
     ClientKey,
     Clients,
@@ -86,6 +86,7 @@ def parse(text: str, source_name: str, base_dir: Path, *, source: Path | None = 
     if isinstance(document.data, dict):
         relations.check(document)
         conversions.check(document)
+        aliases.check(document)
     if spec is None or document.problems:
         raise RulesError(document.problems)
     rules = _Compiler(document, base_dir).rules(spec, source)
@@ -114,6 +115,7 @@ class _Compiler:
             providers=MappingProxyType(providers),
             routes=tuple(compiling.route(route) for route in spec.routes),
             limits=tuple(map(compiling.limit, spec.limits)),
+            models=compiling.models(spec.models),
             intercept=intercept,
             clients=Clients(
                 spec.clients.required,

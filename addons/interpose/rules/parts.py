@@ -41,6 +41,7 @@ def only(rules: Rules, parts: frozenset[Part]) -> Rules:
         providers=MappingProxyType(providers),
         limits=rules.limits if Part.LIMITS in parts else (),
         routes=rules.routes if parts & {Part.ROUTES, Part.CONVERSION} else (),
+        models=rules.models if parts & {Part.ROUTES, Part.CONVERSION} else (),
         intercept=rules.intercept if acts else Intercept(hosts=rules.intercept.hosts),
         clients=rules.clients if Part.CLIENTS in parts else Clients(),
     )

@@ -51,7 +51,6 @@ _UNIQUE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("routes", "name"), "route"),
     (("limits", "name"), "limit"),
     (("alerts", "name"), "alert"),
-    (("models", "id"), "model"),
     (("clients", "keys", "name"), "client"),
     (("clients", "keys", "sha256"), "key"),
 )

@@ -229,8 +229,8 @@ class RouteSpec(Section):
 
 
 class ModelSpec(Section):
-    id: Line
-    provider: Name
+    id: Line = Field(description="what clients ask for; of several entries of one id the others are fallbacks")
+    provider: Name = Field(description="where calls go that ask for it and that no route takes")
     model: Line | None = Field(default=None, description="the provider's name for it; default: the id")
     context_length: Count | None = None
     capabilities: Lines = []

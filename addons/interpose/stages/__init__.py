@@ -44,6 +44,7 @@ def plan(call: Call, host: HostRow | None, rules: Rules, view: View, trace: list
     return Plan(
         facts=draft.facts,
         route=draft.route.name if draft.route else None,
+        alias=draft.alias,
         client=draft.client,
         attempts=() if refusal else tuple(draft.attempts),
         refusal=refusal,

@@ -229,8 +229,10 @@ def asked_in_body(call: Call) -> Asked:
 
 def judges_models(rules: Rules) -> bool:
     """Whether anything in the rules depends on the model that a call names."""
-    return any(route.match.model or any(target.model for target in route.everywhere) for route in rules.routes) or any(
-        key.models for key in rules.clients.keys
+    return (
+        bool(rules.models)
+        or any(route.match.model or any(target.model for target in route.everywhere) for route in rules.routes)
+        or any(key.models for key in rules.clients.keys)
     )
 
 

@@ -205,7 +205,8 @@ def nameless(draft: Draft) -> Refusal | None:
     """What is wrong with a body by whose model the rules would have routed the call; None if it names one."""
     facts, call = draft.facts, draft.call
     assert facts is not None
-    if facts.model is not None or facts.wire == "none" or not any(route.match.model for route in draft.rules.routes):
+    judged = bool(draft.rules.models) or any(route.match.model for route in draft.rules.routes)
+    if facts.model is not None or facts.wire == "none" or not judged:
         return None
     if not isinstance(call.body, bytes):
         return Refusal(

@@ -107,7 +107,8 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will be done with a call. With a `refusal` there are no attempts.
+    """What will be done with a call. With a `refusal` there are no attempts. `alias` is the id of `models` that has
+    decided where it goes, where no route has.
 
     `attempts` are the ways in which it can be sent, in order: the next one is taken where one fails, as far as `retry`
     goes; without that the call is sent once. `left_out` are targets that cannot take this call. `losses` are what the
@@ -125,6 +126,7 @@ class Plan:
     left_out: tuple[LeftOut, ...] = ()
     demands: tuple[Demand, ...] = ()
     wait: float = 0.0
+    alias: str | None = None
 
     @property
     def sends(self) -> int:
@@ -137,7 +139,10 @@ class Plan:
     def acts(self) -> bool:
         """Whether the rules have a hand in this call; if not, its reply gets no header of ours either."""
         return bool(self.attempts) and (
-            self.route is not None or self.attempts[0].injection is not None or self.attempts[0].stripped
+            self.route is not None
+            or self.alias is not None
+            or self.attempts[0].injection is not None
+            or self.attempts[0].stripped
         )
 
 
@@ -172,6 +177,7 @@ class Draft:
     virtual: Virtual | None = None
     # routing
     route: Route | None = None
+    alias: str | None = None
     aims: list[Aim] = field(default_factory=list)
     # conversion and credentials
     attempts: list[Attempt] = field(default_factory=list)

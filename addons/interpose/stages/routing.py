@@ -1,7 +1,9 @@
 """Third stage: where does the call go?
 
 The first route that matches decides: to one of its targets, by weight, and to its fallbacks after that. Without one,
-the call goes to the configured provider of the origin that the client addressed, else to that origin itself.
+a model that `models` lists leads to its providers; else the call goes to the configured provider of the origin that the
+client addressed, else to that origin itself. Whatever decides, a name that `models` has of a provider is sent as what
+that provider calls it.
 """
 
 from __future__ import annotations
@@ -9,10 +11,12 @@ from __future__ import annotations
 import hashlib
 import math
 
+from interpose.call import upgrades
 from interpose.errors import Refusal
 from interpose.rules.compiled import Route, Target
 from interpose.rules.facts import Facts
 
+from .conversion import runs_a_model
 from .draft import Aim, Draft, Stage
 
 
@@ -24,17 +28,22 @@ class Routing(Stage):
     def decide(self, draft: Draft) -> None:
         facts = draft.facts
         assert facts is not None
-        providers = draft.rules.providers
         # Whoever asks for reasons wants to hear of every route.
         for route in draft.rules.routes_for(facts) if draft.trace is None else draft.rules.routes:
             reason = route.reason(facts)
             if reason is None:
                 draft.route = route
                 order = (chosen(draft, route, facts), *route.fallback)
-                draft.aims = [Aim(providers[target.provider], target.model) for target in order]
                 draft.note(f"route {route.name} matches: to {', then '.join(map(str, order))}")
+                draft.aims = [aim(draft, target) for target in order]
                 return
             draft.note(f"route {route.name} does not match: {reason}")
+        if (runs_a_model(facts) or upgrades(draft.call.headers)) and (models := draft.rules.models_named(facts.model)):
+            draft.alias = facts.model
+            draft.aims = [Aim(draft.rules.providers[model.provider], model.model) for model in models]
+            there = ", then ".join(map(str, models))
+            draft.note(f"no route matches, but {facts.model} is a model of the rules: to {there}")
+            return
         if draft.rules.intercept.unmatched == "reject":
             raise Refusal(403, "no_route", "No route of the rules matches this call, and the rules reject such calls.")
         if configured := draft.rules.providers_at(draft.call.url.origin):
@@ -43,6 +52,17 @@ class Routing(Stage):
         else:
             draft.aims = [Aim(None)]
             draft.note(f"no route matches and no provider is configured for {facts.host}: to the host itself")
+
+
+def aim(draft: Draft, target: Target) -> Aim:
+    """That target, with the model as its provider calls it: the one that it names, else the one that is asked for."""
+    assert draft.facts is not None
+    named = target.model or draft.facts.model
+    model = draft.rules.name_at(target.provider, named)
+    if model == named:
+        return Aim(draft.rules.providers[target.provider], target.model)
+    draft.note(f"{target.provider} calls {named} {model} (models)")
+    return Aim(draft.rules.providers[target.provider], model)
 
 
 def chosen(draft: Draft, route: Route, facts: Facts) -> Target:

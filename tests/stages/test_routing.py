@@ -1,0 +1,133 @@
+"""Where calls go by the models of the rules, and in which order."""
+
+from __future__ import annotations
+
+import json
+from types import MappingProxyType
+
+import pytest
+
+from interpose.call import Call, Origin, Peer, Url
+from interpose.rules.compiled import Clients, Intercept, Model, Provider, Route, Rules, Target
+from interpose.rules.matching import Match
+from interpose.rules.patterns import AnyOf
+from interpose.rules.secrets import CredentialSource
+from interpose.stages import plan
+from interpose.stages.claim import Territory
+from interpose.stages.draft import Plan, View
+
+OPENAI = Origin("https", "api.openai.com", 443)
+KEY = CredentialSource("env", ("KEY",))
+PROVIDERS = {
+    "openai": Provider("openai", "openai", None, OPENAI, "/v1", KEY),
+    "groq": Provider("groq", "openai", "groq", Origin("https", "api.groq.com", 443), "/openai/v1", KEY),
+    "claude": Provider("claude", "anthropic", None, Origin("https", "api.anthropic.com", 443), "", KEY),
+}
+FAST = (Model("fast", "openai", "gpt-5-nano"), Model("fast", "claude", "claude-haiku-4-5"))
+
+
+def rules(*routes: Route, models: tuple[Model, ...] = FAST, **others: object) -> Rules:
+    return Rules("test", providers=MappingProxyType(PROVIDERS), routes=routes, models=models, **others)  # type: ignore[arg-type]
+
+
+def route(*targets: Target, match: Match | None = None, **others: object) -> Route:
+    return Route("r", match or Match(), None, targets, **others)  # type: ignore[arg-type]
+
+
+def planned(by: Rules, model: str = "fast", *, path: str = "/v1/chat/completions", method: str = "POST") -> Plan:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "input": "Hi"}
+    call = Call(
+        method,
+        Url(OPENAI, path),
+        ((b"Host", b"api.openai.com"), (b"Content-Type", b"application/json")),
+        json.dumps(body).encode() if method == "POST" else b"",
+        Peer("127.0.0.1"),
+        sni="api.openai.com",
+    )
+    return plan(call, Territory(by).row("api.openai.com", 443), by, View(1_800_000_000.0))
+
+
+def ways(chosen: Plan) -> list[tuple[str, str | None]]:
+    return [(attempt.provider.name, attempt.model) for attempt in chosen.attempts if attempt.provider is not None]
+
+
+def test_without_a_route_a_model_of_the_rules_leads_to_its_providers() -> None:
+    """Of several entries the others are fallbacks; the call is sent as each provider calls the model."""
+    chosen = planned(rules())
+    assert ways(chosen) == [("openai", "gpt-5-nano"), ("claude", "claude-haiku-4-5")]
+    assert (chosen.route, chosen.alias, chosen.acts, chosen.sends) == (None, "fast", True, 2)
+    first, second = chosen.attempts
+    assert first.body is not None
+    assert b'"model": "gpt-5-nano"' in first.body
+    assert second.translation is not None
+
+
+def test_a_model_that_is_sent_by_its_own_name_stays_byte_for_byte() -> None:
+    """An id that is the provider's own name says where, and changes nothing."""
+    chosen = planned(rules(models=(Model("gpt-5", "openai", "gpt-5"),)), "gpt-5")
+    assert ways(chosen) == [("openai", "gpt-5")]
+    assert chosen.attempts[0].body is None
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        ([Target("openai")], [("openai", "gpt-5-nano")]),
+        ([Target("claude")], [("claude", "claude-haiku-4-5")]),
+        # What a target names counts; it may be a name of the rules, too.
+        ([Target("openai", "gpt-4o")], [("openai", "gpt-4o")]),
+        ([Target("claude", "fast")], [("claude", "claude-haiku-4-5")]),
+        # Of groq, the rules know no such name: it is sent as it came.
+        ([Target("groq")], [("groq", "fast")]),
+    ],
+)
+def test_a_route_says_where_and_the_models_say_by_which_name(
+    targets: list[Target], expected: list[tuple[str, str]]
+) -> None:
+    """The first route that matches decides; each provider is sent its own name for the model."""
+    chosen = planned(rules(route(*targets)))
+    assert ways(chosen) == expected
+    assert (chosen.route, chosen.alias) == ("r", None)
+
+
+def test_fallbacks_are_sent_their_own_names_too() -> None:
+    """One id is enough for a route to several providers."""
+    chosen = planned(rules(route(Target("claude"), fallback=(Target("openai"),))))
+    assert ways(chosen) == [("claude", "claude-haiku-4-5"), ("openai", "gpt-5-nano")]
+
+
+def test_routes_match_the_name_that_was_asked_for() -> None:
+    """Not what it stands for: a rule is about what clients say."""
+    by = rules(route(Target("groq", "x"), match=Match(model=AnyOf(("gpt-5-nano",)))))
+    assert ways(planned(by)) == [("openai", "gpt-5-nano"), ("claude", "claude-haiku-4-5")]
+    assert ways(planned(by, "gpt-5-nano")) == [("groq", "x")]
+
+
+def test_a_model_of_the_rules_is_a_match_where_others_are_rejected() -> None:
+    """`unmatched: reject` is about calls that neither a route nor a model takes."""
+    by = rules(intercept=Intercept(unmatched="reject"))
+    assert planned(by).refusal is None
+    refused = planned(by, "gpt-4o").refusal
+    assert refused is not None
+    assert refused.code == "no_route"
+
+
+def test_calls_that_run_no_model_are_not_led_by_it() -> None:
+    """A question about a model of that name goes where it was addressed."""
+    assert ways(planned(rules(), path="/v1/models/fast", method="GET")) == [("openai", "fast")]
+
+
+def test_an_embedding_model_has_a_name_of_the_rules_too() -> None:
+    """Whatever runs a model."""
+    by = rules(models=(Model("vectors", "openai", "text-embedding-3-small"),))
+    assert ways(planned(by, "vectors", path="/v1/embeddings")) == [("openai", "text-embedding-3-small")]
+
+
+def test_models_alone_are_no_audit() -> None:
+    """They act on calls; cut down to its other parts, a file's models are out of force."""
+    from interpose.rules.parts import Part, only
+
+    by = Rules("test", models=FAST, clients=Clients())
+    assert not by.audit_only
+    assert only(by, frozenset({Part.LIMITS})).models == ()
+    assert only(by, frozenset({Part.ROUTES})).models == FAST
