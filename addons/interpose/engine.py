@@ -15,6 +15,7 @@ from functools import partial
 
 from cachetools import LRUCache
 
+from .attempts.pace import Paces
 from .call import Call, Reply
 from .errors import Refusal
 from .exchange import Clock, Exchange
@@ -62,6 +63,7 @@ class Engine:
         self.new_id = new_id
         self._issued = issued
         self._rng = rng
+        self._paces = Paces(clock.monotonic)
         self.gate = Gate(WaitingStore(MemoryStore(), clock.now, clock.monotonic), clock.now)
         self._resolve = resolve
         self._live: set[Exchange] = set()
@@ -100,6 +102,7 @@ class Engine:
             rng=self._rng,
             resting=by.lanes.resting,
             expected_output=self.gate.expected,
+            standing=self._paces.standing,
         )
         return plan(call, row, rules, view, trace)
 
@@ -173,7 +176,8 @@ class Engine:
             raise chosen.refusal
         assert chosen.facts is not None
         exchange.hold(await self.gate.enter(chosen.demands, chosen.wait, chosen.facts.format))
-        means = Means(by.upstream, self._resolve, by.lanes, self.clock, self._rng, partial(self._warn, by.rules))
+        warn = partial(self._warn, by.rules)
+        means = Means(by.upstream, self._resolve, by.lanes, self.clock, self._rng, warn, self._paces)
         return await Sending(means, exchange, chosen).reply()
 
     def _warn(self, rules: Rules, chosen: Plan, attempt: Attempt) -> None:

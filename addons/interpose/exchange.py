@@ -104,6 +104,8 @@ class Exchange:
     def attach(self, upstream: Answer) -> None:
         self._upstream = upstream
         self._status = upstream.status
+        if self.trip is not None and self.trip.lap is not None:
+            self.trip.lap.answered(upstream.status)
 
     def lose(self, reason: str) -> None:
         """The attempt under way has failed, and nothing of it has gone to the client."""
@@ -111,6 +113,9 @@ class Exchange:
         gauge, self.trip.gauge = self.trip.gauge, None
         self._tried.append(self._attempt(self.trip, reason, gauge.finish().usage if gauge is not None else Usage()))
         self._told = True
+        if self.trip.lap is not None:
+            self.trip.lap.failed()
+            self.trip.lap.end()
         for granted in self._held_by_attempt:
             self._engine.gate.give_back(granted.reservation)
         self._held_by_attempt.clear()
@@ -266,6 +271,8 @@ class Exchange:
         """A piece of the body is about to go to the client."""
         if self._first is None:
             self._first = self._engine.clock.monotonic()
+            if self.trip is not None and self.trip.lap is not None:
+                self.trip.lap.first()
         if self.trip is not None and self.trip.gauge is not None:
             self.trip.gauge.feed(chunk)
 
@@ -291,6 +298,10 @@ class Exchange:
             return None
         self._settled = True
         self._engine.forget(self)
+        if self.trip is not None and self.trip.lap is not None:
+            if outcome in ("error", "truncated"):
+                self.trip.lap.failed()
+            self.trip.lap.end()
         try:
             record = self._record(outcome, reason or self._reason)
         except Exception:

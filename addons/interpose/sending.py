@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from .attempts import patience, verdicts
 from .attempts.course import Course, Step
 from .attempts.lanes import SPENT_REST, Condition, Lane, Lanes
+from .attempts.pace import Paces
 from .attempts.usefulness import Failure, place
 from .attempts.verdicts import Verdict
 from .call import Reply, upgrades
@@ -43,6 +44,7 @@ class Means:
     clock: Clock
     rng: Callable[[], float]
     warn: Callable[[Plan, Attempt], None]
+    paces: Paces
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,8 @@ class Sending:
         for stage in STAGES:
             request = await stage.send(request, trip)
         provider = attempt.provider
+        if trip.way is not None:
+            trip.lap = self._means.paces.begin(trip.way)
         reply = await self._means.upstream.send(
             Outgoing(
                 request.method,

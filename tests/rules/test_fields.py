@@ -180,6 +180,7 @@ DIFFER: dict[str, tuple[str, str]] = {
     "routes.retry.on": (route("retry: {on: 429}"), route("retry: {on: [429, 5xx, connect]}")),
     "routes.retry.backoff": (route("retry: {backoff: 1s..2s}"), route("retry: {backoff: 1s..3s}")),
     "routes.sticky": (route("match: {}"), route("sticky: client")),
+    "routes.prefer": (route("prefer: fastest"), route("prefer: least_busy")),
     "limits.name": (limit("requests: 1/minute"), limit("requests: 1/minute").replace("name: a", "name: b")),
     "limits.per": (limit("requests: 1/minute, per: client"), limit("requests: 1/minute, per: [client, ip]")),
     "limits.requests": (limit("requests: 1/minute"), limit("requests: 1/second")),
@@ -401,6 +402,16 @@ WRONG: list[tuple[str, str]] = [
     (
         f"{ONE[11:]}routes: [{{name: a, to: [{{provider: p, weight: 0}}, {{provider: q, weight: 0}}]}}]\n",
         "r.yaml:5:20: routes[0].to: leaves no target with a weight above 0; give one of them a weight",
+    ),
+    (
+        f"{ONE[11:]}routes: [{{name: a, to: {{provider: p}}, prefer: fastest, sticky: client}}]\n",
+        "r.yaml:5:56: routes[0].sticky: keeps a client with one target, where prefer looks for the best at each call; "
+        "remove one of them",
+    ),
+    (
+        f"{ONE[11:]}routes: [{{name: a, to: [{{provider: p}}, {{provider: q, weight: 2}}], prefer: fastest}}]\n",
+        "r.yaml:5:54: routes[0].to[1].weight: has no meaning beside prefer, which decides; "
+        "remove it; 0 takes the target out",
     ),
     (
         f"{ONE[11:]}routes: [{{name: a, to: {{provider: p}}, fallback: [{{provider: q, weight: 1}}]}}]\n",

@@ -55,7 +55,6 @@ GIVEN = {
     "routes.hold": "content",
     "routes.usage": "request",
     "routes.capture": "bodies",
-    "routes.prefer": "cheapest",
     "state.on_store_error": "deny",
     "alerts": "[{name: a, when: error_rate > 5%, window: 5m, min_requests: 20, notify: [log, {webhook: https://x.y}]}]",
     "prices": "{gpt-4: {input: 2.5, output: 10}}",
@@ -107,6 +106,11 @@ VALUES = [
     ("ledger: {to: [sqlite:a.db, sqlite:b.db]}", "any ledger but a single sqlite: file"),
     ("ledger: {to: postgresql://db/x}", "any ledger but a single sqlite: file"),
     ("ledger: {capture: bodies}", "capturing bodies"),
+    (
+        "providers: {p: {format: openai, base_url: 'https://a.test/v1'}}\n"
+        "routes: [{name: a, to: {provider: p}, prefer: cheapest}]",
+        "prefer: cheapest",
+    ),
 ]
 
 

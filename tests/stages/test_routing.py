@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from types import MappingProxyType
 
 import pytest
 
+from interpose.attempts.pace import Standing, Way
 from interpose.call import Call, Origin, Peer, Url
 from interpose.rules.compiled import Clients, Intercept, Model, Provider, Route, Rules, Target
 from interpose.rules.matching import Match
@@ -34,7 +36,15 @@ def route(*targets: Target, match: Match | None = None, **others: object) -> Rou
     return Route("r", match or Match(), None, targets, **others)  # type: ignore[arg-type]
 
 
-def planned(by: Rules, model: str = "fast", *, path: str = "/v1/chat/completions", method: str = "POST") -> Plan:
+def planned(
+    by: Rules,
+    model: str = "fast",
+    *,
+    path: str = "/v1/chat/completions",
+    method: str = "POST",
+    standing: Callable[[Way], Standing] = lambda _: Standing(),
+    trace: list[str] | None = None,
+) -> Plan:
     body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "input": "Hi"}
     call = Call(
         method,
@@ -44,7 +54,7 @@ def planned(by: Rules, model: str = "fast", *, path: str = "/v1/chat/completions
         Peer("127.0.0.1"),
         sni="api.openai.com",
     )
-    return plan(call, Territory(by).row("api.openai.com", 443), by, View(1_800_000_000.0))
+    return plan(call, Territory(by).row("api.openai.com", 443), by, View(1_800_000_000.0, standing=standing), trace)
 
 
 def ways(chosen: Plan) -> list[tuple[str, str | None]]:
@@ -131,3 +141,65 @@ def test_models_alone_are_no_audit() -> None:
     assert not by.audit_only
     assert only(by, frozenset({Part.LIMITS})).models == ()
     assert only(by, frozenset({Part.ROUTES})).models == FAST
+
+
+THREE = (Target("openai"), Target("groq", "llama"), Target("claude"))
+# What is known of each way: the models are those that are sent.
+KNOWN = {
+    ("openai", "gpt-5-nano"): Standing(0.9, busy=1),
+    ("groq", "llama"): Standing(0.2, busy=7),
+    ("claude", "claude-haiku-4-5"): Standing(0.5, busy=0),
+}
+
+
+def known(way: Way) -> Standing:
+    assert (way.endpoint, way.stream) == ("chat", False)
+    return KNOWN[way.provider, way.model or ""]
+
+
+@pytest.mark.parametrize(
+    ("prefer", "order", "told"),
+    [
+        (
+            "fastest",
+            ["groq", "claude", "openai"],
+            "groq as llama (0.2 s to its first byte), claude (0.5 s to its first byte), "
+            "openai (0.9 s to its first byte)",
+        ),
+        (
+            "least_busy",
+            ["claude", "openai", "groq"],
+            "claude (0 in flight), openai (1 in flight), groq as llama (7 in flight)",
+        ),
+    ],
+)
+def test_the_best_target_comes_first_and_the_others_after_it(prefer: str, order: list[str], told: str) -> None:
+    """All are ways of the call, ahead of the fallbacks; the reasons are told."""
+    trace: list[str] = []
+    by = rules(route(*THREE, prefer=prefer, fallback=(Target("openai", "gpt-4o"),)))
+    chosen = planned(by, standing=known, trace=trace)
+    assert [provider for provider, _ in ways(chosen)] == [*order, "openai"]
+    assert ways(chosen)[-1] == ("openai", "gpt-4o")
+    assert chosen.sends == 4
+    assert f"prefers the {prefer.replace('_', ' ')}: {told}" in trace
+
+
+def test_equals_stay_in_their_order() -> None:
+    """Where nothing is known, it is that of the file, every time."""
+    for prefer in ("fastest", "least_busy"):
+        by = rules(route(*THREE, prefer=prefer))
+        assert {tuple(ways(planned(by))) for _ in range(5)} == {
+            (("openai", "gpt-5-nano"), ("groq", "llama"), ("claude", "claude-haiku-4-5"))
+        }
+
+
+def test_a_target_of_weight_0_is_out() -> None:
+    """Whatever is preferred, and however good it is."""
+    by = rules(route(Target("groq", "llama", weight=0), *THREE[:1], THREE[2], prefer="fastest"))
+    assert [provider for provider, _ in ways(planned(by, standing=known))] == ["claude", "openai"]
+
+
+def test_a_sticky_client_never_gets_a_target_of_weight_0() -> None:
+    """It is out for those, too."""
+    by = rules(route(Target("groq", weight=0), Target("openai"), Target("claude", weight=3), sticky=True))
+    assert ways(planned(by))[0][0] != "groq"

@@ -114,6 +114,9 @@ def _routes(rules: Rules, chosen: Plan) -> list[tuple[str, bool, str]]:
 def _where_to(route: Route) -> str:
     """`to a`, `to a (90) or b as m (10), then c`."""
     one = len(route.targets) == 1
+    if route.prefer is not None:
+        targets = ", ".join(str(target) for target in route.targets if target.weight)
+        return ", then ".join((f"to the {route.prefer.replace('_', ' ')} of {targets}", *map(str, route.fallback)))
     targets = " or ".join(str(target) if one else f"{target} ({target.weight})" for target in route.targets)
     return ", then ".join((f"to {targets}", *map(str, route.fallback)))
 

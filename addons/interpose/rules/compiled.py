@@ -106,10 +106,14 @@ class Retry:
     high: float = 20.0
 
 
+# What makes one target of a route better than another.
+Preference = Literal["cheapest", "fastest", "least_busy"]
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One route: a call goes to one of `targets`, chosen by their weights (always the same for a client if `sticky`),
-    and if that fails to `fallback`, in order.
+    and if that fails to `fallback`, in order. With `prefer` the targets are all tried, the best of them first.
     """
 
     name: str
@@ -119,6 +123,7 @@ class Route:
     fallback: tuple[Target, ...] = ()
     retry: Retry | None = None
     sticky: bool = False
+    prefer: Preference | None = None
 
     @property
     def everywhere(self) -> tuple[Target, ...]:

@@ -32,6 +32,7 @@ def route(spec: RouteSpec) -> Route:
         tuple(Target(target.provider, target.model) for target in spec.fallback),
         retry(spec.retry) if spec.retry is not None else None,
         sticky=spec.sticky == "client",
+        prefer=spec.prefer,
     )
 
 

@@ -236,6 +236,21 @@ def _weights(document: Document) -> None:
         weighed = targets if isinstance(targets, list) else [targets]
         if weighed and all(isinstance(target, dict) and target.get("weight") == 0 for target in weighed):
             document.report(path, "leaves no target with a weight above 0", "give one of them a weight", key=True)
+    for _, routes in at(document.data, ("routes",)):
+        for index, route in enumerate(routes) if isinstance(routes, list) else ():
+            if isinstance(route, dict) and "prefer" in route:
+                _preference(document, ("routes", index), route)
+
+
+def _preference(document: Document, path: Path, route: dict[str, object]) -> None:
+    """What decides otherwise than `prefer` does."""
+    if "sticky" in route:
+        message = "keeps a client with one target, where prefer looks for the best at each call"
+        document.report((*path, "sticky"), message, "remove one of them", key=True)
+    for where, weight in at(route.get("to"), ("weight",)):
+        if weight != 0:
+            message = "has no meaning beside prefer, which decides"
+            document.report((*path, "to", *where), message, "remove it; 0 takes the target out", key=True)
 
 
 def _limits(document: Document) -> Iterator[tuple[Path, dict[str, object], list[tuple[Path, str]]]]:

@@ -225,7 +225,9 @@ class RouteSpec(Section):
     sticky: Literal["client"] | None = Field(
         default=None, description="a client's calls all go to the same one of several targets"
     )
-    prefer: Literal["cheapest", "fastest", "least_busy"] | None = None
+    prefer: Literal["cheapest", "fastest", "least_busy"] | None = Field(
+        default=None, description="of several targets the best one comes first, then the others, then the fallbacks"
+    )
 
 
 class ModelSpec(Section):

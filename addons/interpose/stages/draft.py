@@ -11,6 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from interpose.attempts.lanes import Lane
+from interpose.attempts.pace import Lap, Standing, Way
 from interpose.call import Call, Headers, Url
 from interpose.errors import Refusal
 from interpose.formats.endpoints import Match
@@ -48,7 +49,8 @@ class View:
     `issued` finds a virtual key that the rules do not list, by its value. `client` is the key that the caller is taken
     to have, whatever it shows: for `explain`, which knows no keys' values. `rng` gives numbers from 0 up to 1, for what
     is chosen by chance. `resting` says for how many seconds a lane had better be left alone, `expected_output` how many
-    tokens a model is expected to answer with, where the client sets no limit.
+    tokens a model is expected to answer with, where the client sets no limit. `standing` says how fast and busy a
+    way is.
     """
 
     now: float
@@ -57,6 +59,7 @@ class View:
     rng: Callable[[], float] = lambda: 0.0
     resting: Callable[[Lane], float] = lambda _: 0.0
     expected_output: Callable[[str | None], int] = lambda _: EXPECTED_OUTPUT
+    standing: Callable[[Way], Standing] = lambda _: Standing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +247,15 @@ class Trip:
     secret: Secret | None = None
     # metering: what watches the reply's body
     gauge: Gauge | SessionGauge | None = None
+    # what takes its time, once it is sent
+    lap: Lap | None = None
+
+    @property
+    def way(self) -> Way | None:
+        """Which way it goes, as far as the rules know it."""
+        if self.attempt.provider is None:
+            return None
+        return Way(self.attempt.provider.name, self.attempt.model, self.facts.endpoint, self.facts.stream is True)
 
 
 class Stage:

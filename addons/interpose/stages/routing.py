@@ -1,9 +1,9 @@
 """Third stage: where does the call go?
 
-The first route that matches decides: to one of its targets, by weight, and to its fallbacks after that. Without one,
-a model that `models` lists leads to its providers; else the call goes to the configured provider of the origin that the
-client addressed, else to that origin itself. Whatever decides, a name that `models` has of a provider is sent as what
-that provider calls it.
+The first route that matches decides: to one of its targets, by weight, or to all of them, in the order of a preference;
+and to its fallbacks after that. Without one, a model that `models` lists leads to its providers; else the call goes to
+the configured provider of the origin that the client addressed, else to that origin itself. Whatever decides, a name
+that `models` has of a provider is sent as what that provider calls it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from interpose.rules.facts import Facts
 
 from .conversion import runs_a_model
 from .draft import Aim, Draft, Stage
+from .preference import ranked
 
 
 class Routing(Stage):
@@ -33,7 +34,7 @@ class Routing(Stage):
             reason = route.reason(facts)
             if reason is None:
                 draft.route = route
-                order = (chosen(draft, route, facts), *route.fallback)
+                order = (*ordered(draft, route, facts), *route.fallback)
                 draft.note(f"route {route.name} matches: to {', then '.join(map(str, order))}")
                 draft.aims = [aim(draft, target) for target in order]
                 return
@@ -63,6 +64,13 @@ def aim(draft: Draft, target: Target) -> Aim:
         return Aim(draft.rules.providers[target.provider], target.model)
     draft.note(f"{target.provider} calls {named} {model} (models)")
     return Aim(draft.rules.providers[target.provider], model)
+
+
+def ordered(draft: Draft, route: Route, facts: Facts) -> tuple[Target, ...]:
+    """The targets that the call is sent to, in order, ahead of the fallbacks."""
+    if route.prefer is None:
+        return (chosen(draft, route, facts),)
+    return ranked(draft, route, facts)
 
 
 def chosen(draft: Draft, route: Route, facts: Facts) -> Target:
