@@ -16,6 +16,7 @@ from functools import partial
 from cachetools import LRUCache
 
 from .attempts.pace import Paces
+from .attempts.quotas import Quotas
 from .call import Call, Reply
 from .errors import Refusal
 from .exchange import Clock, Exchange
@@ -64,6 +65,7 @@ class Engine:
         self._issued = issued
         self._rng = rng
         self._paces = Paces(clock.monotonic)
+        self._quotas = Quotas(clock.now)
         self.gate = Gate(WaitingStore(MemoryStore(), clock.now, clock.monotonic), clock.now)
         self._resolve = resolve
         self._live: set[Exchange] = set()
@@ -103,6 +105,7 @@ class Engine:
             resting=by.lanes.resting,
             expected_output=self.gate.expected,
             standing=self._paces.standing,
+            quota=lambda provider, model: self._quotas.left(provider.name, provider.credentials, model),
         )
         return plan(call, row, rules, view, trace)
 
@@ -177,7 +180,7 @@ class Engine:
         assert chosen.facts is not None
         exchange.hold(await self.gate.enter(chosen.demands, chosen.wait, chosen.facts.format))
         warn = partial(self._warn, by.rules)
-        means = Means(by.upstream, self._resolve, by.lanes, self.clock, self._rng, warn, self._paces)
+        means = Means(by.upstream, self._resolve, by.lanes, self.clock, self._rng, warn, self._paces, self._quotas)
         return await Sending(means, exchange, chosen).reply()
 
     def _warn(self, rules: Rules, chosen: Plan, attempt: Attempt) -> None:

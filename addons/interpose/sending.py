@@ -16,6 +16,7 @@ from .attempts import patience, verdicts
 from .attempts.course import Course, Step
 from .attempts.lanes import SPENT_REST, Condition, Lane, Lanes
 from .attempts.pace import Paces
+from .attempts.quotas import Quotas
 from .attempts.usefulness import Failure, place
 from .attempts.verdicts import Verdict
 from .call import Reply, upgrades
@@ -45,6 +46,7 @@ class Means:
     rng: Callable[[], float]
     warn: Callable[[Plan, Attempt], None]
     paces: Paces
+    quotas: Quotas
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,8 @@ class Sending:
         )
         # From here on the reply is the exchange's: whatever fails, its connection is closed.
         exchange.attach(reply)
+        if attempt.lane is not None:
+            self._means.quotas.learn(attempt.lane, attempt.model, reply.headers)
         if reply.status == 101 and not self._upgrade:
             raise UpstreamFailure(
                 "protocol", f"{attempt.url.origin} switched to another protocol unasked", reached=True

@@ -91,6 +91,7 @@ def test_reasons_of_the_body(interpose: Command, tmp_path: Path) -> None:
         "- {name: large, match: {larger_than: 1MB}, to: {provider: p}}\n"
         "- {name: seeing, match: {has: [images, audio]}, to: {provider: p}}\n"
         "- {name: mine, match: {app: python*}, to: {provider: p}}\n"
+        "- {name: spare, match: {quota_below: 20%}, to: {provider: p}}\n"
     )
     body = '{"model":"m","tools":[{"type":"function","function":{"name":"f"}}],"messages":[]}'
     done = interpose(
@@ -101,6 +102,7 @@ def test_reasons_of_the_body(interpose: Command, tmp_path: Path) -> None:
         "large": f"the body has {len(body)} bytes, not more than 1000000",
         "seeing": "has tools, not audio or images",
         "mine": "app is not known, not python*",
+        "spare": "the quota left for the call is not known, not below 20%",
     }
 
 

@@ -220,6 +220,7 @@ CONDITIONS = {
     "has": ("tools", "[tools, images]"),
     "larger_than": ("8MiB", "1000 tokens"),
     "smaller_than": ("8kB", "9kB"),
+    "quota_below": ("20%", "30%"),
 }
 for side in ("match", "except"):
     for field, (one, other) in CONDITIONS.items():
@@ -402,6 +403,23 @@ WRONG: list[tuple[str, str]] = [
     (
         f"{ONE[11:]}routes: [{{name: a, to: [{{provider: p, weight: 0}}, {{provider: q, weight: 0}}]}}]\n",
         "r.yaml:5:20: routes[0].to: leaves no target with a weight above 0; give one of them a weight",
+    ),
+    (
+        f"{ONE[11:]}routes: [{{name: a, to: {{provider: p}}, match: {{quota_below: {{z: 20%}}}}}}]\n",
+        'r.yaml:5:61: routes[0].match.quota_below.z: there is no provider "z"; known are p, q',
+    ),
+    (
+        f"{ONE[11:]}routes: [{{name: a, to: {{provider: p}}, match: {{quota_below: {{p: 20%}}}}}}]\n",
+        "r.yaml:5:61: routes[0].match.quota_below.p: is never known: p has no credential here; "
+        "quotas are those of the rules' credentials",
+    ),
+    (
+        f"{ONE[11:]}routes: [{{name: a, to: {{provider: p}}, match: {{quota_below: 20}}}}]\n",
+        "r.yaml:5:60: routes[0].match.quota_below: 20 has no unit; write for example 20%",
+    ),
+    (
+        f"{ONE[11:]}routes: [{{name: a, to: {{provider: p}}, match: {{quota_below: {{p: 120%}}}}}}]\n",
+        'r.yaml:5:60: routes[0].match.quota_below: "120%" is not a percentage; write for example 20%',
     ),
     (
         f"{ONE[11:]}routes: [{{name: a, to: {{provider: p}}, prefer: fastest, sticky: client}}]\n",

@@ -18,6 +18,7 @@ from interpose.rules.matching import Match
 from interpose.rules.patterns import AnyOf, Networks, checked_glob, parsed_network
 from interpose.rules.problem import BadValue
 from interpose.rules.urls import address, claimed_host, host_glob
+from interpose.rules.values import shares
 
 
 def headers(**pairs: str) -> Callable[[str], str | None]:
@@ -39,6 +40,7 @@ CALL = Facts(
     entrance="intercept",
     stream=True,
     header=headers(x_team="research", user_agent="curl/8 (test)"),
+    quota={None: 0.15, "openai": 0.15, "other": 0.5}.get,
 )
 
 
@@ -65,6 +67,11 @@ HOLD = [
     ("header", (("user-agent", any_of("*(test)")),), (("x-none", any_of("*")),)),
     ("ip", nets("10.0.0.0/8"), nets("10.0.0.0/16", "fd00::/8")),
     ("ip", nets("10.1.2.3"), nets("10.1.2.4")),
+    # 15% are left where the call goes, 50% at another provider, and of a third nobody knows.
+    ("quota_below", shares("20%"), shares("15%")),
+    ("quota_below", shares({"other": "51%"}), shares({"other": "50%"})),
+    ("quota_below", shares({"openai": "20%", "other": "60%"}), shares({"openai": "20%", "other": "40%"})),
+    ("quota_below", shares("100%"), shares({"unknown": "100%"})),
 ]
 
 
@@ -295,3 +302,22 @@ def test_host_bits_are_pointed_out() -> None:
         parsed_network("10.0.0.1/8")
     assert caught.value.hint == "did you mean 10.0.0.0/8?"
     assert parsed_network("10.0.0.0/8") == ipaddress.ip_network("10.0.0.0/8")
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "covered"),
+    [
+        (None, "20%", True),
+        ("20%", "20%", True),
+        ("30%", "20%", True),
+        ("20%", "30%", False),
+        ("20%", {"p": "20%"}, False),
+        ({"p": "20%"}, {"p": "20%", "q": "1%"}, True),
+        ({"p": "20%", "q": "1%"}, {"p": "20%"}, False),
+        ("20%", None, False),
+    ],
+)
+def test_less_of_a_quota_is_less(wide: object, narrow: object, covered: bool) -> None:
+    """Whoever has less than 20% left has less than 30% left."""
+    first, second = (Match(quota_below=None if given is None else shares(given)) for given in (wide, narrow))
+    assert first.covers(second) is covered

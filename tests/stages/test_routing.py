@@ -10,10 +10,11 @@ import pytest
 
 from interpose.attempts.pace import Standing, Way
 from interpose.call import Call, Origin, Peer, Url
-from interpose.rules.compiled import Clients, Intercept, Model, Provider, Route, Rules, Target
+from interpose.rules.compiled import Clients, Intercept, Limit, Model, Provider, Route, Rules, Target
 from interpose.rules.matching import Match
 from interpose.rules.patterns import AnyOf
 from interpose.rules.secrets import CredentialSource
+from interpose.rules.values import shares
 from interpose.stages import plan
 from interpose.stages.claim import Territory
 from interpose.stages.draft import Plan, View
@@ -43,6 +44,7 @@ def planned(
     path: str = "/v1/chat/completions",
     method: str = "POST",
     standing: Callable[[Way], Standing] = lambda _: Standing(),
+    quota: Callable[[Provider, str | None], float | None] = lambda provider, model: None,
     trace: list[str] | None = None,
 ) -> Plan:
     body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "input": "Hi"}
@@ -54,7 +56,9 @@ def planned(
         Peer("127.0.0.1"),
         sni="api.openai.com",
     )
-    return plan(call, Territory(by).row("api.openai.com", 443), by, View(1_800_000_000.0, standing=standing), trace)
+    return plan(
+        call, Territory(by).row("api.openai.com", 443), by, View(1_800_000_000.0, standing=standing, quota=quota), trace
+    )
 
 
 def ways(chosen: Plan) -> list[tuple[str, str | None]]:
@@ -203,3 +207,43 @@ def test_a_sticky_client_never_gets_a_target_of_weight_0() -> None:
     """It is out for those, too."""
     by = rules(route(Target("groq", weight=0), Target("openai"), Target("claude", weight=3), sticky=True))
     assert ways(planned(by))[0][0] != "groq"
+
+
+@pytest.mark.parametrize(
+    ("below", "model", "asked"),
+    [
+        # By itself, a call for that model goes to the provider of the addressed host,
+        ("20%", "gpt-4o", ("openai", "gpt-4o")),
+        # and one for a model of the rules to its first provider, by that one's name.
+        ("20%", "fast", ("openai", "gpt-5-nano")),
+        ({"claude": "20%"}, "fast", ("claude", "claude-haiku-4-5")),
+        ({"groq": "20%"}, "gpt-4o", ("groq", "gpt-4o")),
+    ],
+)
+def test_whose_quota_a_route_asks_for(below: object, model: str, asked: tuple[str, str]) -> None:
+    """That of the named provider, else of the one where the call goes without a route; in its name for the model."""
+    questions: list[tuple[str, str | None]] = []
+
+    def quota(provider: Provider, model: str | None) -> float | None:
+        questions.append((provider.name, model))
+        return 0.1
+
+    by = rules(route(Target("groq", "spare"), match=Match(quota_below=shares(below))))
+    assert ways(planned(by, model, quota=quota)) == [("groq", "spare")]
+    assert questions == [asked]
+
+
+def test_an_unknown_quota_is_below_nothing() -> None:
+    """The call goes where it went."""
+    by = rules(route(Target("groq", "spare"), match=Match(quota_below=shares("100%"))))
+    assert ways(planned(by, "gpt-4o")) == [("openai", "gpt-4o")]
+
+
+def test_a_route_may_except_calls_for_a_spent_quota() -> None:
+    """And a limit may begin to hold."""
+    spent = Match(quota_below=shares({"openai": "20%"}))
+    kept = Route("kept", Match(), spent, (Target("openai"),))
+    by = rules(kept, route(Target("claude", "c")), limits=(Limit("slowly", spent, None, concurrent=1),))
+    for left, to, held in ((0.5, "openai", 0), (0.1, "claude", 1)):
+        chosen = planned(by, "gpt-4o", quota=lambda provider, model, left=left: left)  # type: ignore[misc]
+        assert (ways(chosen)[0][0], len(chosen.demands)) == (to, held)

@@ -26,7 +26,7 @@ from interpose.rules.facts import Content, Facts
 from interpose.rules.load import load
 from interpose.rules.problem import printable
 from interpose.rules.secrets import CredentialSource
-from interpose.rules.values import Size
+from interpose.rules.values import Shares, Size
 from interpose.secret import AwsKeys, Secret
 from interpose.stages import STAGES, plan
 from interpose.stages.draft import Plan, Request, Trip, View
@@ -135,6 +135,8 @@ def _why_not(route: Route, field: str, facts: Facts) -> str:
     wanted = getattr(route.match, field)
     if field in _OF_CONTENT:
         return _OF_CONTENT[field](wanted, facts.content())
+    if field == "quota_below":
+        return _quotas(wanted, facts)
     has = getattr(facts, field)
     if field == "ip":
         asked = " or ".join(str(network) for network in wanted.networks)
@@ -142,6 +144,16 @@ def _why_not(route: Route, field: str, facts: Facts) -> str:
         asked = " or ".join(wanted.texts) if hasattr(wanted, "texts") else str(wanted).lower()
     shown = "not known" if has is None else str(has).lower() if isinstance(has, bool) else printable(str(has))
     return f"{field} is {shown}, not {asked}"
+
+
+def _quotas(wanted: Shares, facts: Facts) -> str:
+    """What is left of each quota that is asked for."""
+    told = []
+    for name, share in wanted.of:
+        left, whose = facts.quota(name), name or "the call"
+        shown = "not known" if left is None else f"{left:.0%}"
+        told.append(f"the quota left for {whose} is {shown}, not below {share:.0%}")
+    return "; ".join(told)
 
 
 def _size(word: str) -> Callable[[Size, Content | None], str]:

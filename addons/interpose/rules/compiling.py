@@ -90,6 +90,7 @@ def match(spec: MatchSpec) -> Match:
         has=frozenset(spec.has) if spec.has is not None else None,
         larger_than=spec.larger_than,
         smaller_than=spec.smaller_than,
+        quota_below=spec.quota_below,
     )
 
 

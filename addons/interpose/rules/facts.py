@@ -42,7 +42,8 @@ class Facts:
     body shape, `ip` the client's address as text, `entrance` intercept, gateway or embedded. `stream` says whether the
     call asks for a stream. `header` looks a request header up by its lower-case name: its first value, or None. `app`
     is the calling program, where that is known. `content` reads the body, once somebody asks; it gives None for one
-    that streams through without saying how long it is.
+    that streams through without saying how long it is. `quota` gives the share that a provider has left of its quota,
+    None for the one where the call goes without a route; it gives None where nobody knows.
     """
 
     method: str
@@ -61,6 +62,7 @@ class Facts:
     header: Callable[[str], str | None]
     app: str | None = None
     content: Callable[[], Content | None] = lambda: None
+    quota: Callable[[str | None], float | None] = lambda _: None
 
     def value(self, name: str) -> str | None:
         """What the call has in the field of that name, as the patterns of the field are written."""

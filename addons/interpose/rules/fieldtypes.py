@@ -26,7 +26,7 @@ from .compiled import HEADER_WORD, OF_ATTEMPT, OF_CALL, VIRTUAL_PREFIX
 from .facts import ENDPOINTS
 from .patterns import checked_glob, is_glob, parsed_network
 from .problem import BadValue, did_you_mean
-from .values import Budget, Condition, Range, Rate, Size
+from .values import Budget, Condition, Range, Rate, Shares, Size
 
 
 class OrWord:
@@ -77,7 +77,23 @@ RateText = Annotated[Rate, _AS_IT_IS, PlainValidator(values.rate), _as_text(valu
 BudgetText = Annotated[Budget, _AS_IT_IS, PlainValidator(values.budget), _as_text(values.BUDGET_PATTERN)]
 SizeText = Annotated[Size, _AS_IT_IS, PlainValidator(values.size), _as_text(values.SIZE_PATTERN)]
 Day = Annotated[datetime.date, BeforeValidator(values.date), _as_text(values.DATE_PATTERN)]
-Percent = Annotated[float, PlainValidator(values.percent), _as_text(values.PERCENT_PATTERN)]
+QuotaBelow = Annotated[
+    Shares,
+    _AS_IT_IS,
+    PlainValidator(values.shares),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": values.PERCENT_PATTERN},
+                {
+                    "type": "object",
+                    "additionalProperties": {"type": "string", "pattern": values.PERCENT_PATTERN},
+                    "minProperties": 1,
+                },
+            ]
+        }
+    ),
+]
 ConditionText = Annotated[Condition, _AS_IT_IS, PlainValidator(values.condition), _as_text(values.CONDITION_PATTERN)]
 Retryable = Annotated[
     int | str,

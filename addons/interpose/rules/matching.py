@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from .facts import HEADER, Brought, Facts
 from .patterns import AnyOf, Networks
-from .values import Size
+from .values import Shares, Size
 
 Test = Callable[[Facts], bool]
 
@@ -30,6 +30,7 @@ class Match:
     has: frozenset[Brought] | None = None
     larger_than: Size | None = None
     smaller_than: Size | None = None
+    quota_below: Shares | None = None
     _tests: tuple[tuple[str, Test], ...] = field(init=False, repr=False, compare=False)
 
     def patterns(self) -> Iterator[tuple[str, AnyOf | Networks]]:
@@ -55,6 +56,7 @@ class Match:
             ("header", _asks_headers(self.header)),
             ("ip", _asks_ip(self.ip)),
             ("app", _asks(self.app, lambda facts: facts.app)),
+            ("quota_below", _asks_quota(self.quota_below)),
             # These have to read the body.
             ("larger_than", _asks_size(self.larger_than, operator.gt)),
             ("smaller_than", _asks_size(self.smaller_than, operator.lt)),
@@ -91,6 +93,10 @@ class Match:
             and (self.has is None or (other.has is not None and other.has <= self.has))
             and self.larger_than in (None, other.larger_than)
             and self.smaller_than in (None, other.smaller_than)
+            and (
+                self.quota_below is None
+                or (other.quota_below is not None and self.quota_below.covers(other.quota_below))
+            )
             and (self.ip is None or (other.ip is not None and self.ip.covers(other.ip)))
             and all(_covers(pattern, dict(other.header).get(name)) for name, pattern in self.header)
         )
@@ -134,6 +140,12 @@ def _asks_has(wanted: frozenset[Brought] | None) -> Test | None:
     if wanted is None:
         return None
     return lambda facts: (content := facts.content()) is not None and not wanted.isdisjoint(content.has)
+
+
+def _asks_quota(wanted: Shares | None) -> Test | None:
+    if wanted is None:
+        return None
+    return lambda facts: all((left := facts.quota(name)) is not None and left < share for name, share in wanted.of)
 
 
 def _covers(wide: AnyOf | None, narrow: AnyOf | None) -> bool:

@@ -74,6 +74,7 @@ def check(document: Document) -> None:
         _headers,
         _connect_to,
         _weights,
+        _quotas,
         _trust,
         _waits,
     ):
@@ -251,6 +252,24 @@ def _preference(document: Document, path: Path, route: dict[str, object]) -> Non
         if weight != 0:
             message = "has no meaning beside prefer, which decides"
             document.report((*path, "to", *where), message, "remove it; 0 takes the target out", key=True)
+
+
+def _quotas(document: Document) -> None:
+    """A quota that nobody can know: of a provider that is not there, or of none of the rules' own credentials."""
+    known = document.data.get("providers", {}) if isinstance(document.data, dict) else None
+    if not isinstance(known, dict):
+        return
+    for section in ("routes", "limits"):
+        for side in ("match", "except"):
+            for path, named in at(document.data, (section, side, "quota_below")):
+                for name in named if isinstance(named, dict) else ():
+                    provider = known.get(name)
+                    if name not in known:
+                        hint = did_you_mean(name, known) or f"known are {printable(', '.join(known))}"
+                        document.report((*path, name), f'there is no provider "{printable(name)}"', hint, key=True)
+                    elif isinstance(provider, dict) and provider.get("credential") in (None, [], NO_CREDENTIAL):
+                        message = f"is never known: {printable(name)} has no credential here"
+                        document.report((*path, name), message, "quotas are those of the rules' credentials", key=True)
 
 
 def _limits(document: Document) -> Iterator[tuple[Path, dict[str, object], list[tuple[Path, str]]]]:

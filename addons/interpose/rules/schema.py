@@ -40,9 +40,9 @@ from .fieldtypes import (
     Name,
     OneOrMany,
     OrWord,
-    Percent,
     Placeholders,
     ProxyUrl,
+    QuotaBelow,
     RateText,
     Retryable,
     Sha256,
@@ -162,7 +162,11 @@ class MatchSpec(Section):
     )
     larger_than: SizeText | None = None
     smaller_than: SizeText | None = None
-    quota_below: Percent | None = None
+    quota_below: QuotaBelow | None = Field(
+        default=None,
+        description="the provider has less than that left of its quota, as it has told itself: the provider where the "
+        "call goes without a route, or the named one",
+    )
 
 
 class LimitSpec(Section):

@@ -18,7 +18,7 @@ def _p(text: str) -> Pattern:
 
 _MATCH = (
     *("endpoint", "host", "model", "client", "ip", "app", "header.*", "method", "path", "stream"),
-    *("has", "larger_than", "smaller_than"),
+    *("has", "larger_than", "smaller_than", "quota_below"),
 )
 
 CARRIED_OUT: frozenset[Pattern] = frozenset(
@@ -123,8 +123,6 @@ UNSUPPORTED: tuple[Unsupported, ...] = (
     Unsupported(_p("intercept.virtual_host")),
     Unsupported(_p("clients.keys.budget")),
     Unsupported(_p("limits.budget")),
-    *(Unsupported(_p(f"limits.{side}.quota_below")) for side in ("match", "except")),
-    *(Unsupported(_p(f"routes.{side}.quota_below")) for side in ("match", "except")),
     *(Unsupported(_p(f"routes.{name}")) for name in ("hedge", "hold", "usage", "capture")),
     Unsupported(_p("routes.prefer"), _other_than("fastest", "least_busy"), "prefer: cheapest", "write prefer: fastest"),
     Unsupported(_p("state.store"), _other_than("memory"), "a store other than memory", "write store: memory"),

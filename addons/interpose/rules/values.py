@@ -66,6 +66,18 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
+class Shares:
+    """Less than so much of a provider's quota: the shares by provider, None for the one where a call goes by itself."""
+
+    of: tuple[tuple[str | None, float], ...]
+
+    def covers(self, other: Shares) -> bool:
+        """Whether these hold wherever those do."""
+        theirs = dict(other.of)
+        return all(provider in theirs and theirs[provider] <= share for provider, share in self.of)
+
+
+@dataclass(frozen=True, slots=True)
 class Condition:
     """What an alert waits for: `error_rate > 5%`. `unit` is one of "", %, $, s (seconds)."""
 
@@ -153,6 +165,15 @@ def percent(value: object) -> float:
     if re.fullmatch(rf"{_NUMBER}%", text) is None or float(text[:-1]) > 100:
         raise BadValue(f'"{printable(text)}" is not a percentage', "write for example 20%")
     return float(text[:-1]) / 100
+
+
+def shares(value: object) -> Shares:
+    """`20%`, or `{openai: 20%}` -> Shares."""
+    if not isinstance(value, dict):
+        return Shares(((None, percent(value)),))
+    if not value:
+        raise BadValue("is empty", "write for example {openai: 20%}")
+    return Shares(tuple((name, percent(share)) for name, share in value.items()))
 
 
 def condition(value: object) -> Condition:

@@ -7,7 +7,8 @@ Host or :authority of each request are the same, or the call is refused. Matchin
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from cachetools import LRUCache
 
@@ -23,6 +24,7 @@ from interpose.wire.multipart import field_spans
 
 from .content import plain_body, reader
 from .draft import Draft, Stage
+from .unrouted import quota_left
 
 
 class Territory:
@@ -84,7 +86,7 @@ class Claim(Stage):
         draft.match = match = classify(row, call.method, call.url.target)
         if judges_models(draft.rules):
             check_one_model(call)
-        draft.facts = read_facts(call, match)
+        draft.facts = replace(read_facts(call, match), quota=partial(quota_left, draft))
         draft.note(f"{call.method} {call.url.path} on {call.url.origin.host} is {match.format} {match.endpoint}")
 
 

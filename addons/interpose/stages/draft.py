@@ -50,7 +50,7 @@ class View:
     to have, whatever it shows: for `explain`, which knows no keys' values. `rng` gives numbers from 0 up to 1, for what
     is chosen by chance. `resting` says for how many seconds a lane had better be left alone, `expected_output` how many
     tokens a model is expected to answer with, where the client sets no limit. `standing` says how fast and busy a
-    way is.
+    way is, `quota` which share of its quota a provider has left for a model.
     """
 
     now: float
@@ -60,6 +60,7 @@ class View:
     resting: Callable[[Lane], float] = lambda _: 0.0
     expected_output: Callable[[str | None], int] = lambda _: EXPECTED_OUTPUT
     standing: Callable[[Way], Standing] = lambda _: Standing()
+    quota: Callable[[Provider, str | None], float | None] = lambda provider, model: None
 
 
 @dataclass(frozen=True, slots=True)

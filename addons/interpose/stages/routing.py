@@ -11,14 +11,13 @@ from __future__ import annotations
 import hashlib
 import math
 
-from interpose.call import upgrades
 from interpose.errors import Refusal
 from interpose.rules.compiled import Route, Target
 from interpose.rules.facts import Facts
 
-from .conversion import runs_a_model
 from .draft import Aim, Draft, Stage
 from .preference import ranked
+from .unrouted import models_asked
 
 
 class Routing(Stage):
@@ -39,7 +38,7 @@ class Routing(Stage):
                 draft.aims = [aim(draft, target) for target in order]
                 return
             draft.note(f"route {route.name} does not match: {reason}")
-        if (runs_a_model(facts) or upgrades(draft.call.headers)) and (models := draft.rules.models_named(facts.model)):
+        if models := models_asked(draft):
             draft.alias = facts.model
             draft.aims = [Aim(draft.rules.providers[model.provider], model.model) for model in models]
             there = ", then ".join(map(str, models))
