@@ -49,6 +49,16 @@ class Gauge:
         """Whether the body is a stream of events: as its type says, or as its first bytes show under another type."""
         return self._named or (self._meter is not None and self._meter.streaming)
 
+    @property
+    def begun(self) -> bool:
+        """Whether the content has begun, or the reply has ended without any; True where nobody can tell."""
+        return self._meter is None or self._stopped or self._meter.begun
+
+    @property
+    def error(self) -> str | None:
+        """The error that the body has told so far."""
+        return self._meter.error if self._meter is not None else None
+
     def feed(self, chunk: bytes) -> None:
         if self._meter is None or self._stopped:
             return

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from interpose.ir import Usage
 
-from .reader import Json, Reader, child, error_message, objects, size, total
+from .reader import Json, Reader, child, error_message, objects, says, size, total
 
 COUNTERS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
 CREATION = ("cache_creation.ephemeral_5m_input_tokens", "cache_creation.ephemeral_1h_input_tokens")
-# What a delta generates, by the kind of block; a signature is not generated text.
 INPUTS = frozenset(COUNTERS[:3])
+EMPTY_AT_FIRST = ("text", "thinking")
+# What a delta generates, by the kind of block; a signature is not generated text.
 DELTA_TEXTS = ("text", "thinking", "partial_json", "content")
 
 
@@ -35,6 +36,7 @@ class AnthropicReader(Reader):
         kind = event.get("type")
         if kind == "content_block_delta":
             delta = child(event, "delta")
+            self.begun = self.begun or says(delta, "type")
             for key in DELTA_TEXTS:
                 if isinstance(text := delta.get(key), str):
                     self.text_bytes += size(text)
@@ -45,7 +47,10 @@ class AnthropicReader(Reader):
         elif kind == "message_stop":
             self.complete = True
         elif kind == "content_block_start":
-            self._block(child(event, "content_block"))
+            block = child(event, "content_block")
+            # A block of text or thoughts begins empty; any other says something by being there.
+            self.begun = self.begun or block.get("type") not in EMPTY_AT_FIRST
+            self._block(block)
         elif kind == "error" or "error" in event:
             self.fail(error_message(event))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from interpose.ir import Usage
 
-from .reader import Json, Reader, child, error_message, objects, overlay, size, total
+from .reader import Json, Reader, child, error_message, objects, overlay, says, size, total
 
 CACHE_READ = ("cacheReadInputTokens", "cacheReadInputTokenCount")
 CACHE_WRITE = ("cacheWriteInputTokens", "cacheWriteInputTokenCount")
@@ -46,7 +46,11 @@ class ConverseReader(Reader):
 
     def event(self, event: Json, name: str) -> None:
         if name == "contentBlockDelta":
-            self._block(child(event, "delta"))
+            delta = child(event, "delta")
+            self.begun = self.begun or says(delta)
+            self._block(delta)
+        elif name == "contentBlockStart":
+            self.begun = self.begun or says(child(event, "start"))
         elif name == "messageStop":
             self._stopped = True
         elif name == "metadata":

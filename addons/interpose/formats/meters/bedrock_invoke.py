@@ -114,6 +114,7 @@ class InvokeReader(Reader):
     def _adopt(self, family: Reader) -> None:
         self.model = family.model
         self.text_bytes = family.text_bytes
+        self.begun = family.begun
         self.complete = self.complete or (family.complete and isinstance(family, AnthropicReader | ConverseReader))
         self.fail(family.error)
 

@@ -49,8 +49,12 @@ class CohereReader(Reader):
             self._reason(response)
             self.complete = True
         elif delta:
-            self._message(child(delta, "message"))
+            message = child(delta, "message")
+            # `message-start` names the role and holds empty lists; a call of a tool begins with its name.
+            self.begun = self.begun or (kind != "message-start" and bool(message.get("tool_calls")))
+            self._message(message)
         else:
+            self.begun = self.begun or bool(event.get("tool_calls") or event.get("tool_call_delta"))
             self.text_bytes += size(event.get("text"))
             self.text_bytes += size(child(event, "tool_call_delta").get("parameters"))
 

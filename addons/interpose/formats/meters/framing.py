@@ -39,6 +39,16 @@ class Meter(Protocol):
     @property
     def streaming(self) -> bool: ...
 
+    @property
+    def begun(self) -> bool:
+        """Whether content has begun, or the reply has ended without any: what comes before is a preamble. True of a
+        body in which nobody can tell.
+        """
+
+    @property
+    def error(self) -> str | None:
+        """The error that the reply has told so far."""
+
     def feed(self, data: bytes) -> None:
         """Takes decoded bytes, cut anywhere. Never raises."""
 
@@ -61,6 +71,8 @@ class NoMeter:
 
     __slots__ = ()
     streaming = False
+    begun = True
+    error = None
 
     def feed(self, data: bytes) -> None:
         pass
@@ -81,6 +93,15 @@ class _Framed:
     @property
     def streaming(self) -> bool:
         return True
+
+    @property
+    def begun(self) -> bool:
+        reader = self._reader
+        return self._broken or reader.begun or reader.text_bytes > 0 or reader.complete
+
+    @property
+    def error(self) -> str | None:
+        return self._reader.error
 
     def feed(self, data: bytes) -> None:
         if self._broken:
@@ -307,6 +328,14 @@ class SniffingMeter:
     @property
     def streaming(self) -> bool:
         return self._meter is not None and self._meter.streaming
+
+    @property
+    def begun(self) -> bool:
+        return self._meter is not None and self._meter.begun
+
+    @property
+    def error(self) -> str | None:
+        return self._meter.error if self._meter is not None else None
 
     def feed(self, data: bytes) -> None:
         if self._meter is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from interpose.ir import Usage
 
-from .reader import Choices, Json, Reader, child, error_message, objects, size, total
+from .reader import Choices, Json, Reader, child, error_message, objects, says, size, total
 
 COUNTERS = (
     "promptTokenCount",
@@ -62,6 +62,7 @@ class GeminiReader(Reader):
         for candidate in candidates:
             parts = objects(child(candidate, "content").get("parts"))
             for part in parts:
+                self.begun = self.begun or says(part, "thought")
                 self._part(part)
             index = candidate.get("index", 0)
             if _reason(candidate.get("finishReason")):

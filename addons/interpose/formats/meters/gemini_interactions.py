@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from interpose.ir import Usage
 
-from .reader import Json, Reader, child, error_message, objects, overlay, size, total
+from .reader import Json, Reader, child, error_message, objects, overlay, says, size, total
 
 FAILED = frozenset(("failed", "budget_exceeded"))
 CALLS = "_call"  # function_call, code_execution_call, …
@@ -37,10 +37,13 @@ class InteractionsReader(Reader):
         if not isinstance(kind, str):
             kind = name
         if kind == "step.delta":
+            self.begun = self.begun or says(child(event, "delta"), "type")
             self._part(child(event, "delta"))
             self._usage(child(child(event, "metadata"), "total_usage"))
         elif kind == "step.start":
-            self._part(child(event, "step"))
+            step = child(event, "step")
+            self.begun = self.begun or str(step.get("type", "")).endswith(CALLS)
+            self._part(step)
         elif kind == "interaction.completed":
             self._interaction(child(event, "interaction"))
             self.complete = True

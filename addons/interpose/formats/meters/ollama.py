@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from interpose.ir import Usage
 
-from .reader import Json, Reader, child, error_message, objects, overlay, size
+from .reader import Json, Reader, child, error_message, objects, overlay, says, size
 
 
 class OllamaReader(Reader):
@@ -29,6 +29,7 @@ class OllamaReader(Reader):
         message = line.get("message")
         if isinstance(message, dict):
             self.text_bytes += size(message.get("content")) + size(message.get("thinking"))
+            self.begun = self.begun or says(message, "role")
             for call in objects(message.get("tool_calls")):
                 self.text_bytes += size(child(call, "function").get("arguments"))
         if isinstance(response := line.get("response"), str):

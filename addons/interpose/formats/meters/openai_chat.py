@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from interpose.ir import Usage
 
-from .reader import Choices, Json, Reader, child, error_message, first_size, objects, overlay, size
+from .reader import Choices, Json, Reader, child, error_message, first_size, objects, overlay, says, size
 
 # Synonyms by dialect, best first; never added up.
 PROMPT = ("prompt_tokens", "input_tokens")
@@ -122,6 +122,8 @@ class ChatReader(Reader):
         self.fail(error_message(choice) or "the finish reason is error")
 
     def _content(self, message: Json) -> None:
+        # A chunk that names the role alone, with a content of "", is no content.
+        self.begun = self.begun or says(message, "role")
         content = message.get("content")
         if isinstance(content, str):
             self.text_bytes += size(content)

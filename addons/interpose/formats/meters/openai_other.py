@@ -38,6 +38,8 @@ class OtherReader(Reader):
         if not isinstance(kind, str):
             kind = name
         self.fail(error_message(event))
+        # A part of a picture is content as much as a delta is.
+        self.begun = self.begun or kind.endswith((".delta", ".partial_image"))
         if kind in FAILED:
             # A run of the assistants has its error under a name of its own.
             last = child(event, "last_error")

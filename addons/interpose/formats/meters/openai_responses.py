@@ -20,6 +20,10 @@ TERMINAL = frozenset(
 )
 
 
+# Items that begin empty: what they say comes in deltas.
+EMPTY_AT_FIRST = ("message", "reasoning")
+
+
 class ResponsesReader(Reader):
     """Complete with a terminal event; `[DONE]`, which some servers add, completes nothing by itself."""
 
@@ -32,6 +36,7 @@ class ResponsesReader(Reader):
         kind = event.get("type")
         if not isinstance(kind, str):
             kind = name
+        self.begun = self.begun or _tells(kind, event)
         if kind.endswith(".delta"):
             # Audio is base64 and no text.
             if isinstance(delta := event.get("delta"), str) and not kind.endswith("audio.delta"):
@@ -65,3 +70,12 @@ class ResponsesReader(Reader):
         for part in (*objects(item.get("content")), *objects(item.get("summary"))):
             self.text_bytes += first_size(part, "text", "refusal", "transcript")
         self.text_bytes += first_size(item, "arguments", "input", "code")
+
+
+def _tells(kind: str, event: Json) -> bool:
+    """Whether an event is content, or shows that there is some: a delta, a finished item, a tool that is at work."""
+    if kind.endswith(".delta"):
+        return bool(event.get("delta"))
+    if kind == "response.output_item.added":
+        return child(event, "item").get("type") not in EMPTY_AT_FIRST
+    return kind == "response.output_item.done"

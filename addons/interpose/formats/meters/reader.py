@@ -27,13 +27,16 @@ _NOTHING: Json = {}
 
 
 class Reader:
-    """Collects one reply. A format's reader defines `document` and `event`; `complete` is set by its own end."""
+    """Collects one reply. A format's reader defines `document` and `event`; `complete` is set by its own end, `begun`
+    by content that is no text (a call of a tool, a picture): text is counted anyway.
+    """
 
-    __slots__ = ("complete", "error", "flaw", "model", "text_bytes", "usage")
+    __slots__ = ("begun", "complete", "error", "flaw", "model", "text_bytes", "usage")
 
     def __init__(self) -> None:
         self.usage = Usage()
         self.model: str | None = None
+        self.begun = False
         self.complete = False
         self.error: str | None = None
         self.text_bytes = 0
@@ -104,6 +107,11 @@ class Reader:
             if (found := self.count(value, path)) is not None:
                 return found
         return None
+
+
+def says(value: Json, *silent: str) -> bool:
+    """Whether an object tells anything under a key that is not among `silent`; nulls, zeros and "" are nothing."""
+    return any(told for key, told in value.items() if key not in silent)
 
 
 def child(parent: Json, key: str) -> Json:
