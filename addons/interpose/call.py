@@ -7,7 +7,7 @@ bytes in their original order, case and multiplicity: law 1 (same format in and 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, Self
 
@@ -62,12 +62,23 @@ class Url:
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """What a client has told its proxy: a key, and a user beside it if there was one."""
+
+    user: str | None
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
-    """The other end of the client's connection. `app` names the calling process where that is known."""
+    """The other end of the client's connection. `app` names the calling process where that is known, `login` is what
+    was told to us as a proxy.
+    """
 
     ip: str
     port: int = 0
     app: str | None = None
+    login: Login | None = None
 
 
 @dataclass(slots=True)

@@ -11,13 +11,14 @@ import logging
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from cachetools import LRUCache
 
 from .attempts.pace import Paces
 from .attempts.quotas import Quotas
-from .call import Call, Reply
+from .call import Call, Login, Reply
 from .errors import Refusal
 from .exchange import Clock, Exchange
 from .gate import Gate
@@ -31,6 +32,7 @@ from .rules.secrets import SecretError
 from .sending import Means, Sending
 from .stages import plan
 from .stages.draft import Attempt, Plan, Resolve, View
+from .stages.proxied import proxied
 from .upstream import Upstream, UpstreamFailure
 
 logger = logging.getLogger(__name__)
@@ -91,6 +93,17 @@ class Engine:
         """Whether calls to that host and port are ours to carry."""
         return self.inforce.territory.row(host, port) is not None
 
+    def turned_away(self, login: Login) -> Refusal | None:
+        """Why a client that tells this to its proxy is not served, if it is not."""
+        try:
+            proxied(login, self.rules, self._issued, self.clock.now())
+        except Refusal as refusal:
+            return refusal
+        except KeysError as error:
+            logger.error("the key of a proxy's client cannot be looked up: %s", error)
+            return Refusal(503, "keys_unavailable", "The key cannot be checked just now.")
+        return None
+
     def plan(self, call: Call, trace: list[str] | None = None, by: InForce | None = None) -> Plan:
         """What is done with a call, `by` the rules that it began with, else by those of this moment."""
         by = by or self.inforce
@@ -98,6 +111,8 @@ class Engine:
         rules, row = by.rules, by.territory.row(origin.host, origin.port)
         if row is None and call.addressed in (None, origin):
             row, rules = by.let_go(origin.host, origin.port), by.observing()
+            # Which keys are good is no matter of rules that only observe.
+            call = replace(call, peer=replace(call.peer, login=None))
         view = View(
             self.clock.now(),
             self._issued,

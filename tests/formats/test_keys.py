@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interpose.call import Headers, Origin, Url
+from interpose.call import Headers, Login, Origin, Url
 from interpose.formats import FORMATS
 from interpose.formats.hosts import lookup
-from interpose.formats.keys import ClientKey, Placement, client_keys, place, placement, strip
+from interpose.formats.keys import ClientKey, Placement, client_keys, place, placement, proxy_login, strip
 
 ORIGIN = Origin("https", "api.example.test", 443)
 FAKE = "sk-fake-client-key"
@@ -266,3 +266,29 @@ def test_every_format_has_its_usual_placement() -> None:
     """The table of formats and the placement without a dialect agree."""
     for name, row in FORMATS.items():
         assert placement(name, None, None, None) == row.placement
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (basic("ci:vk-fake"), Login("ci", "vk-fake")),
+        (basic(":vk-fake"), Login(None, "vk-fake")),
+        (basic("vk-fake:"), Login(None, "vk-fake")),
+        (basic("vk-fake"), Login(None, "vk-fake")),
+        (basic("ci:vk:fake"), Login("ci", "vk:fake")),
+        (b"bearer vk-fake", Login(None, "vk-fake")),
+        (basic(""), None),
+        (basic(":"), None),
+        (b"Bearer ", None),
+        (b"Basic not/base64!", None),
+        (b"Basic /w==", None),
+        (b"Negotiate abc", None),
+        (b"", None),
+    ],
+)
+def test_what_a_client_tells_its_proxy(value: bytes, expected: Login | None) -> None:
+    """The key is the password, or the user where there is none; no text of ours shows it."""
+    found = proxy_login(((b"Proxy-Authorization", value),))
+    assert found == expected
+    assert "fake" not in repr(found)
+    assert proxy_login(()) is None

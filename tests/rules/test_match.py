@@ -15,7 +15,7 @@ from interpose.call import Origin
 from interpose.rules.compiled import ClientKey, Clients, HostPattern, Intercept, Provider, Route, Rules, Target
 from interpose.rules.facts import Facts
 from interpose.rules.matching import Match
-from interpose.rules.patterns import AnyOf, Networks, checked_glob, parsed_network
+from interpose.rules.patterns import AnyOf, Networks, checked_glob, household, parsed_network
 from interpose.rules.problem import BadValue
 from interpose.rules.urls import address, claimed_host, host_glob
 from interpose.rules.values import shares
@@ -321,3 +321,22 @@ def test_less_of_a_quota_is_less(wide: object, narrow: object, covered: bool) ->
     """Whoever has less than 20% left has less than 30% left."""
     first, second = (Match(quota_below=None if given is None else shares(given)) for given in (wide, narrow))
     assert first.covers(second) is covered
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("10.1.2.3", "10.1.2.3"),
+        ("::ffff:10.1.2.3", "10.1.2.3"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:DB8:1:2::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::1"),
+        ("", ""),
+        ("unix:", "unix:"),
+    ],
+)
+def test_whom_an_address_stands_for(address: str, counted: str) -> None:
+    """A machine has one IPv4 address, and a whole /64 of IPv6."""
+    assert household(address) == counted

@@ -23,6 +23,7 @@ ANYWHERE = Match()
 def decided(
     *limits: Limit, body: bytes = b'{"model": "gpt-4o", "messages": []}', path: str = "/v1/chat/completions",
     method: str = "POST", headers: tuple[tuple[bytes, bytes], ...] = (), view: View | None = None,
+    ip: str = "10.1.2.3",
 ) -> Plan:  # fmt: skip
     """The plan of a call under those limits: by the route `main` to the provider `far`, then to `near`."""
     source = CredentialSource("env", ("FAR_KEY",))
@@ -37,7 +38,7 @@ def decided(
         url=Url(ORIGIN, path),
         headers=((b"host", b"api.openai.com"), (b"content-type", b"application/json"), *headers),
         body=body,
-        peer=Peer("10.1.2.3", app="mini"),
+        peer=Peer(ip, app="mini"),
         entrance="intercept",
     )
     return plan(call, Territory(rules).row("api.openai.com", 443), rules, view or View(0.0))
@@ -129,3 +130,15 @@ def test_a_call_waits_as_long_as_the_most_patient_of_its_limits() -> None:
     """Each limit says how long; one without a word does not make the others impatient."""
     limits = [Limit(name, ANYWHERE, None, concurrent=1, wait=wait) for name, wait in (("a", 2.0), ("b", None))]
     assert decided(*limits).wait == 2.0
+
+
+def test_addresses_of_one_machine_share_a_bucket() -> None:
+    """IPv6 is counted by the /64, which a machine has whole; an IPv4 address in IPv6's clothes is itself."""
+    limit = Limit("each", ANYWHERE, None, ("ip",), Rate(9, 60))
+    keys = [
+        decided(limit, ip=ip).demands[0].key
+        for ip in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "::ffff:10.1.2.3", "10.1.2.3")
+    ]
+    assert keys[0] == keys[1] == "each/requests/ip=2001:db8::/64"
+    assert keys[2] != keys[0]
+    assert keys[3] == keys[4] == "each/requests/ip=10.1.2.3"

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import pytest
 
-from interpose.call import Call, Entrance, Origin, Peer, Url, header
+from interpose.call import Call, Entrance, Login, Origin, Peer, Url, header
 from interpose.errors import Refusal
 from interpose.rules.compiled import (
     ClientKey,
@@ -22,6 +22,7 @@ from interpose.rules.compiled import (
     Route,
     Rules,
     Target,
+    key_digest,
 )
 from interpose.rules.facts import Facts
 from interpose.rules.patterns import AnyOf
@@ -575,3 +576,62 @@ def test_facts_come_from_url_and_body() -> None:
     assert isinstance(facts, Facts)
     assert (facts.endpoint, facts.format, facts.model, facts.stream) == ("chat", "openai", "gpt-4o", True)
     assert facts.header("content-type") == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "credential", "status"),
+    [
+        (None, KeyKind.NONE, True, None),
+        ("sk-dummy", KeyKind.PLACEHOLDER, True, None),
+        ("sk-own-fake", KeyKind.OWN, True, None),
+        ("sk-own-fake", KeyKind.OWN, False, None),
+        # Nothing to send: as without a proxy's key.
+        ("sk-dummy", KeyKind.PLACEHOLDER, False, 500),
+    ],
+)
+def test_a_proxys_key_says_who_calls_and_changes_no_keys_fate(
+    key: str | None, kind: KeyKind, credential: bool, status: int | None
+) -> None:
+    """`clients.required` is satisfied by it; what becomes of the request's own key is the table's matter."""
+    team = ClientKey("team", hashlib.sha256(VIRTUAL.encode()).hexdigest())
+    by = rules(provider("p", OPENAI, credential=credential), clients=Clients(required=True, keys=(team,)))
+    peer = Peer("127.0.0.1", login=Login("team", VIRTUAL))
+    trace: list[str] = []
+    chosen = planned(call(*(() if key is None else (bearer(key),)), peer=peer), by, trace)
+    assert (chosen.refusal.status if chosen.refusal else None) == status
+    assert chosen.client == "team"
+    assert chosen.facts is not None
+    assert chosen.facts.client == "team"
+    assert f"the client's key is {kind}" in trace
+    if chosen.attempts:
+        assert (chosen.attempts[0].injection is not None) == credential
+
+
+@pytest.mark.parametrize(
+    ("login", "code"),
+    [
+        (Login("team", VIRTUAL), None),
+        (Login(None, VIRTUAL), None),
+        (Login("other", VIRTUAL), "wrong_proxy_user"),
+        (Login("team", "secret"), "invalid_proxy_key"),
+        (Login(None, "vk-unknown-fake"), "invalid_proxy_key"),
+        (Login(None, "VK-unknown-fake"), "invalid_proxy_key"),
+        (Login("past", "vk-past-fake"), "expired_proxy_key"),
+        (Login(None, "vk-gone-fake"), "revoked_proxy_key"),
+        # Another proxy's.
+        (Login("user", "secret"), None),
+    ],
+)
+def test_which_keys_of_a_proxy_are_good(login: Login, code: str | None) -> None:
+    """A bad one is refused even where none is needed: who shows a key means to be known by it."""
+    listed = (
+        ClientKey("team", key_digest(VIRTUAL)),
+        ClientKey("past", key_digest("vk-past-fake"), expires=datetime.date(2026, 1, 1)),
+        ClientKey("gone", key_digest("vk-gone-fake"), revoked=True),
+    )
+    by = rules(provider("p", OPENAI), clients=Clients(keys=listed))
+    chosen = planned(call(bearer("sk-dummy"), peer=Peer("127.0.0.1", login=login)), by)
+    assert (chosen.refusal.code if chosen.refusal else None) == code
+    if chosen.refusal is not None:
+        # Within TLS to the provider, a client expects no answer of a proxy's.
+        assert (chosen.refusal.status, chosen.refusal.headers) == (401, ())

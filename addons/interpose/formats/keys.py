@@ -15,7 +15,7 @@ from dataclasses import replace as with_fields
 from typing import Literal
 from urllib.parse import quote, unquote
 
-from interpose.call import Header, Headers, Url
+from interpose.call import Header, Headers, Login, Url, header
 
 from .hostnames import HostRow
 
@@ -97,6 +97,24 @@ def _without_key_protocols(headers: Headers) -> Headers:
         else:
             kept.append((name, value))
     return tuple(kept)
+
+
+def proxy_login(headers: Headers) -> Login | None:
+    """What Proxy-Authorization says, if it is one: RFC 9110, 11.7.2."""
+    value = header(headers, b"proxy-authorization")
+    scheme, _, rest = (value or b"").decode("latin-1").strip().partition(" ")
+    rest = rest.strip()
+    if scheme.lower() == "bearer":
+        return Login(None, rest) if rest else None
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, _, password = base64.b64decode(rest, validate=True).decode("utf-8").partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    if password:
+        return Login(user or None, password)
+    return Login(None, user) if user else None
 
 
 def _authorization(pair: Header) -> ClientKey:

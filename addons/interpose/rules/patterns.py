@@ -90,6 +90,16 @@ def parsed_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
     return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
 
 
+def household(text: str) -> str:
+    """Whom an address stands for where clients are counted: IPv4 itself, of IPv6 the /64 out of which a single machine
+    takes as many addresses as it likes (RFC 8981). What is no address stands for itself.
+    """
+    address = parsed_address(text)
+    if not isinstance(address, ipaddress.IPv6Address) or address.is_loopback:
+        return text if address is None else str(address)
+    return str(ipaddress.ip_network((address, 64), strict=False))
+
+
 def parsed_network(text: str) -> Network:
     """Raises BadValue on what is neither an address nor CIDR."""
     try:

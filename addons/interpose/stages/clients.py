@@ -1,7 +1,8 @@
 """Second stage: who is calling?
 
 Sorts the key that the client sent into virtual, placeholder and own, and refuses one that is unknown, expired or
-sent twice in two versions. What then happens to it is decided by the credentials stage.
+sent twice in two versions. Where the request has no virtual key, one that the client has told its proxy says who it is.
+What then happens to the key is decided by the credentials stage.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from interpose.rules.compiled import VIRTUAL_PREFIX, ClientKey
 from interpose.rules.facts import Facts
 
 from .draft import Draft, KeyKind, Stage
+from .proxied import proxied
 
 
 class Clients(Stage):
@@ -36,6 +38,7 @@ class Clients(Stage):
         if disguised(draft.call.headers, keys):
             raise Refusal(401, "malformed_key", "A key of ours stands in a header in a form that no client sends.")
         rules = draft.rules
+        told = by_proxy(draft)
         if draft.view.client is not None:
             self._admit(draft, draft.view.client)
         elif key is None:
@@ -49,7 +52,10 @@ class Clients(Stage):
         else:
             draft.key_kind = KeyKind.OWN
         draft.note(f"the client's key is {draft.key_kind}" + (f" ({draft.client})" if draft.client else ""))
-        if rules.clients.required and draft.key_kind is not KeyKind.VIRTUAL:
+        if told is not None and draft.virtual is None:
+            self._identify(draft, told)
+            draft.note(f"the client is {told.name}, by the key in its proxy's URL")
+        if rules.clients.required and draft.virtual is None:
             raise Refusal(
                 401,
                 "missing_api_key" if key is None else "invalid_api_key",
@@ -63,6 +69,10 @@ class Clients(Stage):
         if known.expired(draft.view.now):
             raise Refusal(401, "expired_api_key", f"The API key of {known.name} has expired. Ask for a new one.")
         draft.key_kind = KeyKind.VIRTUAL
+        self._identify(draft, known)
+
+    def _identify(self, draft: Draft, known: ClientKey) -> None:
+        """That is the client, if its key is good for the call."""
         draft.client, draft.virtual = known.name, known
         assert draft.facts is not None
         if known.endpoints is not None and not known.endpoints.accepts(draft.facts.endpoint):
@@ -78,6 +88,17 @@ class Clients(Stage):
                 param="model",
             )
         draft.facts = replace(draft.facts, client=known.name)
+
+
+def by_proxy(draft: Draft) -> ClientKey | None:
+    """Who the client is by what it has told its proxy."""
+    try:
+        return proxied(draft.call.peer.login, draft.rules, draft.view.issued, draft.view.now)
+    except Refusal as refusal:
+        if draft.call.url.origin.scheme == "http":
+            raise
+        # Inside of a tunnel nobody expects to hear from a proxy.
+        raise Refusal(401, refusal.code, refusal.message) from None
 
 
 def found(key: str, draft: Draft) -> ClientKey | None:

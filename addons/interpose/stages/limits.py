@@ -14,6 +14,7 @@ from hashlib import blake2b
 from interpose.limits.store import Demand
 from interpose.rules.compiled import HEADER_WORD, Limit
 from interpose.rules.facts import Facts
+from interpose.rules.patterns import household
 
 from .draft import Attempt, Draft, Stage, View
 from .metering import ESTIMATED_ENDPOINTS
@@ -63,7 +64,7 @@ def with_demands(attempt: Attempt, draft: Draft) -> Attempt:
 
 _OF_CALL: Mapping[str, Callable[[Facts], str | None]] = {
     "client": lambda facts: facts.client,
-    "ip": lambda facts: facts.ip,
+    "ip": lambda facts: household(facts.ip),
     "app": lambda facts: facts.app,
     "endpoint": lambda facts: facts.endpoint,
     "model": lambda facts: facts.model,

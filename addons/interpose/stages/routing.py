@@ -14,6 +14,7 @@ import math
 from interpose.errors import Refusal
 from interpose.rules.compiled import Route, Target
 from interpose.rules.facts import Facts
+from interpose.rules.patterns import household
 
 from .draft import Aim, Draft, Stage
 from .preference import ranked
@@ -76,7 +77,7 @@ def chosen(draft: Draft, route: Route, facts: Facts) -> Target:
     """One of the route's targets: by chance, or by who calls."""
     if len(route.targets) == 1:
         return route.targets[0]
-    client = (facts.client or facts.ip) if route.sticky else None
+    client = (facts.client or household(facts.ip)) if route.sticky else None
     target = by_chance(route.targets, draft.view.rng()) if client is None else by_client(route, client)
     weights = ", ".join(f"{each} {each.weight}" for each in route.targets)
     draft.note(f"chosen {'by weight' if client is None else 'for this client'} ({weights}): {target}")

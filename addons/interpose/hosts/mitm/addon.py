@@ -18,13 +18,16 @@ from mitmproxy.exceptions import AddonHalt
 from mitmproxy.net.http.url import hostport
 from mitmproxy.proxy import layer
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.mode_specs import LocalMode, ReverseMode, TransparentMode
+from mitmproxy.proxy.mode_specs import LocalMode, RegularMode, ReverseMode, TransparentMode, UpstreamMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 
 from interpose.bodies import Local
+from interpose.call import Headers
 from interpose.engine import Engine
+from interpose.errors import Refusal
 from interpose.formats.hosts import canonical_host
+from interpose.formats.keys import proxy_login
 from interpose.hosts.process import Process, Processes
 from interpose.ledger import Connection
 from interpose.pool import embedded, metadata_address
@@ -98,7 +101,7 @@ class EngineAddon:
         return http.Response.make(reply.status, reply.body.whole(), http.Headers(reply.headers))
 
     async def interpose_left(self, left: Left) -> None:
-        call = as_call(left.flow, app=await left.visit.app())
+        call = as_call(left.flow, app=await left.visit.app(), login=left.visit.login)
         call.id = left.visit.call_id()
         self.engine.abandon(call)
 
@@ -178,6 +181,7 @@ class EngineAddon:
     async def http_connect(self, flow: http.HTTPFlow) -> None:
         kind: Kind = "ai" if self.claims(flow.request.host, flow.request.port) else "tunnel"
         self.leads_to(flow, kind)
+        self.identify(flow)
         self.vet(flow)
         if (visit := self._visits.get(flow.client_conn.id)) is not None:
             # It waits for our answer, hence is still there to be found; one that then refuses our certificate is not.
@@ -189,7 +193,9 @@ class EngineAddon:
             flow.response.headers["Connection"] = "close"
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        if self.carried(flow):
+        carried = self.carried(flow)
+        self.identify(flow, answers=not carried)
+        if carried:
             self.leads_to(flow, "ai")
             if isinstance(flow.client_conn.proxy_mode, ReverseMode):
                 self.check_addressed(flow)
@@ -228,8 +234,36 @@ class EngineAddon:
             return
         flow.request.host_header = hostport(flow.request.scheme, target, port)
 
+    def identify(self, flow: http.HTTPFlow, *, answers: bool = True) -> None:
+        """Takes out of a request what its client tells us as its proxy, for the calls of its connection. Answers one
+        that is wrong, unless that is for the engine to do.
+        """
+        visit = self._visits.get(flow.client_conn.id)
+        if visit is None or not isinstance(flow.client_conn.proxy_mode, RegularMode | UpstreamMode):
+            return
+        if any(getattr(ctx.options, name, None) for name in ("proxyauth", "upstream_auth")):
+            return  # it is mitmproxy's own matter then
+        login = proxy_login(flow.request.headers.fields)
+        # It is meant for us: it goes no further, and nobody who looks on sees it.
+        flow.request.headers.pop("proxy-authorization", None)
+        if flow.request.method == "CONNECT":
+            visit.tunnelled = True
+        elif visit.tunnelled:
+            return
+        visit.login = login
+        if answers and login is not None:
+            try:
+                refusal = self.engine.turned_away(login)
+            except Exception:
+                logger.exception("checking a proxy key failed; it is refused")
+                refusal = Refusal(500, "internal_error", "interpose failed while checking this key.")
+            if refusal is not None:
+                self.answer(flow, refusal.status, refusal.message, refusal.headers)
+
     def vet(self, flow: http.HTTPFlow) -> None:
         """Answers in the place of a destination that nobody may reach through us."""
+        if flow.response is not None:
+            return
         try:
             refusal = self.refusal(flow)
         except Exception:
@@ -238,10 +272,11 @@ class EngineAddon:
         if refusal is not None:
             self.answer(flow, *refusal)
 
-    def answer(self, flow: http.HTTPFlow, status: int, message: str) -> None:
+    def answer(self, flow: http.HTTPFlow, status: int, message: str, headers: Headers = ()) -> None:
         if (visit := self._visits.get(flow.client_conn.id)) is not None:
             visit.fails("refused", message)
-        flow.response = http.Response.make(status, f"{message}\n", {"Content-Type": "text/plain; charset=utf-8"})
+        fields = http.Headers((*headers, (b"Content-Type", b"text/plain; charset=utf-8")))
+        flow.response = http.Response.make(status, f"{message}\n", fields)
 
     def refusal(self, flow: http.HTTPFlow) -> tuple[int, str] | None:
         host, port = flow.request.host, flow.request.port

@@ -8,7 +8,7 @@ from mitmproxy import flow as mitm_flow
 from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
-from interpose.call import Call, Entrance, Headers, Origin, Peer, Url, header
+from interpose.call import Call, Entrance, Headers, Login, Origin, Peer, Url, header
 from interpose.formats.hosts import canonical_host
 from interpose.stages.claim import is_address
 
@@ -16,7 +16,13 @@ from interpose.stages.claim import is_address
 CUT = "interpose_request_kept"
 
 
-def as_call(flow: http.HTTPFlow, upload: AsyncIterator[bytes] | None = None, *, app: str | None = None) -> Call:
+def as_call(
+    flow: http.HTTPFlow,
+    upload: AsyncIterator[bytes] | None = None,
+    *,
+    app: str | None = None,
+    login: Login | None = None,
+) -> Call:
     """A flow as a `Call`, its headers and target as they came."""
     request = flow.request
     headers: Headers = request.headers.fields
@@ -32,7 +38,7 @@ def as_call(flow: http.HTTPFlow, upload: AsyncIterator[bytes] | None = None, *, 
         url=Url(Origin(request.scheme, canonical(request.host), request.port), request.path),
         headers=headers,
         body=upload if upload is not None else request.raw_content or b"",
-        peer=Peer(host, port, app),
+        peer=Peer(host, port, app, login),
         entrance=Entrance.INTERCEPT,
         # Who asks a reverse proxy means the proxy, by whatever name; its operator has named the destination.
         sni=None if isinstance(flow.client_conn.proxy_mode, ReverseMode) else flow.client_conn.sni,

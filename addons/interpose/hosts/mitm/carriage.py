@@ -313,7 +313,7 @@ class Carriage:
 
     def call(self, app: str | None) -> Call:
         """The flow as a `Call`; a body that streams through comes as the upload."""
-        call = as_call(self._flow, aiter(self.upload) if self.upload.used else None, app=app)
+        call = as_call(self._flow, aiter(self.upload) if self.upload.used else None, app=app, login=self._visit.login)
         call.id = self._visit.call_id()
         return call
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Literal
 
+from interpose.call import Login
 from interpose.exchange import Clock
 from interpose.hosts.process import Process
 from interpose.ledger import Connection
@@ -39,6 +40,9 @@ class Visit:
         record: Callable[[Connection], None],
     ) -> None:
         self.peer = peer
+        # What the client has told us as its proxy: for the whole tunnel, or with each request where there is none.
+        self.login: Login | None = None
+        self.tunnelled = False
         self._process = process
         self._clock = clock
         self._new_id = new_id
