@@ -23,14 +23,26 @@ LONG = {"messages": [{"role": "user", "content": "word " * 4000}]}
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 
 
-def planned(example: str, host: str, path: str, body: dict[str, Any], *, client: str | None = None) -> Plan:
-    """The plan of a call by a program that holds the placeholder; by `client`, if one is named."""
+def planned(
+    example: str,
+    host: str,
+    path: str,
+    body: dict[str, Any],
+    *,
+    client: str | None = None,
+    header: tuple[bytes, bytes] | None = None,
+    quota: float | None = None,
+) -> Plan:
+    """The plan of a call by a program that holds the placeholder; by `client`, if one is named. `quota` is what every
+    provider has left.
+    """
     rules = load(RULES / example)
     headers = ((b"host", host.encode()), (b"authorization", b"Bearer sk-dummy"), (b"content-type", b"application/json"))
+    headers = headers if header is None else (*headers, header)
     call = Call("POST", Url(Origin("https", host, 443), path), headers, json.dumps(body).encode(), Peer("127.0.0.1"))
-    return plan(
-        call, Territory(rules).row(host, 443), rules, View(0.0, client=ClientKey(client, "") if client else None)
-    )
+    caller = ClientKey(client, "") if client else None
+    view = View(0.0, client=caller, quota=lambda provider, model: quota)
+    return plan(call, Territory(rules).row(host, 443), rules, view)
 
 
 SENT = [
@@ -108,6 +120,50 @@ def test_the_example_of_failures_has_every_way_in_its_order() -> None:
     ]
     assert (chosen.sends, chosen.left_out) == (5, ())
     assert len(planned("failover.yaml", OPENAI, CHAT, {"model": "gpt-4o", **HI}).attempts) == 2
+
+
+def ways(chosen: Plan) -> list[tuple[str, str | None]]:
+    return [(attempt.url.origin.host, attempt.model) for attempt in chosen.attempts]
+
+
+def test_the_canary_is_for_some_clients_and_for_testers() -> None:
+    """About one client of twenty, the same ones every time; if it fails they are answered as everybody is."""
+    told = {}
+    for number in range(400):
+        chosen = planned("canary.yaml", OPENAI, CHAT, {"model": "assistant", **HI}, client=f"c{number}")
+        assert ways(chosen)[-1] == (OPENAI, "gpt-5-mini")
+        told[number] = ways(chosen)[0]
+    newcomers = [number for number, way in told.items() if way == (ANTHROPIC, "claude-haiku-4-5")]
+    assert 5 < len(newcomers) < 50
+    assert set(told.values()) == {(OPENAI, "gpt-5-mini"), (ANTHROPIC, "claude-haiku-4-5")}
+    for number in newcomers:
+        again = planned("canary.yaml", OPENAI, CHAT, {"model": "assistant", **HI}, client=f"c{number}")
+        assert ways(again)[0] == told[number]
+    tester = (b"x-canary", b"yes")
+    chosen = planned("canary.yaml", OPENAI, CHAT, {"model": "assistant", **HI}, header=tester)
+    assert ways(chosen) == [(ANTHROPIC, "claude-haiku-4-5")]
+    # What is asked for by its own name is as ever.
+    assert ways(planned("canary.yaml", OPENAI, CHAT, {"model": "gpt-5", **HI})) == [(OPENAI, "gpt-5")]
+
+
+def test_a_local_model_stands_in() -> None:
+    """After a failure for everybody; for batch work as soon as the quota nears its end."""
+    asked = {"model": "gpt-5", **HI}
+    batch = (b"x-work", b"batch")
+    both, here = [(OPENAI, "gpt-5"), ("localhost", "qwen3:30b")], [("localhost", "qwen3:30b")]
+    for header, quota, expected in (
+        (None, None, both),
+        (None, 0.1, both),
+        (batch, None, both),
+        (batch, 0.3, both),
+        (batch, 0.29, here),
+    ):
+        assert ways(planned("local-fallback.yaml", OPENAI, CHAT, asked, header=header, quota=quota)) == expected
+    assert ways(planned("local-fallback.yaml", OPENAI, CHAT, {**asked, "model": "gpt-5-mini"}))[1][1] == "llama3.2"
+    counts = planned("local-fallback.yaml", OPENAI, "/v1/responses/input_tokens", {"model": "gpt-5", "input": "Hi"})
+    assert ways(counts)[0] == (OPENAI, "gpt-5")
+    # What no local model stands for goes where it went.
+    assert ways(planned("local-fallback.yaml", OPENAI, CHAT, {**asked, "model": "o3"})) == [(OPENAI, "o3")]
 
 
 GATEWAY = [
