@@ -12,6 +12,7 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 
 from cachetools import LRUCache
@@ -23,10 +24,12 @@ from .errors import Refusal
 from .exchange import Clock, Exchange
 from .gate import Gate
 from .inforce import InForce
+from .ir import Usage
 from .issued import KeysError
 from .ledger.record import Record
 from .limits.memory import MemoryStore
 from .limits.queue import WaitingStore
+from .prices import Catalogue
 from .rules.compiled import ClientKey, Rules
 from .rules.secrets import SecretError
 from .sending import Means, Sending
@@ -45,7 +48,7 @@ class Engine:
 
     `resolve` gives the secret behind a credential's reference, `issued` finds a virtual key that the rules do not list
     (it raises KeysError if it cannot say), `record` takes a finished record and never blocks,
-    `new_id` gives a call its id, `rng` numbers from 0 up to 1. `close` when done.
+    `new_id` gives a call its id, `prices` what a call costs, `rng` numbers from 0 up to 1. `close` when done.
     """
 
     def __init__(
@@ -58,12 +61,14 @@ class Engine:
         clock: Clock,
         new_id: Callable[[], str],
         issued: Callable[[str], ClientKey | None] = lambda _: None,
+        prices: Catalogue | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
         self.inforce = InForce.first(rules, upstream, clock.monotonic)
         self.clock = clock
         self.record = record
         self.new_id = new_id
+        self.prices = prices if prices is not None else Catalogue.empty()
         self._issued = issued
         self._rng = rng
         self._paces = Paces(clock.monotonic)
@@ -121,8 +126,13 @@ class Engine:
             expected_output=self.gate.expected,
             standing=self._paces.standing,
             quota=lambda provider, model: self._quotas.left(provider.name, provider.credentials, model),
+            price=self._price,
         )
         return plan(call, row, rules, view, trace)
+
+    def _price(self, vendor: str | None, model: str | None, asked: int, answered: int) -> Decimal | None:
+        tariff = self.prices.tariff(vendor, model, self.clock.now(), self.rules.prices)
+        return tariff.cost(Usage(input_tokens=asked, output_tokens=answered)) if tariff is not None else None
 
     async def handle(self, call: Call) -> Reply:
         """The reply to `call`; refusals and failures are replies too, in the client's own format.

@@ -178,3 +178,17 @@ def test_whom_a_limit_counts_is_checked(said: Said) -> None:
     assert '"clients" is nobody that a limit could count; did you mean "client"?' in only
     (only,) = said(limits("requests: 1/minute, per: 'header:', trust_headers: true"))
     assert "is not the name of a header" in only
+
+
+PRICELESS = [
+    ("{}", "prices.m: says neither what input nor what output costs"),
+    ("{cache_read: 1}", "prices.m: says neither what input nor what output costs"),
+    ("{output: 1, cache_read: 1}", "prices.m.cache_read: is a part of the input, which has no price here"),
+]
+
+
+@pytest.mark.parametrize(("price", "problem"), PRICELESS)
+def test_a_price_that_prices_nothing_is_refused(said: Said, price: str, problem: str) -> None:
+    """Half a price would make calls cost less than they do, or nothing."""
+    (only,) = said(f"version: 1\nprices: {{m: {price}}}\n")
+    assert problem in only

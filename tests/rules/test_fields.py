@@ -233,6 +233,11 @@ for side in ("match", "except"):
             route(f"{side}: {shape.format(one)}"),
             route(f"{side}: {shape.format(other)}"),
         )
+for unit in ("input", "cache_read", "cache_write", "output"):
+    DIFFER[f"prices.*.{unit}"] = (
+        f"version: 1\nprices: {{a: {{{'input: 1, ' if unit.startswith('cache') else ''}{unit}: 2.5}}}}\n",
+        f"version: 1\nprices: {{a: {{{'input: 1, ' if unit.startswith('cache') else ''}{unit}: 2}}}}\n",
+    )
 for severity in ("exact", "carried", "approximated", "dropped", "synthesised"):
     DIFFER[f"losses.{severity}"] = (
         f"version: 1\nlosses: {{{severity}: allow}}\n",

@@ -53,7 +53,6 @@ GIVEN = {
     "routes.capture": "bodies",
     "state.on_store_error": "deny",
     "alerts": "[{name: a, when: error_rate > 5%, window: 5m, min_requests: 20, notify: [log, {webhook: https://x.y}]}]",
-    "prices": "{gpt-4: {input: 2.5, output: 10}}",
 }
 
 DIGEST = "ab" * 32
@@ -89,11 +88,10 @@ def test_unsupported_fields_are_parsed_and_refused_at_their_place(row: Unsupport
     assert line[problem.column - 1 :] == f"{path.rpartition('.')[2]}: {GIVEN[path]}"
 
 
-@pytest.mark.parametrize("path", ["alerts", "prices"])
+@pytest.mark.parametrize("path", ["alerts"])
 def test_empty_unsupported_sections_ask_for_nothing(path: str, tmp_path: Path) -> None:
     """A section without content is no request for what is not supported."""
-    empty = "{}" if path == "prices" else "[]"
-    assert parse(f"version: 1\n{path}: {empty}\n", "r.yaml", tmp_path) == Rules.default()
+    assert parse(f"version: 1\n{path}: []\n", "r.yaml", tmp_path) == Rules.default()
 
 
 VALUES = [
@@ -133,7 +131,7 @@ def test_the_checked_in_json_schema_is_current() -> None:
 def test_the_json_schema_says_what_is_refused() -> None:
     """An editor shows that a field is not supported before anything is run."""
     schema = json_schema()
-    for name in ("alerts", "prices"):
+    for name in ("alerts",):
         assert "not supported in this version" in schema["properties"][name]["description"]
     route = schema["$defs"]["RouteSpec"]["properties"]
     assert "not supported in this version" in route["hedge"]["description"]

@@ -17,6 +17,7 @@ from interpose.engine import Engine
 from interpose.exchange import Clock
 from interpose.issued import Keys
 from interpose.ledger import Ledger
+from interpose.prices.catalogue import PRICES
 from interpose.rules.compiled import Rules
 from interpose.rules.problem import Problem, RulesError
 from interpose.rules.restart import as_settled
@@ -83,6 +84,7 @@ async def assemble(
         store = SecretStore(environ, clock=CLOCK.monotonic, learn=scrubber.learn)
         if problems := await store.check_all(list(rules.credentials)):
             raise RulesError(problems)
+        PRICES.start()
         path = ledger_path(rules, state)
         ledger = Ledger.open(path, writer=writer, clock=CLOCK.now, scrub=scrubber.scrub)
         stack.callback(ledger.close)
@@ -96,6 +98,7 @@ async def assemble(
             clock=CLOCK,
             new_id=new_id,
             issued=keys.find,
+            prices=PRICES,
         )
         stack.push_async_callback(engine.close)
         yield Assembly(engine, ledger, path, writer, store)

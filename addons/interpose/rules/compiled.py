@@ -17,6 +17,7 @@ from typing import Literal, Self
 
 from interpose.call import Origin
 from interpose.formats.capabilities import Change
+from interpose.prices import NO_OVERRIDES, Overrides, vendor
 
 from .facts import Facts
 from .index import Index
@@ -77,6 +78,11 @@ class Provider:
     def credentials(self) -> tuple[CredentialSource, ...]:
         """Every credential of it, in the order of the file."""
         return () if self.credential is None else (self.credential, *self.pool)
+
+    @property
+    def vendor(self) -> str | None:
+        """Whose price list holds there, as genai-prices names it; None for a server that nobody sells."""
+        return None if self.keyless else vendor(self.origin.host, self.dialect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +318,7 @@ class Rules:
 
     `version` depends on the content alone, not on comments, layout or the order of providers. `source` is the file,
     None for the built-in default. Rules of the same content are equal wherever they come from. `capabilities` are what
-    `formats.capabilities.capabilities_of` takes as overrides.
+    `formats.capabilities.capabilities_of` takes as overrides, `prices` what `prices.Catalogue` does.
     """
 
     version: str
@@ -327,6 +333,7 @@ class Rules:
     ledger: LedgerRules = LedgerRules()
     losses: LossPolicy = LossPolicy()
     capabilities: Mapping[str, Change] = field(default_factory=lambda: MappingProxyType({}))
+    prices: Overrides = NO_OVERRIDES
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
     _by_origin: Mapping[Origin, tuple[Provider, ...]] = field(init=False, repr=False, compare=False)
     _routes: Index = field(init=False, repr=False, compare=False)

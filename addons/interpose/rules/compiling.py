@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
+
+from interpose.prices import Overrides, Price
 
 from . import aliases
 from .compiled import Limit, LossPolicy, Model, Retry, Route, Target
 from .matching import Match
 from .patterns import AnyOf, Networks, parsed_network
-from .schema import LimitSpec, LossesSpec, MatchSpec, ModelSpec, RetrySpec, RouteSpec
+from .schema import LimitSpec, LossesSpec, MatchSpec, ModelSpec, PriceSpec, RetrySpec, RouteSpec
 
 
 def loss_policy(spec: LossesSpec) -> LossPolicy:
@@ -69,6 +72,16 @@ def models(specs: Sequence[ModelSpec]) -> tuple[Model, ...]:
         )
         for spec in specs
     )
+
+
+def prices(specs: Mapping[str, PriceSpec]) -> Overrides:
+    def price(spec: PriceSpec) -> Price:
+        def exact(dollars: float | None) -> Decimal | None:
+            return None if dollars is None else Decimal(repr(dollars))
+
+        return Price(exact(spec.input), exact(spec.cache_read), exact(spec.cache_write), exact(spec.output))
+
+    return Overrides({model: price(spec) for model, spec in specs.items()})
 
 
 def match(spec: MatchSpec) -> Match:

@@ -135,6 +135,7 @@ class _Compiler:
             capabilities=MappingProxyType(
                 {model: abilities.change(words) for model, words in spec.capabilities.items()}
             ),
+            prices=compiling.prices(spec.prices),
             ledger=LedgerRules(self._path(sink.removeprefix("sqlite:")) if sink else None),
             losses=compiling.loss_policy(spec.losses),
             warnings=tuple(self._warnings),

@@ -77,6 +77,7 @@ def check(document: Document) -> None:
         _quotas,
         _trust,
         _waits,
+        _prices,
     ):
         relation(document)
 
@@ -335,3 +336,13 @@ def _same(
         if (earlier := first.setdefault(canonical(key), key)) is not key:
             line = document.place((*path, earlier), key=True).line
             document.report((*path, key), f"is the same {what} as in line {line}", key=True)
+
+
+def _prices(document: Document) -> None:
+    for path, price in at(document.data, ("prices", "*")):
+        if isinstance(price, dict) and "input" not in price and set(price) <= {"cache_read", "cache_write"}:
+            document.report(path, "says neither what input nor what output costs", "write input: 2.5, output: 10")
+        elif isinstance(price, dict) and "input" not in price:
+            for name in ("cache_read", "cache_write"):
+                if name in price:
+                    document.report((*path, name), "is a part of the input, which has no price here", "add input:")

@@ -309,7 +309,9 @@ class RulesSpec(Section):
     state: StateSpec = StateSpec()
     ledger: LedgerSpec = LedgerSpec()
     alerts: list[AlertSpec] = []
-    prices: dict[Line, PriceSpec] = Field(default={}, description="by model, in place of the built-in prices")
+    prices: dict[Line, PriceSpec] = Field(
+        default={}, description="by the exact name of the model that is sent, in place of the built-in prices"
+    )
     capabilities: dict[Glob, Abilities] = Field(
         default={}, description="by model (name or glob, exact ones first), in place of the built-in data"
     )

@@ -80,6 +80,7 @@ CARRIED_OUT: frozenset[Pattern] = frozenset(
         "ledger.to",
         "ledger.capture",
         *(f"losses.{name}" for name in ("exact", "carried", "approximated", "dropped", "synthesised", "impossible")),
+        *(f"prices.*.{name}" for name in ("input", "cache_read", "cache_write", "output")),
         "capabilities.*",
         "upstream.proxy",
         "upstream.connect_to.*",
@@ -130,7 +131,6 @@ UNSUPPORTED: tuple[Unsupported, ...] = (
     Unsupported(_p("ledger.to"), _not_one_sqlite, "any ledger but a single sqlite: file", "write to: [sqlite:FILE]"),
     Unsupported(_p("ledger.capture"), _other_than("metadata"), "capturing bodies", "write capture: metadata"),
     Unsupported(_p("alerts")),
-    Unsupported(_p("prices")),
 )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -50,7 +51,9 @@ class View:
     to have, whatever it shows: for `explain`, which knows no keys' values. `rng` gives numbers from 0 up to 1, for what
     is chosen by chance. `resting` says for how many seconds a lane had better be left alone, `expected_output` how many
     tokens a model is expected to answer with, where the client sets no limit. `standing` says how fast and busy a
-    way is, `quota` which share of its quota a provider has left for a model.
+    way is, `quota` which share of its quota a provider has left for a model. `price` gives the
+    dollars that so many tokens of input and output cost at a vendor (`Provider.vendor`), by its model's name; None if
+    nobody knows.
     """
 
     now: float
@@ -61,6 +64,7 @@ class View:
     expected_output: Callable[[str | None], int] = lambda _: EXPECTED_OUTPUT
     standing: Callable[[Way], Standing] = lambda _: Standing()
     quota: Callable[[Provider, str | None], float | None] = lambda provider, model: None
+    price: Callable[[str | None, str | None, int, int], Decimal | None] = lambda *_: None
 
 
 @dataclass(frozen=True, slots=True)
