@@ -222,3 +222,33 @@ def test_the_attempts_stand_there_in_their_order(interpose: Command, tmp_path: P
     told = json.loads(interpose("explain", str(file), "--url", CHAT, "--format", "json").stdout)
     assert [each["credential"] for each in told["attempts"]] == ["env:KEY_A", "env:KEY_B", "env:ANTHROPIC_API_KEY"]
     assert (told["sends"], told["left_out"]) == (5, [])
+
+
+def test_names_of_models_and_preferences_are_told(interpose: Command, tmp_path: Path) -> None:
+    """What a name stands for at each provider, what each would cost, and in which order they are tried."""
+    (tmp_path / "p.yaml").write_text(
+        "version: 1\nproviders:\n"
+        "  openai: {format: openai, base_url: https://api.openai.com/v1, credential: {env: A}}\n"
+        "  claude: {format: anthropic, base_url: https://api.anthropic.com, credential: {env: B}}\n"
+        "  own: {format: openai, base_url: https://llm.test/v1, credential: {env: C}}\n"
+        "prices: {gpt-5: {input: 5, output: 50}, house: {input: 1, output: 1}}\n"
+        "models:\n- {id: smart, provider: openai, model: gpt-5}\n- {id: smart, provider: own, model: house}\n"
+        "routes:\n"
+        "- {name: best, match: {endpoint: chat}, prefer: cheapest, fallback: {provider: claude, model: claude-x},\n"
+        "   to: [{provider: openai}, {provider: own}]}\n"
+    )
+    done = interpose("explain", str(tmp_path / "p.yaml"), "--url", CHAT, "--model", "smart", "--format", "json")
+    told = json.loads(done.stdout)
+    assert [(each["provider"], each["model"]) for each in told["attempts"]] == [
+        ("own", "house"), ("openai", "gpt-5"), ("claude", "claude-x"),
+    ]  # fmt: skip
+    assert told["routes"][0]["why"] == "to the cheapest of openai, own, then claude as claude-x"
+    assert "openai calls smart gpt-5 (models)" in told["decided"]
+    (prefers,) = [reason for reason in told["decided"] if reason.startswith("prefers the cheapest: own ($0.0005")]
+    assert "openai ($0.0251" in prefers
+    embeddings = "https://api.openai.com/v1/embeddings"
+    done = interpose("explain", str(tmp_path / "p.yaml"), "--url", embeddings, "--model", "smart", "--format", "json")
+    told = json.loads(done.stdout)
+    assert (told["alias"], told["route"], told["attempts"][0]["model"]) == ("smart", None, "gpt-5")
+    there = "no route matches, but smart is a model of the rules: to openai as gpt-5, then own as house"
+    assert there in told["decided"]

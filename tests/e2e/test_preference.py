@@ -29,6 +29,8 @@ async def preferring(farm: Farm, authority: Authority, upstream: Upstream, prefe
     rules = rules_text(
         providers={"openai": provider(OPENAI, "OPENAI"), "house": provider(HOUSE, "HOUSE")},
         intercept={"placeholders": [PLACEHOLDER]},
+        models=[{"id": "m", "provider": "openai", "model": "dear"}, {"id": "m", "provider": "house", "model": "cheap"}],
+        prices={"dear": {"input": 5, "output": 50}, "cheap": {"input": 0.1, "output": 0.1}},
         routes=[{"name": "best", "to": [{"provider": "openai"}, {"provider": "house"}], "prefer": prefer}],
         upstream={"ca": str(authority.pem), "connect_to": connect_to(upstream)},
     )
@@ -81,3 +83,26 @@ async def test_who_is_busy_gets_no_more(farm: Farm, authority: Authority, upstre
             await client.chat.completions.create(model="m", messages=HI)
             hosts.append(upstream.requests[-1].values("host")[0].decode())
     assert hosts == [OPENAI, HOUSE, OPENAI, HOUSE, OPENAI]
+
+
+async def test_who_is_cheap_is_asked_first(farm: Farm, authority: Authority, upstream: Upstream, shell: Shell) -> None:
+    """By the rules' own prices, for each target's model; the dearer one answers where that fails."""
+    proxy = await preferring(farm, authority, upstream, "cheapest")
+    shell(proxy)
+    down = False
+
+    async def answer(exchange: Exchange) -> None:
+        if down and host_of(exchange) == HOUSE:
+            await exchange.json(b'{"error": {"message": "no"}}', 503)
+        else:
+            await good(exchange)
+
+    mark = proxy.ledger.mark()
+    async with openai.AsyncOpenAI(api_key=PLACEHOLDER, max_retries=0) as client:
+        with upstream.answering(answer):
+            for failing in (False, True):
+                down = failing
+                await client.chat.completions.create(model="m", messages=HI)
+    rows = await proxy.ledger.rows(mark, 2)
+    assert [tried(row) for row in rows] == [[("house", 200)], [("house", 503), ("openai", 200)]]
+    assert [row["sent_model"] for row in rows] == ["cheap", "dear"]

@@ -100,11 +100,6 @@ VALUES = [
     ("ledger: {to: [sqlite:a.db, sqlite:b.db]}", "any ledger but a single sqlite: file"),
     ("ledger: {to: postgresql://db/x}", "any ledger but a single sqlite: file"),
     ("ledger: {capture: bodies}", "capturing bodies"),
-    (
-        "providers: {p: {format: openai, base_url: 'https://a.test/v1'}}\n"
-        "routes: [{name: a, to: {provider: p}, prefer: cheapest}]",
-        "prefer: cheapest",
-    ),
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from types import MappingProxyType
 
 import pytest
@@ -45,9 +46,13 @@ def planned(
     method: str = "POST",
     standing: Callable[[Way], Standing] = lambda _: Standing(),
     quota: Callable[[Provider, str | None], float | None] = lambda provider, model: None,
+    price: Callable[[str | None, str | None, int, int], Decimal | None] = lambda *_: None,
+    max_tokens: int | None = None,
     trace: list[str] | None = None,
 ) -> Plan:
-    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "input": "Hi"}
+    body: dict[str, object] = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "input": "Hi"}
+    if max_tokens is not None:
+        body["max_tokens"] = max_tokens
     call = Call(
         method,
         Url(OPENAI, path),
@@ -56,9 +61,8 @@ def planned(
         Peer("127.0.0.1"),
         sni="api.openai.com",
     )
-    return plan(
-        call, Territory(by).row("api.openai.com", 443), by, View(1_800_000_000.0, standing=standing, quota=quota), trace
-    )
+    view = View(1_800_000_000.0, standing=standing, quota=quota, price=price)
+    return plan(call, Territory(by).row("api.openai.com", 443), by, view, trace)
 
 
 def ways(chosen: Plan) -> list[tuple[str, str | None]]:
@@ -247,3 +251,45 @@ def test_a_route_may_except_calls_for_a_spent_quota() -> None:
     for left, to, held in ((0.5, "openai", 0), (0.1, "claude", 1)):
         chosen = planned(by, "gpt-4o", quota=lambda provider, model, left=left: left)  # type: ignore[misc]
         assert (ways(chosen)[0][0], len(chosen.demands)) == (to, held)
+
+
+# Dollars for a token of input and one of output.
+PRICES = {
+    ("openai", "gpt-5-nano"): (1, 10),
+    ("groq", "llama"): (3, 2),
+    ("anthropic", "claude-haiku-4-5"): (2, 4),
+}
+
+
+def price(vendor: str | None, model: str | None, asked: int, answered: int) -> Decimal | None:
+    found = PRICES.get((vendor or "", model or ""))
+    return None if found is None else Decimal(found[0] * asked + found[1] * answered)
+
+
+@pytest.mark.parametrize(
+    ("path", "max_tokens", "order"),
+    [
+        # Of an answer as it is usual, the output is most of it;
+        ("/v1/chat/completions", None, ["groq", "claude", "openai"]),
+        # of one that is allowed a single token, the input,
+        ("/v1/chat/completions", 1, ["openai", "claude", "groq"]),
+        # and of vectors all of it: there is no conversion of these to Claude.
+        ("/v1/embeddings", None, ["openai", "groq"]),
+    ],
+)
+def test_the_cheapest_is_the_cheapest_for_the_call(path: str, max_tokens: int | None, order: list[str]) -> None:
+    """By its estimated tokens, at the price of each target's own model."""
+    by = rules(route(*THREE, prefer="cheapest"))
+    chosen = planned(by, path=path, price=price, max_tokens=max_tokens)
+    assert [provider for provider, _ in ways(chosen)] == order
+
+
+def test_who_has_no_price_comes_last() -> None:
+    """In their order, and nothing is taken to cost nothing; the reasons are told."""
+    trace: list[str] = []
+    by = rules(route(Target("groq", "own"), Target("openai", "own"), *THREE, prefer="cheapest"))
+    chosen = planned(by, price=price, max_tokens=1, trace=trace)
+    assert [model for _, model in ways(chosen)] == ["gpt-5-nano", "claude-haiku-4-5", "llama", "own", "own"]
+    assert [provider for provider, _ in ways(chosen)][-2:] == ["groq", "openai"]
+    (told,) = [reason for reason in trace if reason.startswith("prefers")]
+    assert told.endswith("groq as own (price not known), openai as own (price not known)")

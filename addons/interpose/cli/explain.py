@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import Any
 
 from rich.console import Console
@@ -21,6 +22,8 @@ from rich.text import Text as Line
 from interpose.call import Call
 from interpose.errors import InterposeError
 from interpose.formats.codecs.codec import parsed
+from interpose.ir import Usage
+from interpose.prices.catalogue import PRICES
 from interpose.rules.compiled import ClientKey, Route, Rules
 from interpose.rules.facts import Content, Facts
 from interpose.rules.load import load
@@ -73,9 +76,21 @@ def answered(rules: Rules, question: Question, client: ClientKey | None) -> Answ
             call, Plan(None), ["not a host that the rules intercept: what goes there passes undecrypted"], [], None
         )
     trace: list[str] = []
-    chosen = plan(call, row, rules, View(time.time(), client=client), trace)
+    now = time.time()
+    chosen = plan(call, row, rules, View(now, client=client, price=prices(rules, now)), trace)
     sent = asyncio.run(_sent(call, chosen)) if chosen.attempts else None
     return Answer(call, chosen, trace, _routes(rules, chosen), sent)
+
+
+def prices(rules: Rules, now: float) -> Callable[[str | None, str | None, int, int], Decimal | None]:
+    """What tokens cost, as the engine would have it; the lists are read when somebody asks."""
+
+    def price(vendor: str | None, model: str | None, asked: int, answered: int) -> Decimal | None:
+        PRICES.wait()
+        tariff = PRICES.tariff(vendor, model, now, rules.prices)
+        return tariff.cost(Usage(input_tokens=asked, output_tokens=answered)) if tariff is not None else None
+
+    return price
 
 
 async def _sent(call: Call, chosen: Plan) -> Request:

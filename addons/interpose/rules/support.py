@@ -125,7 +125,6 @@ UNSUPPORTED: tuple[Unsupported, ...] = (
     Unsupported(_p("clients.keys.budget")),
     Unsupported(_p("limits.budget")),
     *(Unsupported(_p(f"routes.{name}")) for name in ("hedge", "hold", "usage", "capture")),
-    Unsupported(_p("routes.prefer"), _other_than("fastest", "least_busy"), "prefer: cheapest", "write prefer: fastest"),
     Unsupported(_p("state.store"), _other_than("memory"), "a store other than memory", "write store: memory"),
     Unsupported(_p("state.on_store_error")),
     Unsupported(_p("ledger.to"), _not_one_sqlite, "any ledger but a single sqlite: file", "write to: [sqlite:FILE]"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import blake2b
+from typing import NamedTuple
 
 from interpose.limits.store import Demand
 from interpose.rules.compiled import HEADER_WORD, Limit
@@ -93,13 +94,29 @@ def known(facts: Facts, word: str) -> str | None:
 
 
 def estimate(facts: Facts, view: View) -> int:
-    """The tokens that a call will use, before it is known: whole input and whole output."""
+    """The most tokens that a call is likely to use, before it is known: whole input and whole output."""
+    content = facts.content()
+    allowed = content.max_output if content is not None and facts.endpoint in _ANSWERED else None
+    tokens = expected(facts, view)
+    return tokens.asked + (tokens.answered if allowed is None else allowed)
+
+
+class Tokens(NamedTuple):
+    """Of a call's input and of its output."""
+
+    asked: int
+    answered: int
+
+
+def expected(facts: Facts, view: View) -> Tokens:
+    """What a call of that model uses on the average; its output is never more than the client allows."""
     content = facts.content()
     asked = content.tokens if content is not None else 0
     if facts.endpoint not in _ANSWERED:
-        return asked
+        return Tokens(asked, 0)
+    usual = view.expected_output(facts.model)
     allowed = content.max_output if content is not None else None
-    return asked + (view.expected_output(facts.model) if allowed is None else allowed)
+    return Tokens(asked, usual if allowed is None else min(usual, allowed))
 
 
 def _short(value: str | None) -> str:

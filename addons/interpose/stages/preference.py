@@ -10,6 +10,7 @@ from interpose.rules.compiled import Preference, Route, Target
 from interpose.rules.facts import Facts
 
 from .draft import Draft
+from .limits import expected
 
 Rank = tuple[int, float]
 
@@ -54,7 +55,18 @@ def _least_busy(draft: Draft, target: Target, facts: Facts) -> Judged:
     return Judged(target, (0, float(busy)), f"{busy} in flight")
 
 
+def _cheapest(draft: Draft, target: Target, facts: Facts) -> Judged:
+    provider = draft.rules.providers[target.provider]
+    model = draft.rules.name_at(target.provider, target.model or facts.model)
+    tokens = expected(facts, draft.view)
+    cost = draft.view.price(provider.vendor, model, tokens.asked, tokens.answered)
+    if cost is None:
+        return Judged(target, (1, 0.0), "price not known")
+    return Judged(target, (0, float(cost)), f"${cost:.6f} for {tokens.asked} + {tokens.answered} tokens")
+
+
 _JUDGES: Mapping[Preference, Callable[[Draft, Target, Facts], Judged]] = {
+    "cheapest": _cheapest,
     "fastest": _fastest,
     "least_busy": _least_busy,
 }
