@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from .errors import InterposeError
 from .ledger import Record
@@ -41,6 +41,8 @@ RulesLike = Rules | Path | str | Mapping[str, object] | None
 hence record everything and change nothing.
 """
 
+# Stands for the rules that were named last.
+AGAIN: Final = Rules.default()
 # How long `calls` waits for calls that are still in flight.
 PATIENCE = 5.0
 # Whose log lines are ours.
@@ -195,6 +197,19 @@ class Embedded:
             loop.call_soon_threadsafe(stop.set)
         return self._over
 
+    def _reload(self, rules: RulesLike) -> Future[None]:
+        """Reads rules in this thread, and has the other one put them in force."""
+        read = read_rules(rules)
+        for warning in read.warnings:
+            log.warning("%s", warning)
+        interceptor = self._interceptor
+        assert self._running is not None
+        return asyncio.run_coroutine_threadsafe(self._adopt(interceptor, rules, read), self._running[1])
+
+    async def _adopt(self, interceptor: Interceptor, asked: RulesLike, rules: Rules) -> None:
+        await interceptor.reload(rules)
+        self._asked, self._rules = asked, rules
+
     def _calls(self, since: str, seconds: float) -> Future[list[Record]]:
         interceptor = self._interceptor
         assert self._running is not None
@@ -223,6 +238,15 @@ class Interception(Embedded):
     ) -> None:
         await asyncio.shield(asyncio.wrap_future(self._stop()))
 
+    async def reload(self, rules: RulesLike = AGAIN) -> None:
+        """Calls that begin from now on go by these rules; by those that it was started with, read again, if none are
+        given. Those in flight keep theirs.
+
+        Raises RulesError for rules that cannot be used: then those of before stay in force.
+        """
+        future = await asyncio.to_thread(self._reload, self._asked if rules is AGAIN else rules)
+        await asyncio.shield(asyncio.wrap_future(future))
+
     async def calls(self, *, since: str = "", wait: float = PATIENCE) -> list[Record]:
         """The calls so far, in the order in which they began, once those in flight have ended: for at most `wait`
         seconds, after which they are not among them. `since` is a time as records have it (`utc_text`).
@@ -248,6 +272,10 @@ class SyncInterception(Embedded):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop().result()
+
+    def reload(self, rules: RulesLike = AGAIN) -> None:
+        """As `Interception.reload`."""
+        self._reload(self._asked if rules is AGAIN else rules).result()
 
     def calls(self, *, since: str = "", wait: float = PATIENCE) -> list[Record]:
         """As `Interception.calls`."""

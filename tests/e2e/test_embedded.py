@@ -18,7 +18,7 @@ import pytest
 from tests.e2e.certificates import Authority
 from tests.e2e.proxy import Proxy
 from tests.e2e.replies import providers
-from tests.e2e.settings import ENVIRON, OPENAI, PLACEHOLDER, acting_rules, real
+from tests.e2e.settings import ENVIRON, OPENAI, PLACEHOLDER, acting_rules, real, rules_text
 from tests.e2e.upstream import Exchange, Upstream
 
 from interpose import intercept, intercept_sync
@@ -250,3 +250,49 @@ async def test_the_examples_of_the_documentation_run(
     assert process.returncode == 0, errors.decode()
     assert re.search((r"^chat gpt-4o-mini ok \d+$", r"^1 calls$")[place], out.decode(), re.MULTILINE)
     assert b"Traceback" not in errors
+
+
+async def test_rules_are_changed_while_it_runs(
+    rules: str, tmp_path: Path, upstream_answers: Upstream, authority: Authority, dial: dict[str, str]
+) -> None:
+    """Given anew, or read again from their file; what cannot be used changes nothing, also in the environment."""
+    file = tmp_path / "rules.yaml"
+    file.write_text(rules)
+    audit = rules_text(upstream={"ca": str(authority.pem), "connect_to": dial})
+    async with intercept(file, environ=ENVIRON) as proxy, client(proxy) as sdk:
+
+        async def key_sent() -> list[bytes]:
+            await sdk.chat.completions.create(model="gpt-4o", messages=HI)
+            return upstream_answers.requests[-1].values("authorization")
+
+        def withheld() -> bool:
+            return proxy.environ(ENVIRON)["FAKE_OPENAI_KEY"] != ENVIRON["FAKE_OPENAI_KEY"]
+
+        injected, own = [f"Bearer {key}".encode() for key in (real("openai"), PLACEHOLDER)]
+        assert (await key_sent(), withheld()) == ([injected], True)
+        await proxy.reload(audit)
+        assert (await key_sent(), withheld()) == ([own], False)
+        with pytest.raises(RulesError, match="routess"):
+            await proxy.reload({"version": 1, "routess": []})
+        await proxy.reload()
+        assert await key_sent() == [own]
+        await proxy.reload(file)
+        file.write_text(audit)
+        assert (await key_sent(), withheld()) == ([injected], True)
+        await proxy.reload()
+        assert await key_sent() == [own]
+        assert len({call.rules_version for call in await proxy.calls()}) == 2
+
+
+async def test_rules_are_changed_without_a_loop(rules: str, tmp_path: Path) -> None:
+    """The plain context manager does the same."""
+
+    def program() -> None:
+        with intercept_sync(rules, environ=ENVIRON) as proxy:
+            assert proxy.environ(ENVIRON)["FAKE_OPENAI_KEY"] == PLACEHOLDER
+            proxy.reload(None)
+            assert proxy.environ(ENVIRON)["FAKE_OPENAI_KEY"] == ENVIRON["FAKE_OPENAI_KEY"]
+            with pytest.raises(RulesError, match="no such file"):
+                proxy.reload(tmp_path / "none.yaml")
+
+    await asyncio.to_thread(program)

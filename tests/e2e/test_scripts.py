@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 from tests.e2e.certificates import Authority
 from tests.e2e.clients import Response
-from tests.e2e.mitmtools import Tool, running
+from tests.e2e.mitmtools import Tool, request, running
 from tests.e2e.settings import ENVIRON, HOUSE, OPENAI, PLACEHOLDER, acting_rules, rules_text
 from tests.e2e.upstream import Exchange, Upstream
 
@@ -191,3 +192,79 @@ async def test_what_other_addons_do_to_flows_is_done(
     assert upstream.request.values("x-asked") == [b"yes"]
     assert response.value("x-seen") == b"yes"
     assert b"edited_tokens" in bytes(response.body)
+
+
+SETTER = """
+import asyncio
+from pathlib import Path
+from mitmproxy import ctx
+
+async def set_when_asked():
+    for name in ("second", "third"):
+        while not (asked := Path(name)).exists():
+            await asyncio.sleep(0.01)
+        ctx.options.update(interpose_rules=asked.read_text())
+
+def running():
+    asyncio.get_running_loop().tasks = [asyncio.create_task(set_when_asked())]
+"""
+
+
+def names_model(model: str, authority: Authority, dial: dict[str, str], **more: object) -> str:
+    """Rules by which every chat gets that model."""
+    provider = {
+        "format": "openai",
+        "base_url": f"https://{OPENAI}/v1",
+        "credential": {"env": "FAKE_OPENAI_KEY"},
+    }
+    return rules_text(
+        providers={"openai": provider},
+        routes=[{"name": model, "match": {"endpoint": "chat"}, "to": {"provider": "openai", "model": model}}],
+        upstream={"ca": str(authority.pem), "connect_to": dial},
+        **more,
+    )
+
+
+async def test_rules_are_read_again_when_their_file_or_its_name_changes(
+    bare: Path, tmp_path: Path, authority: Authority, dial: dict[str, str], upstream: Upstream
+) -> None:
+    """On connections that go on; a file that cannot be used changes nothing; without one, calls are only observed."""
+    setter = tmp_path / "setter.py"
+    setter.write_text(SETTER)
+    first = names_model("one", authority, dial)
+    async with running(bare, tmp_path, "intercept.py", rules=first, more=("-s", str(setter))) as proxy:
+
+        async def said(words: str) -> None:
+            async with asyncio.timeout(60):
+                while words not in proxy.output:
+                    await asyncio.sleep(0.01)
+
+        def put(name: str, text: str) -> None:
+            new = tmp_path / "new"
+            new.write_text(text)
+            new.replace(tmp_path / name)
+
+        with upstream.answering(answer):
+            async with await proxy.client() as client:
+
+                async def route() -> bytes | None:
+                    await client.send(request(PLACEHOLDER))
+                    response = await client.response()
+                    assert response.status == 200
+                    return response.value("x-interpose-route")
+
+                assert await route() == b"one"
+                put("rules.yaml", names_model("two", authority, dial))
+                await said("rules.yaml: reloaded, version ")
+                assert await route() == b"two"
+                put("rules.yaml", "version: 1\nroutess: []\n")
+                await said("rules.yaml:2:1: routess: ")
+                assert await route() == b"two"
+                put("other.yaml", names_model("three", authority, dial))
+                put("second", str(tmp_path / "other.yaml"))
+                await said("other.yaml: reloaded, version ")
+                assert await route() == b"three"
+                assert proxy.process is not None
+                put("third", "")
+                await said("interpose: observing only")
+    assert [row["route"] for row in proxy.rows()] == ["one", "two", "two", "three"]

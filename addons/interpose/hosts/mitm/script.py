@@ -21,7 +21,9 @@ from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from interpose.errors import InterposeError
-from interpose.hosts.assembly import assemble, new_id
+from interpose.hosts.assembly import CLOCK, Assembly, assemble, new_id
+from interpose.hosts.following import Following
+from interpose.hosts.watching import Looks, can_be_read_again, looks
 from interpose.rules.compiled import Rules
 from interpose.rules.load import load
 from interpose.rules.parts import Part, only
@@ -32,7 +34,7 @@ from .addon import EngineAddon, loopback
 from .carriage import Onlookers
 from .layers import Closed
 from .mode import Mode
-from .proxy import install
+from .proxy import install, told_of_proxy
 from .replay import Replay
 
 logger = logging.getLogger(__name__)
@@ -64,6 +66,8 @@ class Shared:
         self.owner: EngineAddon | None = None
         self._decided = asyncio.Event()
         self._stack = AsyncExitStack()
+        self._assembly: Assembly | None = None
+        self._following: asyncio.Task[None] | None = None
 
     def load(self, loader: Loader) -> None:
         loader.add_option("interpose_rules", str, "", "The rules file of interpose. Without one: observe only.")
@@ -72,8 +76,12 @@ class Shared:
         ctx.options.update(connection_strategy="lazy", keep_host_header=True)
 
     def configure(self, updated: set[str]) -> None:
-        if self.owner is not None and updated & {"interpose_rules", "interpose_state"}:
-            raise OptionsError("the rules and the state of interpose are read when mitmproxy starts: start it again")
+        if self.owner is None:
+            return
+        if "interpose_state" in updated:
+            raise OptionsError("the state of interpose is opened when mitmproxy starts: start it again")
+        if "interpose_rules" in updated:
+            self.follow_other(ctx.options.interpose_rules)
 
     async def running(self) -> None:
         try:
@@ -87,16 +95,11 @@ class Shared:
     async def open(self) -> None:
         """Raises InterposeError or ValueError for what is wrong with the rules, the ledger or mitmproxy's options."""
         named = ctx.options.interpose_rules
-        rules = only(load(Path(named)) if named else Rules.default(), self.parts)
-        for warning in rules.warnings:
+        seen = looks(Path(named)) if named else None
+        read = self.read(Path(named)) if named else Rules.default()
+        for warning in read.warnings:
             logger.warning("%s", warning)
-        for spec in map(ProxyMode.parse, ctx.options.mode):
-            if isinstance(spec, UpstreamMode):
-                rules = Mode("upstream", spec.data).applied_to(rules)
-        if ctx.options.ssl_insecure and rules.credentials:
-            raise InterposeError("ssl_insecure is set: no credential of the rules may be sent to whoever answers")
-        if rules.credentials and not rules.clients.required:
-            check_exposure()
+        rules = vetted(read)
         folder = ctx.options.interpose_state
         state = make_state_folder(state_path(Path(folder) if folder else None, os.environ))
         assembly = await self._stack.enter_async_context(
@@ -112,8 +115,57 @@ class Shared:
         )
         self._stack.callback(owner.close)
         install(ctx.master, owner)
+        self._assembly = assembly
+        self._stack.callback(self.follow_none)
         self.owner = owner
         logger.info("interpose: ready; %s; ledger %s", self.in_short(rules, named), assembly.ledger_path)
+        if (now := ctx.options.interpose_rules) != named:
+            self.follow_other(now)
+        elif named:
+            self.follow(Path(named), read, seen)
+
+    def read(self, path: Path) -> Rules:
+        return only(load(path), self.parts)
+
+    async def adopt(self, rules: Rules) -> None:
+        """Raises InterposeError where these rules cannot be put in force."""
+        assert self._assembly is not None
+        assert self.owner is not None
+        try:
+            applied = vetted(rules)
+        except ValueError as error:
+            raise InterposeError(str(error)) from error
+        await self._assembly.reload(applied)
+        if applied.upstream.proxy != self.owner.proxy:
+            told_of_proxy()
+
+    def follow(self, path: Path, rules: Rules | None, seen: Looks) -> Following:
+        """Has the engine follow that file, in the place of another."""
+        self.follow_none()
+        following = Following(path, rules, seen, load=self.read, adopt=self.adopt, now=CLOCK.now)
+        if can_be_read_again(path) or rules is None:
+            self._following = asyncio.get_running_loop().create_task(following.follow())
+        return following
+
+    def follow_none(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+
+    def follow_other(self, named: str) -> None:
+        """Somebody has named another file while we run, or none: then nothing but observing is left."""
+        if named:
+            self.follow(Path(named), None, None).ask()
+            return
+        self.follow_none()
+        self._following = asyncio.get_running_loop().create_task(self.observe())
+
+    async def observe(self) -> None:
+        try:
+            await self.adopt(Rules.default())
+        except InterposeError as error:
+            logger.error("interpose: the rules of before stay in force: %s", error)
+        else:
+            logger.info("interpose: observing only")
 
     def in_short(self, rules: Rules, named: str) -> str:
         """What is in force, in a few words."""
@@ -143,6 +195,18 @@ class Shared:
             if nextlayer.layer is not None:
                 del nextlayer.context.layers[nextlayer.context.layers.index(nextlayer) + 1 :]
             nextlayer.layer = Closed(nextlayer.context)
+
+
+def vetted(rules: Rules) -> Rules:
+    """The rules as mitmproxy's options let them be put in force. Raises InterposeError or ValueError where not."""
+    for spec in map(ProxyMode.parse, ctx.options.mode):
+        if isinstance(spec, UpstreamMode):
+            rules = Mode("upstream", spec.data).applied_to(rules)
+    if ctx.options.ssl_insecure and rules.credentials:
+        raise InterposeError("ssl_insecure is set: no credential of the rules may be sent to whoever answers")
+    if rules.credentials and not rules.clients.required:
+        check_exposure()
+    return rules
 
 
 def check_exposure() -> None:
