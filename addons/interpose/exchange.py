@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Protocol
@@ -24,6 +24,7 @@ from .held import Answer, Held
 from .inforce import InForce
 from .ir import Reading, Usage, UsageSource
 from .ledger.record import Record, utc_text
+from .legs import Leg
 from .limits.store import Granted
 from .stages import STAGES
 from .stages.draft import Attempt, Head, Plan, Trip
@@ -66,12 +67,12 @@ class Exchange:
         self.call = call
         self.inforce = engine.inforce
         self.plan: Plan | None = None
-        self.trip: Trip | None = None
         self._engine = engine
-        self._upstream: Answer | None = None
-        # The attempts that have failed, and whether the one of `trip` is among them.
-        self._tried: list[dict[str, object]] = []
-        self._told = False
+        # Every attempt, in the order in which they began, and the one of which the client is told.
+        self._legs: list[Leg] = []
+        self._leg: Leg | None = None
+        # What hedges have used that were given up, in tokens.
+        self._used_beside = 0
         self._settled = False
         self._status: int | None = None
         self._reason: str | None = None
@@ -80,71 +81,74 @@ class Exchange:
         self._first: float | None = None
         self._uploaded = 0
         self._held: list[Granted] = []
-        self._held_by_attempt: list[Granted] = []
 
-    def hold(self, granted: Granted | None, *, of_attempt: bool = False) -> None:
-        """What the limits have granted: to the call, or to the attempt that begins."""
-        if granted is None:
-            return
-        (self._held_by_attempt if of_attempt else self._held).append(granted)
+    def hold(self, granted: Granted | None) -> None:
+        """What the limits have granted to the call."""
+        if granted is not None:
+            self._held.append(granted)
 
     @property
     def gate(self) -> Gate:
         return self._engine.gate
 
     @property
-    def attached(self) -> bool:
-        """Whether a reply has begun to come."""
-        return self._upstream is not None
+    def trip(self) -> Trip | None:
+        """The attempt of which the client is told."""
+        return self._leg.trip if self._leg is not None else None
 
-    def embark(self, trip: Trip) -> None:
-        """An attempt begins."""
-        self.trip, self._told = trip, False
+    @property
+    def under_way(self) -> list[Leg]:
+        """The attempts that have not come to an end."""
+        return [leg for leg in self._legs if not leg.over]
 
-    def attach(self, upstream: Answer) -> None:
-        self._upstream = upstream
-        self._status = upstream.status
-        if self.trip is not None and self.trip.lap is not None:
-            self.trip.lap.answered(upstream.status)
+    def embark(self, trip: Trip, granted: Granted | None = None) -> Leg:
+        """An attempt begins. It is the client's, unless another one is under way."""
+        leg = Leg(trip, granted)
+        if self._leg is None or self._leg.over:
+            self._leg = leg
+        self._legs.append(leg)
+        return leg
 
-    def lose(self, reason: str) -> None:
-        """The attempt under way has failed, and nothing of it has gone to the client."""
-        assert self.trip is not None
-        gauge, self.trip.gauge = self.trip.gauge, None
-        self._tried.append(self._attempt(self.trip, reason, gauge.finish().usage if gauge is not None else Usage()))
-        self._told = True
-        if self.trip.lap is not None:
-            self.trip.lap.failed()
-            self.trip.lap.end()
-        for granted in self._held_by_attempt:
-            self._engine.gate.give_back(granted.reservation)
-        self._held_by_attempt.clear()
-        if self._upstream is not None:
-            self._upstream.cut()
-        self._upstream = self._status = self._first = None
+    def lose(self, leg: Leg, reason: str) -> None:
+        """An attempt has failed, and nothing of it has gone to the client."""
+        if leg.trip.lap is not None:
+            leg.trip.lap.failed()
+        self._end(leg, leg.told(reason, leg.used()))
+        if leg.granted is not None:
+            self._engine.gate.give_back(leg.granted.reservation)
+            leg.granted = None
 
-    def recall(self, trip: Trip, held: Held | None = None) -> None:
+    def beaten(self, leg: Leg) -> None:
+        """Another attempt has answered first: this one is hung up on, and what it has cost stands in the record."""
+        self._give_up(leg, "hedged: lost")
+
+    def _give_up(self, leg: Leg, reason: str) -> None:
+        assert self.plan is not None
+        assert self.plan.facts is not None
+        assert isinstance(self.call.body, bytes)
+        usage = leg.estimated(self.plan.facts.endpoint, self.call.body)
+        self._end(leg, leg.told(reason, usage, {"usage_source": "estimated"} if usage else None))
+        used = (usage.input_tokens or 0) + (usage.output_tokens or 0)
+        self._used_beside += used
+        if leg.granted is not None:
+            self._engine.gate.leave(leg.granted.reservation, used)
+            leg.granted = None
+
+    def _end(self, leg: Leg, entry: dict[str, object]) -> None:
+        leg.entry = entry
+        if leg.trip.lap is not None:
+            leg.trip.lap.end()
+        if leg.reply is not None:
+            leg.reply.cut()
+        if leg is self._leg:
+            self._status = self._first = None
+            self._leg = next(iter(self.under_way), leg)
+
+    def recall(self, leg: Leg, held: Held | None = None) -> None:
         """Of the attempts that have failed, this one is what the client is told of."""
-        self.trip = trip
+        self._leg = leg
         if held is not None:
-            self.attach(held)
-
-    def _attempt(
-        self, trip: Trip, reason: str | None, usage: Usage, told: Mapping[str, object] | None = None
-    ) -> dict[str, object]:
-        """What the ledger says of one attempt."""
-        attempt = trip.attempt
-        used = {name: count for name, count in asdict(usage).items() if count is not None}
-        return {
-            "provider": attempt.provider.name if attempt.provider else None,
-            "origin": str(attempt.url.origin),
-            "model": attempt.model,
-            "credential": attempt.injection.source.name if attempt.injection else None,
-            "status": self._status if self._upstream is not None else None,
-            "reason": reason,
-            "usage": used or None,
-            **(told or {}),
-        }
+            leg.reply = held
 
     def body(self) -> bytes | AsyncIterator[bytes]:
         """The request's body; one that streams through is counted on its way."""
@@ -166,21 +170,23 @@ class Exchange:
             # It has hung up without a word.
             self.abort()
 
-    async def begin(self, upstream: Answer) -> Reply:
+    async def begin(self, leg: Leg) -> Reply:
         """The upstream's head has come: its reply, with our headers where the rules had a hand in the call."""
         assert self.plan is not None
-        assert self.trip is not None
+        assert leg.reply is not None
+        self._leg, upstream, trip = leg, leg.reply, leg.trip
+        self._status = upstream.status
         head = Head(upstream.status, upstream.reason, upstream.headers)
         for stage in reversed(STAGES):
-            head = stage.receive(head, self.trip)
-        gauge = self.trip.gauge
+            head = stage.receive(head, trip)
+        gauge = trip.gauge
         if upstream.session is not None:
             upstream.session.carry(self._spoken(gauge))
-        if self.trip.attempt.translation is not None:
-            return await self._converted(upstream, head, self.trip.attempt.translation)
+        if trip.attempt.translation is not None:
+            return await self._converted(upstream, head, trip.attempt.translation)
         headers = self._limited(head.headers)
         if self.plan.acts:
-            headers = (*headers, *self._marks(self.plan, self.trip.attempt))
+            headers = (*headers, *self._marks(self.plan, trip.attempt))
         streams = gauge is not None and gauge.streaming
         return Reply(head.status, head.reason, headers, Flowing(self, upstream), streams)
 
@@ -222,16 +228,25 @@ class Exchange:
 
     def _limited(self, headers: Headers) -> Headers:
         """With our limits in the place of the provider's, where there are any: they are the client's to mind."""
-        standings = [standing for granted in (*self._held, *self._held_by_attempt) for standing in granted.standings]
+        standings = [standing for granted in self._granted() for standing in granted.standings]
         if not standings or self.plan is None or self.plan.facts is None:
             return headers
         ours = limit_headers(standings, self.plan.facts.format, self._engine.clock.now())
         return (*without(headers, frozenset(name for name, _ in ours)), *ours)
 
+    def _granted(self) -> list[Granted]:
+        """What the limits have reserved for the call and for the attempt that is the client's."""
+        of_attempt = self._leg.granted if self._leg is not None else None
+        return self._held if of_attempt is None else [*self._held, of_attempt]
+
+    def _hang_up(self) -> None:
+        for leg in self._legs:
+            if leg.reply is not None:
+                leg.reply.cut()
+
     def refuse(self, refusal: Refusal) -> Reply:
         """Our own answer, in the client's format; an upstream that has answered already is hung up on."""
-        if self._upstream is not None:
-            self._upstream.cut()
+        self._hang_up()
         self._status = refusal.status
         self._reason = refusal.code
         if self.trip is not None and self.trip.secret is not None:
@@ -283,12 +298,10 @@ class Exchange:
         then a moment away from being of use to the next call.
         """
         settled = self.settle("aborted")
-        if self._upstream is None:
-            return
-        if settled == "ok":
-            self._upstream.linger()
+        if settled == "ok" and self._leg is not None and self._leg.reply is not None:
+            self._leg.reply.linger()
         else:
-            self._upstream.cut()
+            self._hang_up()
 
     def settle(self, outcome: Outcome, reason: str | None = None) -> str | None:
         """Writes the record, and returns its outcome. Only the first call counts; nothing that goes wrong in here
@@ -298,10 +311,11 @@ class Exchange:
             return None
         self._settled = True
         self._engine.forget(self)
-        if self.trip is not None and self.trip.lap is not None:
-            if outcome in ("error", "truncated"):
-                self.trip.lap.failed()
-            self.trip.lap.end()
+        for leg in self._legs:
+            if leg.trip.lap is not None:
+                if leg is self._leg and outcome in ("error", "truncated"):
+                    leg.trip.lap.failed()
+                leg.trip.lap.end()
         try:
             record = self._record(outcome, reason or self._reason)
         except Exception:
@@ -320,8 +334,12 @@ class Exchange:
         told = (record.input_tokens, record.output_tokens)
         sent = any(count is not None for count in told)
         tokens = sum(count or 0 for count in told) if sent else 0 if record.outcome != "ok" else None
-        for granted in (*self._held, *self._held_by_attempt):
-            self._engine.gate.leave(granted.reservation, tokens)
+        for granted in self._held:
+            # A call pays for its hedges, too.
+            self._engine.gate.leave(granted.reservation, None if tokens is None else tokens + self._used_beside)
+        for leg in self._legs:
+            if leg.granted is not None:
+                self._engine.gate.leave(leg.granted.reservation, tokens if leg is self._leg else 0)
         if record.output_tokens is not None and record.outcome == "ok":
             self._engine.gate.learn(record.asked_model, record.output_tokens)
 
@@ -356,26 +374,32 @@ class Exchange:
         call, facts = self.call, self.plan.facts if self.plan else None
         attempt = self.trip.attempt if self.trip else None
         gauge = self.trip.gauge if self.trip else None
+        leg = self._leg
+        status = self._status or (leg.reply.status if leg is not None and leg.reply is not None else 0)
         endpoint = facts.endpoint if facts is not None else "other"
         usage, source = Usage(), UsageSource.NONE
         if gauge is not None:
             reading = gauge.finish()
-            outcome, reason = verdict(outcome, reason, self._status or 0, gauge, reading)
+            outcome, reason = verdict(outcome, reason, status, gauge, reading)
             measured = measure(
                 reading,
                 endpoint=endpoint,
-                status=self._status or 0,
+                status=status,
                 request=call.body if isinstance(call.body, bytes) else self._uploaded,
                 cut=outcome in ("aborted", "truncated"),
             )
             usage, source = measured.usage, measured.source
+        elif leg is not None and not leg.over and leg.reading is not None and leg.reading.usage:
+            usage, source = leg.reading.usage, UsageSource.PROVIDER
         ended = clock.monotonic()
         provider = attempt.provider if attempt is not None else None
-        tried = [*(self._left_out() if self.plan else ()), *self._tried]
         lost = attempt.translation.all_losses() if attempt is not None and attempt.translation is not None else []
-        if self.trip is not None and not self._told:
+        if leg is not None and not leg.over:
             session = gauge.told() if isinstance(gauge, SessionGauge) else None
-            tried.append(self._attempt(self.trip, reason, usage, session))
+            leg.entry = leg.told(reason, usage, session)
+        for other in self.under_way:
+            self._give_up(other, "hedged: given up")
+        tried = [*(self._left_out() if self.plan else ()), *(each.entry for each in self._legs)]
         return Record(
             id=self.id,
             started_at=utc_text(self._started),

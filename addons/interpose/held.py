@@ -1,6 +1,7 @@
 """A provider's error, held back whole while the call is tried elsewhere, and given to the client if that fails too.
 
-Only errors, and only short ones: a reply that is longer goes to the client as it comes.
+Only errors, and only short ones: a reply that is longer goes to the client as it comes. What is held of other replies,
+until their content begins, is in `preamble`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Protocol, Self
 
 from .call import Headers
 from .upgraded import Session
-from .upstream import UpstreamFailure, UpstreamReply
+from .upstream import UpstreamFailure
 
 # An error is a few lines; what is more than this is not worth holding.
 LIMIT = 64 * 1024
@@ -34,11 +35,11 @@ class Answer(Protocol):
 
 
 class Held:
-    """A reply whose beginning has been read: all of it if `whole`."""
+    """A reply whose beginning has been read: all of it, or all that there is going to be, if `whole`."""
 
     __slots__ = ("_pieces", "_reply", "_told", "headers", "reason", "session", "status", "whole")
 
-    def __init__(self, reply: UpstreamReply, pieces: list[bytes], *, whole: bool) -> None:
+    def __init__(self, reply: Answer, pieces: list[bytes], *, whole: bool) -> None:
         self.status = reply.status
         self.reason = reply.reason
         self.headers = reply.headers
@@ -52,6 +53,12 @@ class Held:
     def body(self) -> bytes:
         """What of it is here."""
         return b"".join(self._pieces)
+
+    def cut_short(self, headers: Headers) -> Held:
+        """The same with those headers, and with nothing after what is here."""
+        short = Held(self._reply, self._pieces, whole=True)
+        short.headers = headers
+        return short
 
     def __aiter__(self) -> Self:
         return self
@@ -71,7 +78,7 @@ class Held:
         self._reply.linger()
 
 
-async def hold(reply: UpstreamReply) -> Held:
+async def hold(reply: Answer) -> Held:
     """Reads an error. Raises UpstreamFailure if it breaks off or does not end in time."""
     pieces: list[bytes] = []
     size = 0

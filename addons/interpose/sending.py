@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+import orjson
 
 from .attempts import patience, verdicts
 from .attempts.course import Course, Step
@@ -23,6 +26,8 @@ from .call import Reply, upgrades
 from .errors import Refusal
 from .exchange import Clock, Exchange, phrase
 from .held import Held, hold
+from .legs import Leg
+from .preamble import Preamble, ended, failure_in, preamble
 from .rules.compiled import Retry, Timeouts
 from .rules.secrets import SecretError
 from .stages import STAGES
@@ -53,10 +58,26 @@ class Means:
 class Lost:
     """An attempt that has failed: the provider's reply, or what was raised in its place."""
 
-    trip: Trip
+    leg: Leg
     failure: Failure
     held: Held | None = None
     error: Exception | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Boarded:
+    """An attempt that is about to be sent: limits, budget and breaker have let it pass."""
+
+    index: int
+    leg: Leg
+    condition: Condition | None = None
+    ticket: int | None = None
+
+    def leave(self, *, good: bool | None) -> None:
+        """The breaker learns how it went, once."""
+        ticket, self.ticket = self.ticket, None
+        if self.condition is not None and ticket is not None:
+            self.condition.breaker.leave(ticket, good=good)
 
 
 class Sending:
@@ -67,9 +88,14 @@ class Sending:
         self._exchange = exchange
         self._plan = plan
         self._upgrade = upgrades(exchange.call.headers)
+        body_stays = isinstance(exchange.call.body, bytes)
         # A body that streams through is gone when it has been sent.
-        repeatable = self._upgrade or isinstance(exchange.call.body, bytes)
-        self._course = Course([attempt.lane for attempt in plan.attempts], plan.sends if repeatable else 1)
+        self._course = Course(
+            [attempt.lane for attempt in plan.attempts], plan.sends if self._upgrade or body_stays else 1
+        )
+        again = body_stays and not self._upgrade and plan.retry is not None
+        self._hold = again and plan.hold
+        self._hedge = plan.hedge if again else None
         self._lost: list[Lost] = []
 
     async def reply(self) -> Reply:
@@ -77,77 +103,161 @@ class Sending:
         while (step := self._course.next(self._now())) is not None:
             if step.pause:
                 await asyncio.sleep(step.pause)
-            attempt = self._plan.attempts[step.index]
-            if (answer := await self._try(step, attempt)) is not None:
+            boarded = await self._board(step)
+            if boarded is None:
+                continue
+            ready = await (self._go(boarded) if self._hedge is None else self._race(boarded, self._hedge))
+            if ready is not None and (answer := await self._answer(ready)) is not None:
                 return answer
         return await self._best()
 
-    async def _try(self, step: Step, attempt: Attempt) -> Reply | None:
-        """One sending; None if there may be another."""
-        retry = self._plan.retry
+    async def _answer(self, ready: Boarded) -> Reply | None:
+        """The client's answer by that attempt; None if it fails before there is any, and another may be tried."""
+        try:
+            return await self._exchange.begin(ready.leg)
+        except (UpstreamFailure, Refusal) as error:
+            if self._plan.retry is None:
+                raise
+            self._fail(ready, error, self._plan.retry)
+            return None
+
+    async def _board(self, step: Step, beside: int | None = None) -> Boarded | None:
+        """Whether that attempt may be sent; None if not. `beside` is the one that is silent, if it is a hedge: that
+        one's calls pay for it, and where it may not be sent nothing has happened.
+        """
+        attempt = self._plan.attempts[step.index]
         trip = self._trip(attempt)
         try:
             granted = await self._exchange.gate.enter(attempt.demands, 0.0, trip.facts.format)
         except Refusal as full:
-            if retry is None:
+            if self._plan.retry is None:
                 raise
-            self._course.drop(step.index)
-            self._exchange.embark(trip)
-            self._exchange.lose("limit")
-            self._lost.append(Lost(trip, Failure(429, told=False), error=full))
+            if beside is None:
+                self._course.drop(step.index)
+                leg = self._exchange.embark(trip)
+                self._exchange.lose(leg, "limit")
+                self._lost.append(Lost(leg, Failure(429, told=False), error=full))
             return None
-        self._exchange.hold(granted, of_attempt=True)
-        if retry is None:
-            return await self._exchange.begin(await self._send(trip))
-        condition = self._means.lanes[attempt.lane] if attempt.lane is not None else None
-        if condition is not None and step.again and not condition.budget.spend():
-            self._course.drop(step.index)
-            return None
+        if self._plan.retry is None:
+            return Boarded(step.index, self._exchange.embark(trip, granted))
+        condition = self._condition(attempt)
+        payer = condition if step.again else None
+        if beside is not None:
+            payer = self._condition(self._plan.attempts[beside])
         ticket = condition.breaker.enter() if condition is not None else None
-        if condition is not None and ticket is None:
-            self._course.drop(step.index)
-            self._shut(trip, attempt)
+        shut = condition is not None and ticket is None
+        if shut or (payer is not None and not payer.budget.spend()):
+            if granted is not None:
+                self._exchange.gate.give_back(granted.reservation)
+            if condition is not None and ticket is not None:
+                condition.breaker.leave(ticket, good=None)
+            if beside is None:
+                self._course.drop(step.index)
+                if condition is not None and shut:
+                    self._shut(trip, attempt, condition.breaker.closed_for())
             return None
         self._course.sent()
-        if condition is not None and not step.again:
+        if condition is not None and payer is None:
             condition.budget.called()
+        return Boarded(step.index, self._exchange.embark(trip, granted), condition, ticket)
+
+    def _condition(self, attempt: Attempt) -> Condition | None:
+        return self._means.lanes[attempt.lane] if attempt.lane is not None else None
+
+    async def _race(self, first: Boarded, hedge: float) -> Boarded | None:
+        """One attempt, and after `hedge` seconds of silence another beside it, two at a time at most. The first that
+        answers wins; None if none does.
+        """
+        running = {asyncio.create_task(self._go(first)): first}
+        winner: Boarded | None = None
         try:
-            reply = await self._guarded(trip, condition, ticket)
-            if reply.status < 400:
-                return await self._exchange.begin(reply)
-            return await self._judge(step.index, trip, reply, retry)
+            while running and winner is None:
+                silent = hedge if len(running) == 1 else None
+                done, _ = await asyncio.wait(running, timeout=silent, return_when=asyncio.FIRST_COMPLETED)
+                if not done and (second := await self._beside(*(each.index for each in running.values()))) is not None:
+                    running[asyncio.create_task(self._go(second))] = second
+                # In the order in which they began. What else is done is looked at no more.
+                for task in [task for task in running if task in done]:
+                    if winner is None:
+                        winner = task.result()
+                        del running[task]
+        finally:
+            await cancelled(running)
+            for given_up in running.values():
+                # One that had not even begun has told its breaker nothing.
+                given_up.leave(good=None)
+        if winner is not None:
+            for leg in self._exchange.under_way:
+                if leg is not winner.leg:
+                    self._exchange.beaten(leg)
+        return winner
+
+    async def _beside(self, silent: int) -> Boarded | None:
+        """The attempt that is to be sent beside the one at `silent`, if any may be."""
+        for step in self._course.beside(silent, self._now()):
+            if (boarded := await self._board(step, silent)) is not None:
+                return boarded
+        return None
+
+    async def _go(self, boarded: Boarded) -> Boarded | None:
+        """One sending: itself, if it has an answer for the client; None if there may be another."""
+        retry, leg = self._plan.retry, boarded.leg
+        if retry is None:
+            await self._send(leg)
+            return boarded
+        try:
+            found = await self._guarded(boarded)
+            if found is not None and found.fault is not None:
+                return self._judge_fault(boarded, found, retry)
+            assert leg.reply is not None
+            if leg.reply.status < 400:
+                return boarded
+            return await self._judge(boarded, retry)
         except (UpstreamFailure, SecretError) as error:
-            self._fail(step.index, trip, error, retry)
+            self._fail(boarded, error, retry)
             return None
 
-    async def _guarded(self, trip: Trip, condition: Condition | None, ticket: int | None) -> UpstreamReply:
-        """The reply's head; its breaker learns how it went."""
+    async def _guarded(self, boarded: Boarded) -> Preamble | None:
+        """The reply's head, and with `hold` what comes before its content; its breaker learns how it went."""
         good: bool | None = None
+        found: Preamble | None = None
+        leg = boarded.leg
         try:
-            reply = await self._send(trip)
-            good = reply.status < 500
+            reply = await self._send(leg)
+            if self._hold and reply.status < 400:
+                found = await preamble(reply, leg.trip, self._timeouts(leg.trip).first_byte)
+                leg.reply, leg.reading = found.held, found.reading
+                if found.reading is not None:
+                    leg.trip.gauge = None
+            # What a withheld error means for the provider is as if it had been the status.
+            status = reply.status if found is None or found.fault is None else failure_in(found, leg.trip).status
+            good = status < 500
         except UpstreamFailure as failure:
             good = False if failure.kind in verdicts.WORDS else None
             raise
         finally:
-            if condition is not None and ticket is not None:
-                condition.breaker.leave(ticket, good=good)
-        return reply
+            boarded.leave(good=good)
+        return found
 
     def _trip(self, attempt: Attempt) -> Trip:
         assert self._plan.facts is not None
         return Trip(self._exchange.call, self._plan.facts, attempt, self._means.resolve)
 
-    async def _send(self, trip: Trip) -> UpstreamReply:
+    def _timeouts(self, trip: Trip) -> Timeouts:
+        provider = trip.attempt.provider
+        return provider.timeouts if provider is not None else DEFAULT_TIMEOUTS
+
+    async def _send(self, leg: Leg) -> UpstreamReply:
         """Sends it and waits for the reply's head, which is the exchange's from there on."""
+        trip = leg.trip
         exchange, attempt, call = self._exchange, trip.attempt, trip.call
-        exchange.embark(trip)
         self._means.warn(self._plan, attempt)
         headers = (*UPGRADE, *end_to_end(call.headers)) if self._upgrade else end_to_end(call.headers)
         request = Request(call.method, attempt.url, headers, b"" if self._upgrade else exchange.body())
         for stage in STAGES:
             request = await stage.send(request, trip)
         provider = attempt.provider
+        leg.sent = True
         if trip.way is not None:
             trip.lap = self._means.paces.begin(trip.way)
         reply = await self._means.upstream.send(
@@ -156,12 +266,14 @@ class Sending:
                 request.url,
                 request.headers,
                 request.body,
-                provider.timeouts if provider is not None else DEFAULT_TIMEOUTS,
+                self._timeouts(trip),
                 provider.ca if provider is not None else None,
             )
         )
         # From here on the reply is the exchange's: whatever fails, its connection is closed.
-        exchange.attach(reply)
+        leg.reply = reply
+        if trip.lap is not None:
+            trip.lap.answered(reply.status)
         if attempt.lane is not None:
             self._means.quotas.learn(attempt.lane, attempt.model, reply.headers)
         if reply.status == 101 and not self._upgrade:
@@ -170,46 +282,82 @@ class Sending:
             )
         return reply
 
-    async def _judge(self, index: int, trip: Trip, reply: UpstreamReply, retry: Retry) -> Reply | None:
+    def _alone(self, leg: Leg) -> bool:
+        """Whether an error of that attempt is all that there is for the client so far."""
+        return not self._lost and self._exchange.under_way == [leg]
+
+    async def _judge(self, boarded: Boarded, retry: Retry) -> Boarded | None:
         """What becomes of an error that a provider has answered."""
-        if not self._lost and not verdicts.listed(reply.status, retry.on):
-            return await self._exchange.begin(reply)
+        leg = boarded.leg
+        reply = leg.reply
+        assert reply is not None
+        if self._alone(leg) and not verdicts.listed(reply.status, retry.on):
+            return boarded
         try:
             held = await hold(reply)
         except UpstreamFailure as error:
             # The status says enough; the text that would have explained it is gone.
-            self._lose(index, Lost(trip, Failure(error.status, told=False), error=error), error.code, retry)
+            self._lose(boarded, Lost(leg, Failure(error.status, told=False), error=error), error.code, retry)
             return None
-        if not held.whole:
-            return await self._exchange.begin(held)
+        if not held.whole and self._exchange.under_way == [leg]:
+            leg.reply = held
+            return boarded
         wish = patience.told(held.headers, held.body, self._means.clock.now())
         spent = verdicts.spent(held.body, held.headers)
         verdict = verdicts.of_reply(held.status, held.headers, held.body, retry.on)
-        lost = Lost(trip, Failure(held.status, wish, spent), held=held)
+        lost = Lost(leg, Failure(held.status, wish, spent), held=held)
         reason = "quota used up" if spent else phrase(held.status) or "error"
-        self._lose(index, lost, reason, retry, verdict)
+        self._lose(boarded, lost, reason, retry, verdict)
         return None
 
-    def _fail(self, index: int, trip: Trip, error: UpstreamFailure | SecretError, retry: Retry) -> None:
-        """An attempt that came to nothing. Raises the error again if the client is to have that."""
-        if isinstance(error, SecretError):
-            logger.error("no credential for an attempt of the call %s: %s", self._exchange.id, error)
-            verdict, status, reason = Verdict.ELSEWHERE, 503, "credential_unavailable"
-        else:
-            verdict = verdicts.of_failure(error.kind, retry.on, begun=self._exchange.attached)
-            status, reason = error.status, error.code
-        if verdict is Verdict.FINAL and not self._lost:
-            raise error
-        self._lose(index, Lost(trip, Failure(status, told=False), error=error), reason, retry, verdict)
+    def _judge_fault(self, boarded: Boarded, found: Preamble, retry: Retry) -> Boarded | None:
+        """What becomes of a reply that began well and said nothing, or an error, before any content."""
+        leg = boarded.leg
+        if found.fault == "empty":
+            origin = leg.trip.attempt.url.origin
+            raise UpstreamFailure("disconnected", f"{origin} ended its reply before it had said anything", reached=True)
+        failed = failure_in(found, leg.trip)
+        said = orjson.dumps({"error": {"message": failed.message, "type": failed.type, "code": failed.code}})
+        spent = verdicts.spent(said)
+        status = 429 if spent else failed.status
+        verdict = verdicts.of_reply(status, (), said, retry.on)
+        if verdict is Verdict.FINAL and self._alone(leg):
+            return boarded
+        wish = failed.retry_after
+        if wish is None:
+            wish = patience.told(found.held.headers, b"", self._means.clock.now())
+        lost = Lost(leg, Failure(status, wish, spent), held=ended(found.held))
+        reason = "quota used up" if spent else f"before any content: {failed.type or failed.code or phrase(status)}"
+        self._lose(boarded, lost, reason, retry, verdict)
+        return None
 
-    def _lose(self, index: int, lost: Lost, reason: str, retry: Retry, verdict: Verdict = Verdict.AGAIN) -> None:
+    def _fail(self, boarded: Boarded, error: UpstreamFailure | SecretError | Refusal, retry: Retry) -> None:
+        """An attempt that came to nothing. Raises the error again if the client is to have that."""
+        leg = boarded.leg
+        match error:
+            case SecretError():
+                logger.error("no credential for an attempt of the call %s: %s", self._exchange.id, error)
+                verdict, status, reason = Verdict.ELSEWHERE, 503, "credential_unavailable"
+            case Refusal():
+                # A reply that cannot be converted: as if the provider had answered so.
+                verdict = Verdict.AGAIN if verdicts.listed(error.status, retry.on) else Verdict.FINAL
+                status, reason = error.status, error.code
+            case _:
+                begun = leg.reply is not None
+                verdict = verdicts.of_failure(error.kind, retry.on, begun=begun, withheld=self._hold)
+                status, reason = error.status, error.code
+        if verdict is Verdict.FINAL and self._alone(leg):
+            raise error
+        self._lose(boarded, Lost(leg, Failure(status, told=False), error=error), reason, retry, verdict)
+
+    def _lose(self, boarded: Boarded, lost: Lost, reason: str, retry: Retry, verdict: Verdict = Verdict.AGAIN) -> None:
         """Remembers a failure, for the client and for the calls that come after."""
-        failure = lost.failure
+        failure, index = lost.failure, boarded.index
         pause = patience.pause(self._course.failures(index) + 1, failure.wish, retry.low, retry.high, self._means.rng)
         self._lost.append(lost)
-        self._exchange.lose(reason)
+        self._exchange.lose(lost.leg, reason)
         self._course.failed(index, verdict, pause, self._now())
-        lane = lost.trip.attempt.lane
+        lane = lost.leg.trip.attempt.lane
         if lane is not None and failure.told:
             self._rest(lane, failure, pause)
 
@@ -222,28 +370,42 @@ class Sending:
         elif failure.status == 429 and pause is not None:
             self._means.lanes.rest(lane, pause)
 
-    def _shut(self, trip: Trip, attempt: Attempt) -> None:
-        """Not tried: it keeps failing."""
+    def _shut(self, trip: Trip, attempt: Attempt, seconds: float) -> None:
+        """Not tried: it keeps failing, and is left alone for so long."""
         name = attempt.provider.name if attempt.provider is not None else str(attempt.url.origin)
+        wait = max(1, math.ceil(seconds))
         refusal = Refusal(
             503,
             "provider_failing",
-            f"{name} keeps failing, so it is left alone for a while. Try again in a minute.",
+            f"{name} keeps failing, so it is left alone for a while. Try again in {wait} s.",
             outcome="error",
+            headers=((b"retry-after", str(wait).encode()),),
         )
-        self._exchange.embark(trip)
-        self._exchange.lose("circuit open")
-        self._lost.append(Lost(trip, Failure(503, told=False), error=refusal))
+        leg = self._exchange.embark(trip)
+        self._exchange.lose(leg, "circuit open")
+        self._lost.append(Lost(leg, Failure(503, told=False), error=refusal))
 
     async def _best(self) -> Reply:
         """All have failed: the most useful error, as if it were the only one."""
         best = min(self._lost, key=lambda lost: place(lost.failure))
         if best.held is None:
             assert best.error is not None
-            self._exchange.recall(best.trip)
+            self._exchange.recall(best.leg)
             raise best.error
-        self._exchange.recall(best.trip, best.held)
-        return await self._exchange.begin(best.held)
+        self._exchange.recall(best.leg, best.held)
+        return await self._exchange.begin(best.leg)
 
     def _now(self) -> float:
         return self._means.clock.monotonic()
+
+
+async def cancelled(tasks: Iterable[asyncio.Task[Boarded | None]]) -> None:
+    """Waits until those tasks have ended that nobody waits for any more."""
+    pending = list(tasks)
+    for task in pending:
+        task.cancel()
+    if pending:
+        await asyncio.wait(pending)
+    for task in pending:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("an attempt failed that was given up already: %s: %s", type(error).__name__, error)

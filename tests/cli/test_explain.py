@@ -203,6 +203,8 @@ routes:
     to: [{provider: openai, weight: 9}, {provider: openai, model: gpt-5, weight: 1}]
     fallback: [{provider: claude, model: claude-sonnet-4-5}]
     retry: {attempts: 5, on: [429, 5xx]}
+    hold: content
+    hedge: 2s
 """
 
 
@@ -219,6 +221,8 @@ def test_the_attempts_stand_there_in_their_order(interpose: Command, tmp_path: P
     assert "  2.  openai  gpt-4o             env:KEY_B\n" in done.stdout
     assert "  3.  claude  claude-sonnet-4-5  env:ANTHROPIC_API_KEY  converted\n" in done.stdout
     assert "  the next one on 429, 5xx; then again from the first, after 0.5 s and more, up to 20 s\n" in done.stdout
+    assert "  a reply is withheld until its content begins: what fails before is no reply\n" in done.stdout
+    assert "  after 2 s of silence, the next one beside it; the first to answer wins\n" in done.stdout
     told = json.loads(interpose("explain", str(file), "--url", CHAT, "--format", "json").stdout)
     assert [each["credential"] for each in told["attempts"]] == ["env:KEY_A", "env:KEY_B", "env:ANTHROPIC_API_KEY"]
     assert (told["sends"], told["left_out"]) == (5, [])

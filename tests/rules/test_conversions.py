@@ -154,7 +154,7 @@ routes:
     to: {provider: claude, model: claude-sonnet-4-5}
     fallback: [{provider: openai}]
     retry: {attempts: 3, on: [429, 5xx, connect, timeout], backoff: 0.5s..20s}
-    hedge: 2s
+    usage: request
   - name: canary
     match: {endpoint: chat}
     to: [{provider: openai, weight: 90}, {provider: claude, model: claude-haiku-4-5, weight: 10}]
@@ -166,7 +166,7 @@ routes:
     assert found["routes[0].to.provider"].message == (
         "conversion from openai to anthropic is not supported in this version"
     )
-    assert set(found) == {"routes[0].to.provider", "routes[0].hedge"}
+    assert set(found) == {"routes[0].to.provider", "routes[0].usage"}
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,8 @@ DIFFER: dict[str, tuple[str, str]] = {
     "routes.retry.attempts": (route("retry: {attempts: 2}"), route("retry: {attempts: 4}")),
     "routes.retry.on": (route("retry: {on: 429}"), route("retry: {on: [429, 5xx, connect]}")),
     "routes.retry.backoff": (route("retry: {backoff: 1s..2s}"), route("retry: {backoff: 1s..3s}")),
+    "routes.hold": (route("fallback: {provider: q}"), route("fallback: {provider: q}, hold: content")),
+    "routes.hedge": (route("hedge: 2s"), route("hedge: 3s")),
     "routes.sticky": (route("match: {}"), route("sticky: client")),
     "routes.prefer": (route("prefer: fastest"), route("prefer: least_busy")),
     "limits.name": (limit("requests: 1/minute"), limit("requests: 1/minute").replace("name: a", "name: b")),
@@ -435,6 +437,15 @@ WRONG: list[tuple[str, str]] = [
         f"{ONE[11:]}routes: [{{name: a, to: [{{provider: p}}, {{provider: q, weight: 2}}], prefer: fastest}}]\n",
         "r.yaml:5:54: routes[0].to[1].weight: has no meaning beside prefer, which decides; "
         "remove it; 0 takes the target out",
+    ),
+    (
+        f"{ONE[11:]}routes: [{{name: a, to: {{provider: p}}, hold: content}}]\n",
+        "r.yaml:5:39: routes[0].hold: is for another attempt, and there is none; add a retry or a fallback",
+    ),
+    (
+        f"{ONE[11:]}routes: [{{name: a, to: {{provider: p}}, hedge: 2s, retry: {{attempts: 1}}}}]\n",
+        "r.yaml:5:39: routes[0].hedge: is for another attempt, and retry.attempts allows but one; "
+        "write attempts: 2, or more",
     ),
     (
         f"{ONE[11:]}routes: [{{name: a, to: {{provider: p}}, fallback: [{{provider: q, weight: 1}}]}}]\n",

@@ -47,8 +47,6 @@ GIVEN = {
     "intercept.virtual_host": "ai.internal",
     "clients.keys.budget": "$20/day",
     "limits.budget": "$50/day",
-    "routes.hedge": "2s",
-    "routes.hold": "content",
     "routes.usage": "request",
     "routes.capture": "bodies",
     "state.on_store_error": "deny",
@@ -129,7 +127,7 @@ def test_the_json_schema_says_what_is_refused() -> None:
     for name in ("alerts",):
         assert "not supported in this version" in schema["properties"][name]["description"]
     route = schema["$defs"]["RouteSpec"]["properties"]
-    assert "not supported in this version" in route["hedge"]["description"]
+    assert "not supported in this version" in route["usage"]["description"]
     assert "not supported" not in route["to"].get("description", "")
 
 

@@ -49,6 +49,17 @@ class Course:
         ready, index = min(open_ways)
         return Step(index, max(0.0, ready - now), again=True)
 
+    def beside(self, silent: int, now: float) -> list[Step]:
+        """What may be tried beside the attempt at `silent`, of which nothing has been heard: what was not tried yet,
+        then what may be tried again by now, then the same way.
+        """
+        if self._left < 1:
+            return []
+        others = [(index, way) for index, way in enumerate(self._ways) if index != silent and not way.out]
+        fresh = [Step(index, 0.0, again=False) for index, way in others if way.ready is None]
+        again = [index for index, way in others if way.ready is not None and way.ready <= now]
+        return [*fresh, *(Step(index, 0.0, again=True) for index in (*again, silent))]
+
     def sent(self) -> None:
         self._left -= 1
 

@@ -83,11 +83,13 @@ def of_reply(status: int, headers: Headers, body: bytes, on: On) -> Verdict:
     return Verdict.AGAIN
 
 
-def of_failure(kind: str, on: On, *, begun: bool = False) -> Verdict:
-    """The verdict on an upstream's failure. `begun` says that a reply had come, and broke off."""
+def of_failure(kind: str, on: On, *, begun: bool = False, withheld: bool = False) -> Verdict:
+    """The verdict on an upstream's failure. `begun` says that a reply had come, and broke off; `withheld` that there
+    was no content yet, so that it is as good as none.
+    """
     words = WORDS.get(kind, frozenset())
     if begun and "reset" in words:
-        words = frozenset(("truncated",))
+        words = frozenset(("truncated", "reset") if withheld else ("truncated",))
     if words.isdisjoint(on):
         return Verdict.FINAL
     return Verdict.ELSEWHERE if kind in STANDING else Verdict.AGAIN

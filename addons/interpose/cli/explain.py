@@ -10,7 +10,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
@@ -24,7 +24,7 @@ from interpose.errors import InterposeError
 from interpose.formats.codecs.codec import parsed
 from interpose.ir import Usage
 from interpose.prices.catalogue import PRICES
-from interpose.rules.compiled import ClientKey, Route, Rules
+from interpose.rules.compiled import ClientKey, Retry, Route, Rules
 from interpose.rules.facts import Content, Facts
 from interpose.rules.load import load
 from interpose.rules.problem import printable
@@ -244,13 +244,19 @@ def _show_attempts(screen: Console, chosen: Plan) -> None:
             for number, attempt in enumerate(chosen.attempts, start=1)
         ],
     )
-    on = ", ".join(sorted(map(str, chosen.retry.on)))
-    screen.print(
-        f"  the next one on {on}; then again from the first, after {chosen.retry.low:g} s and more, "
-        f"up to {chosen.retry.high:g} s",
-        markup=False,
-        soft_wrap=True,
-    )
+    for line in _after(chosen, chosen.retry):
+        screen.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+def _after(chosen: Plan, retry: Retry) -> Iterator[str]:
+    """What another attempt comes after."""
+    if retry.on:
+        on = ", ".join(sorted(map(str, retry.on)))
+        yield f"the next one on {on}; then again from the first, after {retry.low:g} s and more, up to {retry.high:g} s"
+    if chosen.hold:
+        yield "a reply is withheld until its content begins: what fails before is no reply"
+    if chosen.hedge is not None:
+        yield f"after {chosen.hedge:g} s of silence, the next one beside it; the first to answer wins"
 
 
 def _show_sent(screen: Console, answer: Answer) -> None:

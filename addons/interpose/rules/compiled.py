@@ -119,7 +119,9 @@ Preference = Literal["cheapest", "fastest", "least_busy"]
 @dataclass(frozen=True, slots=True)
 class Route:
     """One route: a call goes to one of `targets`, chosen by their weights (always the same for a client if `sticky`),
-    and if that fails to `fallback`, in order. With `prefer` the targets are all tried, the best of them first.
+    and if that fails to `fallback`, in order. With `prefer` the targets are all tried, the best of them first. `hold`
+    withholds a reply until its content begins; after `hedge` seconds of silence another attempt is started beside the
+    first.
     """
 
     name: str
@@ -130,6 +132,8 @@ class Route:
     retry: Retry | None = None
     sticky: bool = False
     prefer: Preference | None = None
+    hold: bool = False
+    hedge: float | None = None
 
     @property
     def everywhere(self) -> tuple[Target, ...]:

@@ -36,6 +36,8 @@ def route(spec: RouteSpec) -> Route:
         retry(spec.retry) if spec.retry is not None else None,
         sticky=spec.sticky == "client",
         prefer=spec.prefer,
+        hold=spec.hold == "content",
+        hedge=spec.hedge,
     )
 
 

@@ -78,6 +78,7 @@ def check(document: Document) -> None:
         _trust,
         _waits,
         _prices,
+        _sends,
     ):
         relation(document)
 
@@ -304,6 +305,33 @@ def _waits(document: Document) -> None:
         if word is not None and limit.get("wait") is not None:
             message = f"cannot stand where a limit counts by {word}: such a call goes on to its next attempt"
             document.report((*path, "wait"), message, "remove it", key=True)
+
+
+def _sends(document: Document) -> None:
+    """`hold` and `hedge` are about another attempt: there has to be one."""
+    once = "is for another attempt, and retry.attempts allows but one", "write attempts: 2, or more"
+    none = "is for another attempt, and there is none", "add a retry or a fallback"
+    routes = document.data.get("routes") if isinstance(document.data, dict) else None
+    for index, route in enumerate(routes) if isinstance(routes, list) else ():
+        if not isinstance(route, dict):
+            continue
+        retry = route.get("retry")
+        if isinstance(retry, dict) and retry.get("attempts") == 1:
+            for name in ("hold", "hedge"):
+                if route.get(name) is not None:
+                    document.report(("routes", index, name), *once, key=True)
+            continue
+        others = any(map(route.get, ("retry", "hedge", "fallback", "prefer"))) or _pooled(document, route.get("to"))
+        if route.get("hold") is not None and not others:
+            document.report(("routes", index, "hold"), *none, key=True)
+
+
+def _pooled(document: Document, to: object) -> bool:
+    """Whether some target of a route has several keys, each of which is an attempt."""
+    providers = document.data.get("providers") if isinstance(document.data, dict) else None
+    named = [target.get("provider") for target in (to if isinstance(to, list) else [to]) if isinstance(target, dict)]
+    found = [providers.get(name) for name in named if isinstance(name, str)] if isinstance(providers, dict) else []
+    return any(isinstance(one, dict) and isinstance(one.get("credential"), list) for one in found)
 
 
 def _headers(document: Document) -> None:

@@ -223,7 +223,9 @@ class RouteSpec(Section):
     )
     retry: RetrySpec | None = None
     hedge: Duration | None = Field(default=None, description="start a second attempt after that silence")
-    hold: Literal["content"] | None = None
+    hold: Literal["content"] | None = Field(
+        default=None, description="withhold a reply until its content begins: what fails before is sent elsewhere"
+    )
     usage: Literal["request"] | None = None
     capture: Literal["metadata", "bodies"] | None = None
     sticky: Literal["client"] | None = Field(

@@ -53,11 +53,18 @@ def plan(call: Call, host: HostRow | None, rules: Rules, view: View, trace: list
         left_out=() if refusal else tuple(draft.left_out),
         demands=() if refusal else tuple(draft.demands),
         wait=draft.wait,
+        hold=draft.route is not None and draft.route.hold,
+        hedge=draft.route.hedge if draft.route is not None else None,
     )
 
 
 def _retry(draft: Draft) -> Retry | None:
-    """What the route says; where there are several ways without a word, each of them is tried once."""
+    """What the route says; where there are several ways without a word, each of them is tried once. A hedge alone is a
+    second send for silence, and for no failure.
+    """
     if draft.route is not None and draft.route.retry is not None:
         return draft.route.retry
-    return Retry(attempts=len(draft.attempts)) if len(draft.attempts) > 1 else None
+    if len(draft.attempts) > 1:
+        return Retry(attempts=len(draft.attempts))
+    hedged = draft.route is not None and draft.route.hedge is not None
+    return Retry(attempts=2, on=frozenset()) if hedged else None

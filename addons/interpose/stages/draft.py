@@ -121,7 +121,7 @@ class Plan:
     `attempts` are the ways in which it can be sent, in order: the next one is taken where one fails, as far as `retry`
     goes; without that the call is sent once. `left_out` are targets that cannot take this call. `losses` are what the
     first attempt's conversion cannot keep of the request, those that led to a refusal included. `demands` are what
-    the limits of the call ask, for which it waits up to `wait` seconds.
+    the limits of the call ask, for which it waits up to `wait` seconds. `hold` and `hedge` are the route's.
     """
 
     facts: Facts | None
@@ -135,6 +135,8 @@ class Plan:
     demands: tuple[Demand, ...] = ()
     wait: float = 0.0
     alias: str | None = None
+    hold: bool = False
+    hedge: float | None = None
 
     @property
     def sends(self) -> int:

@@ -39,10 +39,14 @@ class Metering(Stage):
         if head.status == 101:
             trip.gauge = SessionGauge(trip.facts.format, head.headers)
             return head
-        translation = trip.attempt.translation
-        wire = translation.provider.wire or translation.provider.name if translation else trip.facts.wire
-        trip.gauge = Gauge(wire, head.headers)
+        trip.gauge = Gauge(wire_of(trip), head.headers)
         return head
+
+
+def wire_of(trip: Trip) -> str:
+    """What the reply to an attempt is to `formats.meters`."""
+    translation = trip.attempt.translation
+    return translation.provider.wire or translation.provider.name if translation else trip.facts.wire
 
 
 def measure(reading: Reading, *, endpoint: str, status: int, request: bytes | int, cut: bool) -> Measured:
