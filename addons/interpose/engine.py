@@ -29,6 +29,7 @@ from .issued import KeysError
 from .ledger.record import Record
 from .limits.memory import MemoryStore
 from .limits.queue import WaitingStore
+from .limits.store import Store
 from .prices import Catalogue
 from .rules.compiled import ClientKey, Rules
 from .rules.secrets import SecretError
@@ -47,8 +48,9 @@ class Engine:
     """Handles calls, each by the rules that are in force when it begins.
 
     `resolve` gives the secret behind a credential's reference, `issued` finds a virtual key that the rules do not list
-    (it raises KeysError if it cannot say), `record` takes a finished record and never blocks,
-    `new_id` gives a call its id, `prices` what a call costs, `rng` numbers from 0 up to 1. `close` when done.
+    (it raises KeysError if it cannot say), `store` counts limits (None: in memory; it is closed with the engine),
+    `record` takes a finished record and never blocks, `new_id` gives a call its id, `prices` what a call costs, `rng`
+    numbers from 0 up to 1. `close` when done.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Engine:
         new_id: Callable[[], str],
         issued: Callable[[str], ClientKey | None] = lambda _: None,
         prices: Catalogue | None = None,
+        store: Store | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
         self.inforce = InForce.first(rules, upstream, clock.monotonic)
@@ -73,7 +76,7 @@ class Engine:
         self._rng = rng
         self._paces = Paces(clock.monotonic)
         self._quotas = Quotas(clock.now)
-        self.gate = Gate(WaitingStore(MemoryStore(), clock.now, clock.monotonic), clock.now)
+        self.gate = Gate(WaitingStore(store or MemoryStore(), clock.now, clock.monotonic), clock.now)
         self._resolve = resolve
         self._live: set[Exchange] = set()
         self._warned: LRUCache[tuple[str | None, str, str], None] = LRUCache(4096)

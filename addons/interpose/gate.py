@@ -39,7 +39,10 @@ class Gate:
         self._settling: set[asyncio.Task[None]] = set()
 
     async def enter(self, demands: Sequence[Demand], wait: float, client_format: str) -> Granted | None:
-        """Charges what is demanded, waiting for its turn; None if nothing is demanded. Raises Refusal: a 429."""
+        """Charges what is demanded, waiting for its turn; None if nothing is demanded.
+
+        Raises Refusal: a 429, or a 503 if the store cannot be asked and the rules let nothing through then.
+        """
         if not demands:
             return None
         answer = await self._store.reserve(demands, self._now(), wait)
@@ -82,7 +85,15 @@ class Gate:
 
 
 def refusal(answer: Refused, client_format: str, now: float) -> Refusal:
-    """The 429, with when to come back."""
+    """The 429, with when to come back; the 503 where nobody can tell whether a limit is reached."""
+    if answer.unavailable:
+        return Refusal(
+            503,
+            "limits_unavailable",
+            "The limits cannot be checked just now. Try again in a second.",
+            outcome="error",
+            headers=((b"retry-after", b"1"),),
+        )
     name, kind, whom = answer.demand.key.split("/", 2)
     limit = f"{answer.demand.limit} {'calls at a time' if kind == 'concurrent' else kind}"
     of = f" of {whom}" if whom else ""

@@ -136,7 +136,7 @@ class Sending:
                 self._course.drop(step.index)
                 leg = self._exchange.embark(trip)
                 self._exchange.lose(leg, "limit")
-                self._lost.append(Lost(leg, Failure(429, told=False), error=full))
+                self._lost.append(Lost(leg, Failure(full.status, told=False), error=full))
             return None
         if self._plan.retry is None:
             return Boarded(step.index, self._exchange.embark(trip, granted))

@@ -183,6 +183,7 @@ async def test_deny_refuses_and_allow_grants(guard: Callable[..., GuardedStore],
     server.stop()
     refused = await deny.reserve([TOKENS], time.time())
     assert isinstance(refused, Refused)
+    assert refused.unavailable
     assert refused.retry_after == 1.0
     assert [standing.remaining for standing in refused.standings] == [0]
     grants = await take(allow, TOKENS, most=20)
@@ -196,6 +197,7 @@ async def test_deny_refuses_and_allow_grants(guard: Callable[..., GuardedStore],
     assert isinstance(refused, Refused)
     assert refused.demand.key == "tokens"
     assert refused.retry_after != 1.0
+    assert not refused.unavailable
 
 
 async def test_a_share_too_small_for_a_call_is_no_refusal_for_ever(
@@ -226,3 +228,38 @@ async def test_a_client_that_leaves_while_the_server_decides_costs_nothing(
     server.thaw()
     while await remaining(store, TOKENS, SLOTS) != [80, 9]:
         await asyncio.sleep(0.01)
+
+
+async def test_the_log_hears_of_each_loss_and_each_return_once(
+    guard: Callable[..., GuardedStore], server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not of each call: it says what happens meanwhile, and when that is over."""
+    store = guard()
+    await store.open(30)
+    server.stop()
+    await take(store, TOKENS, most=5)
+    await take(store, TOKENS, most=5)
+    assert ["is away" in record.message for record in caplog.records] == [True]
+    assert "keeps to its share of each limit" in caplog.text
+    server.start()
+    await back(store)
+    await take(store, TOKENS, most=1)
+    assert ["is back: limits" in record.message for record in caplog.records] == [False, True]
+
+
+async def test_a_server_that_is_away_at_the_start_is_known_to_be(
+    guard: Callable[..., GuardedStore], server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first call goes by the policy without being held up."""
+    server.stop()
+    store = guard("deny")
+    await store.open(30)
+    assert not store.up
+    assert "calls with limits are refused" in caplog.text
+    asking = store.reserve([TOKENS], time.time())
+    with pytest.raises(StopIteration) as done:
+        asking.send(None)
+    assert done.value.value.unavailable
+    server.start()
+    await back(store)
+    assert len(await take(store, TOKENS, most=1)) == 1

@@ -199,6 +199,11 @@ DIFFER: dict[str, tuple[str, str]] = {
         "version: 1\ncapabilities: {a: no-tools}\n",
     ),
     "ledger.to": ("version: 1\nledger: {to: [sqlite:a.db]}\n", "version: 1\nledger: {to: sqlite:b.db}\n"),
+    "state.store": ("version: 1\nstate: {store: memory}\n", "version: 1\nstate: {store: 'redis://localhost'}\n"),
+    "state.on_store_error": (
+        "version: 1\nstate: {store: 'redis://localhost', on_store_error: deny}\n",
+        "version: 1\nstate: {store: 'redis://localhost', on_store_error: allow}\n",
+    ),
     "upstream.proxy": (
         "version: 1\nupstream: {proxy: 'http://a.test:1'}\n",
         "version: 1\nupstream: {proxy: 'http://a.test:2'}\n",
@@ -247,7 +252,7 @@ for severity in ("exact", "carried", "approximated", "dropped", "synthesised"):
     )
 # One value alone is accepted of these: there is nothing to differ. Certificates are tried in test_load, what is trusted
 # in test_check.
-ALONE = {"version", "state.store", "ledger.capture", "losses.impossible", "providers.*.tls.ca", "upstream.ca"} | {
+ALONE = {"version", "ledger.capture", "losses.impossible", "providers.*.tls.ca", "upstream.ca"} | {
     "limits.trust_headers"
 }
 
@@ -667,9 +672,10 @@ providers:
   c: {{format: openai, base_url: https://u:{key}@a.test/v1}}
   d: {{format: openai, base_url: https://a.test/v1, credential: [{key}]}}
 clients: {{keys: [{{name: a, sha256: {key}}}, {{name: b, sha256: {key}}}]}}
+state: {{store: "redis://:{key}$@cache.test:99999"}}
 """
     found = problems(text)
-    assert len(found) >= 6
+    assert len(found) >= 7
     assert all(key not in str(problem) for problem in found)
 
 

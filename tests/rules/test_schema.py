@@ -49,7 +49,6 @@ GIVEN = {
     "limits.budget": "$50/day",
     "routes.usage": "request",
     "routes.capture": "bodies",
-    "state.on_store_error": "deny",
     "alerts": "[{name: a, when: error_rate > 5%, window: 5m, min_requests: 20, notify: [log, {webhook: https://x.y}]}]",
 }
 
@@ -93,7 +92,6 @@ def test_empty_unsupported_sections_ask_for_nothing(path: str, tmp_path: Path) -
 
 
 VALUES = [
-    ("state: {store: redis://localhost}", "a store other than memory"),
     ("ledger: {to: jsonl:a.jsonl}", "any ledger but a single sqlite: file"),
     ("ledger: {to: [sqlite:a.db, sqlite:b.db]}", "any ledger but a single sqlite: file"),
     ("ledger: {to: postgresql://db/x}", "any ledger but a single sqlite: file"),

@@ -25,6 +25,8 @@ from interpose.rules.secrets import SecretStore
 from interpose.secret import Scrubber
 from interpose.upstream import Upstream
 
+from . import sharing
+
 logger = logging.getLogger(__name__)
 
 CLOCK = Clock(now=time.time, monotonic=time.monotonic)
@@ -81,8 +83,9 @@ async def assemble(
 ) -> AsyncIterator[Assembly]:
     """Raises RulesError for a credential that cannot be had, LedgerError for a ledger that cannot be opened."""
     async with AsyncExitStack() as stack:
-        store = SecretStore(environ, clock=CLOCK.monotonic, learn=scrubber.learn)
-        if problems := await store.check_all(list(rules.credentials)):
+        secret_store = SecretStore(environ, clock=CLOCK.monotonic, learn=scrubber.learn)
+        shared = [rules.state.password] if rules.state.password is not None else []
+        if problems := await secret_store.check_all([*rules.credentials, *shared]):
             raise RulesError(problems)
         PRICES.start()
         path = ledger_path(rules, state)
@@ -90,15 +93,17 @@ async def assemble(
         stack.callback(ledger.close)
         keys = Keys(state, timer=CLOCK.monotonic)
         stack.callback(keys.close)
+        login = await sharing.login(rules.state, secret_store, scrubber)
         engine = Engine(
             rules,
             upstream=Upstream(rules.upstream),
-            resolve=store.resolve,
+            resolve=secret_store.resolve,
             record=ledger.record,
             clock=CLOCK,
             new_id=new_id,
             issued=keys.find,
             prices=PRICES,
+            store=await sharing.opened(rules.state, login, CLOCK.now),
         )
         stack.push_async_callback(engine.close)
-        yield Assembly(engine, ledger, path, writer, store)
+        yield Assembly(engine, ledger, path, writer, secret_store)

@@ -20,6 +20,7 @@ that comes too late to be waited for is given back.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +30,15 @@ from .memory import MemoryStore
 from .store import Demand, Granted, Refused, Reservation, Standing, StoreError
 from .valkey import ValkeyStore
 
+logger = logging.getLogger(__name__)
+
 Policy = Literal["local_share", "deny", "allow"]
+# What is said of each while the server is away.
+MEANWHILE: Mapping[Policy, str] = {
+    "local_share": "this process keeps to its share of each limit",
+    "deny": "calls with limits are refused",
+    "allow": "calls pass uncounted",
+}
 
 OWED = 100_000  # settlements that are remembered while the server is away; it frees what is forgotten by its leases
 BATCH = 500  # buckets that are told of at once
@@ -47,7 +56,9 @@ class _Held:
 
 
 class GuardedStore:
-    """A `Store` around a shared one. `clock` gives Unix time, for what is done later."""
+    """A `Store` around a shared one. `clock` gives Unix time, for what is done later. `told` is the store's name in the
+    log, which hears of each loss and each return of it once.
+    """
 
     def __init__(
         self,
@@ -57,6 +68,7 @@ class GuardedStore:
         *,
         patience: float = 0.05,
         capacity: int = 1_000_000,
+        told: str = "of limits",
     ) -> None:
         self.up = True
         self._store = store
@@ -64,6 +76,7 @@ class GuardedStore:
         self._clock = clock
         self._patience = patience
         self._capacity = capacity
+        self._told = told
         self._local = MemoryStore(capacity)
         self._held: dict[str, _Held] = {}
         self._owed: OrderedDict[str, tuple[Reservation, Mapping[str, int]]] = OrderedDict()
@@ -71,12 +84,19 @@ class GuardedStore:
         self._meanwhile: OrderedDict[str, Demand] = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
 
+    async def open(self, seconds: float) -> None:
+        """Connect, which may take longer than a decision; a server that does not answer is away from the beginning."""
+        try:
+            await self._in_time(self._store.enrol(), seconds)
+        except StoreError as error:
+            self._lost(error)
+
     async def reserve(self, demands: Sequence[Demand], now: float) -> Granted | Refused:
         if self.up:
             try:
                 answer = await self._in_time(self._store.reserve(demands, now))
-            except StoreError:
-                self._lost()
+            except StoreError as error:
+                self._lost(error)
             else:
                 if isinstance(answer, Granted):
                     local = self._local.charge(demands, now).reservation if self._policy == "local_share" else None
@@ -91,8 +111,8 @@ class GuardedStore:
         if self.up:
             try:
                 return await self._in_time(self._store.peek(demands, now))
-            except StoreError:
-                self._lost()
+            except StoreError as error:
+                self._lost(error)
         alone = _POLICIES[self._policy](self._local, demands, now, self._store.writers)
         if isinstance(alone, Granted):
             await self._local.release(alone.reservation, now)
@@ -111,8 +131,8 @@ class GuardedStore:
         if self.up:
             try:
                 await self._in_time(self._pay(held.shared.id))
-            except StoreError:
-                self._lost()
+            except StoreError as error:
+                self._lost(error)
 
     async def release(self, reservation: Reservation, now: float) -> None:
         await self.settle(reservation, _nothing(reservation), now)
@@ -134,11 +154,11 @@ class GuardedStore:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _in_time[T](self, work: Coroutine[Any, Any, T]) -> T:
+    async def _in_time[T](self, work: Coroutine[Any, Any, T], patience: float | None = None) -> T:
         """The outcome of `work` within the patience, else a StoreError; a grant that comes later is given back."""
         task = self._task(work)
         try:
-            await asyncio.wait((task,), timeout=self._patience)
+            await asyncio.wait((task,), timeout=patience or self._patience)
             for _ in range(TURNS):
                 if task.done():
                     break
@@ -149,7 +169,7 @@ class GuardedStore:
             raise
         if not task.done():
             task.add_done_callback(self._give_back)
-            raise StoreError(f"the store of limits did not answer within {self._patience * 1000:.0f} ms")
+            raise StoreError(f"the store of limits did not answer within {(patience or self._patience) * 1000:.0f} ms")
         return task.result()
 
     def _give_back(self, task: asyncio.Task[Any]) -> None:
@@ -172,8 +192,8 @@ class GuardedStore:
     async def _pay_quietly(self, name: str) -> None:
         try:
             await self._pay(name)
-        except StoreError:
-            self._lost()
+        except StoreError as error:
+            self._lost(error)
 
     def _note(self, demands: Sequence[Demand], actual: Mapping[str, int]) -> None:
         """Remember what was used while the server was away."""
@@ -186,9 +206,11 @@ class GuardedStore:
         while len(self._meanwhile) > self._capacity:
             self._meanwhile.popitem(last=False)
 
-    def _lost(self) -> None:
+    def _lost(self, error: StoreError) -> None:
         if self.up:
             self.up = False
+            meanwhile = MEANWHILE[self._policy]
+            logger.warning("the store %s is away: %s. Until it is back, %s", self._told, error, meanwhile)
             self._task(self._return())
 
     async def _return(self) -> None:
@@ -204,6 +226,7 @@ class GuardedStore:
                 continue
             # Nothing has happened since the last look, because nothing was waited for.
             self.up = not (self._owed or self._meanwhile or self._unshared())
+        logger.warning("the store %s is back: limits are counted there again", self._told)
 
     def _unshared(self) -> list[str]:
         return [name for name, held in self._held.items() if held.shared is None]
@@ -255,7 +278,7 @@ def _deny(local: MemoryStore, demands: Sequence[Demand], now: float, writers: in
     if not demands:
         return local.charge(demands, now)
     standings = tuple(Standing(demand.key, demand.kind, demand.limit, 0, RETRY) for demand in demands)
-    return Refused(demands[0], RETRY, standings)
+    return Refused(demands[0], RETRY, standings, unavailable=True)
 
 
 def _allow(local: MemoryStore, demands: Sequence[Demand], now: float, writers: int) -> Granted | Refused:

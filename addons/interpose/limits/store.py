@@ -101,12 +101,14 @@ class Refused:
     """Nothing is charged. `demand` is the one that must be waited for longest; `standings` has one of each.
 
     After `retry_after` seconds the demand surely fits unless others come first; None means that it never does, because
-    its cost alone is above the limit. For `concurrent` it is a guess.
+    its cost alone is above the limit. For `concurrent` it is a guess. `unavailable`: no limit is reached that we know
+    of, but there is no store that could tell.
     """
 
     demand: Demand
     retry_after: float | None
     standings: tuple[Standing, ...]
+    unavailable: bool = False
 
 
 class Store(Protocol):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +28,38 @@ _SCRIPT = Path(__file__).with_name("decide.lua").read_text()
 _GRANTED, _REFUSED, _OTHER_PERIOD = 1, 0, 2
 _HEAD = 5  # values of a reply before those of the buckets
 _CONNECTIONS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who we are to the server, and a file of authorities besides those of the system (SSL_CERT_FILE, SSL_CERT_DIR)."""
+
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca: Path | None = None
+
+
+NOBODY = Login()
+
+
+def connection(
+    url: str, login: Login = NOBODY, *, timeout: float = 2.0, most: int = _CONNECTIONS
+) -> redis.asyncio.Redis:
+    """A client of redis://, rediss:// (whose certificate is verified) or unix://, with `most` connections; nothing is
+    connected before it is asked, and nothing tried twice.
+    """
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        url,
+        username=login.user,
+        password=login.password,
+        max_connections=most,
+        timeout=timeout,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+        **({"ssl_ca_certs": str(login.ca)} if login.ca is not None else {}),
+    )
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 class ValkeyStore:
@@ -49,16 +82,8 @@ class ValkeyStore:
 
     @classmethod
     def connect(cls, url: str, *, lease: float = 30.0, name: str = "interpose", timeout: float = 2.0) -> Self:
-        """A store at redis://, rediss://, valkey:// or unix://. Nothing is connected before it is asked."""
-        pool = redis.asyncio.BlockingConnectionPool.from_url(
-            url.replace("valkey://", "redis://", 1),
-            max_connections=_CONNECTIONS,
-            timeout=timeout,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),
-        )
-        return cls(redis.asyncio.Redis.from_pool(pool), lease=lease, name=name)
+        """A store at redis://, rediss:// or unix://. Nothing is connected before it is asked."""
+        return cls(connection(url, timeout=timeout), lease=lease, name=name)
 
     async def reserve(self, demands: Sequence[Demand], now: float) -> Granted | Refused:
         return await self._ask("reserve", demands, now)

@@ -25,6 +25,7 @@ from .matching import Match
 from .patterns import AnyOf
 from .problem import Problem
 from .secrets import CredentialSource
+from .stores import IN_MEMORY, StateRules
 from .values import Rate
 
 # A client's key with this prefix is virtual: ours alone, never forwarded.
@@ -336,6 +337,7 @@ class Rules:
     upstream: Upstream = Upstream()
     ledger: LedgerRules = LedgerRules()
     losses: LossPolicy = LossPolicy()
+    state: StateRules = IN_MEMORY
     capabilities: Mapping[str, Change] = field(default_factory=lambda: MappingProxyType({}))
     prices: Overrides = NO_OVERRIDES
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from . import abilities, urls, values
+from . import abilities, stores, urls, values
 from .compiled import HEADER_WORD, OF_ATTEMPT, OF_CALL, VIRTUAL_PREFIX
 from .facts import ENDPOINTS
 from .patterns import checked_glob, is_glob, parsed_network
@@ -215,8 +215,7 @@ def _abilities(texts: list[str]) -> list[str]:
 
 
 def _store(text: str) -> str:
-    if text != "memory" and re.match(r"(redis|rediss|valkey|unix)://.", text) is None:
-        raise BadValue("is no store", 'write "memory" or redis://host:6379')
+    stores.store(text)
     return text
 
 

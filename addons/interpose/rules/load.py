@@ -17,7 +17,7 @@ from interpose.formats.aws import region_of
 from interpose.formats.dialects import WITHOUT_RESPONSES
 from interpose.formats.hosts import lookup
 
-from . import abilities, aliases, cloud, compiling, conversions, regexlike, relations, urls
+from . import abilities, aliases, cloud, compiling, conversions, regexlike, relations, stores, urls
 from .compiled import (
     ClientKey,
     Clients,
@@ -39,6 +39,7 @@ from .schema import (
     CredentialSpec,
     ProviderSpec,
     RulesSpec,
+    StateSpec,
 )
 from .secrets import CredentialSource
 from .support import at
@@ -138,6 +139,7 @@ class _Compiler:
             prices=compiling.prices(spec.prices),
             ledger=LedgerRules(self._path(sink.removeprefix("sqlite:")) if sink else None),
             losses=compiling.loss_policy(spec.losses),
+            state=self._state(spec.state),
             warnings=tuple(self._warnings),
         )
 
@@ -251,6 +253,16 @@ class _Compiler:
             connect_to=MappingProxyType(table),
             ca=self._ca(("upstream", "ca"), spec.upstream.ca),
         )
+
+    def _state(self, spec: StateSpec) -> stores.StateRules:
+        path: Where = ("state", "store")
+        if (url := stores.store(spec.store)) is None:
+            return stores.StateRules()
+        place = self._document.place(path)
+        for message, hint in stores.dangers(url):
+            self._warnings.append(place.problem(message, hint, "warning"))
+        password = CredentialSource("env", (url.variable,), place=place) if url.variable is not None else None
+        return stores.StateRules(url, spec.on_store_error or "local_share", password, self._ca(path, url.ca))
 
     def _path(self, text: str) -> Path:
         return self._base / os.path.expanduser(text)

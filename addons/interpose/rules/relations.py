@@ -16,6 +16,7 @@ from .compiled import HEADER_WORD, OF_ATTEMPT
 from .document import Document
 from .problem import BadValue, Path, did_you_mean, printable
 from .schema import NO_CREDENTIAL
+from .stores import MEMORY
 from .support import at
 
 OPENAI = frozenset({"openai", "openai-responses"})
@@ -79,6 +80,7 @@ def check(document: Document) -> None:
         _waits,
         _prices,
         _sends,
+        _store_errors,
     ):
         relation(document)
 
@@ -332,6 +334,13 @@ def _pooled(document: Document, to: object) -> bool:
     named = [target.get("provider") for target in (to if isinstance(to, list) else [to]) if isinstance(target, dict)]
     found = [providers.get(name) for name in named if isinstance(name, str)] if isinstance(providers, dict) else []
     return any(isinstance(one, dict) and isinstance(one.get("credential"), list) for one in found)
+
+
+def _store_errors(document: Document) -> None:
+    state = document.data.get("state") if isinstance(document.data, dict) else None
+    if isinstance(state, dict) and "on_store_error" in state and state.get("store", MEMORY) == MEMORY:
+        message = "concerns a shared store alone"
+        document.report(("state", "on_store_error"), message, "remove it, or name a store", key=True)
 
 
 def _headers(document: Document) -> None:

@@ -257,8 +257,11 @@ class LossesSpec(Section):
 
 
 class StateSpec(Section):
-    store: Store = Field(default="memory", description="memory, or redis://…")
-    on_store_error: Literal["local_share", "deny", "allow"] | None = None
+    store: Store = Field(default="memory", description="memory, or redis://user:${VARIABLE}@host:6379/0?prefix=NAME")
+    on_store_error: Literal["local_share", "deny", "allow"] | None = Field(
+        default=None,
+        description="while the store does not answer: a share of each limit (the default), 503, or no limits",
+    )
 
 
 class LedgerSpec(Section):

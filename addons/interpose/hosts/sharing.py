@@ -1,0 +1,57 @@
+"""The server that the rules name for shared state, opened: what counts limits there, guarded against its failures.
+
+What is asked of it is in `limits`; here are only the address, the login and the policy of the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from interpose.limits.store import Store
+from interpose.rules.secrets import SecretStore
+from interpose.rules.stores import StateRules, StoreUrl
+from interpose.secret import Scrubber, Secret
+
+if TYPE_CHECKING:
+    from interpose.limits.valkey import Login
+
+# A start may wait so long for the server; then it is away.
+START = 2.0
+
+
+async def opened(state: StateRules, login: Login, now: Callable[[], float]) -> Store | None:
+    """The store of limits, None for memory. A server that does not answer is away: its policy holds from the start."""
+    if (url := state.store) is None:
+        return None
+    # Here, not above: the client takes a tenth of a second to import, which nobody should pay who has no server.
+    from interpose.limits.guarded import GuardedStore
+    from interpose.limits.valkey import ValkeyStore, connection
+
+    store = ValkeyStore(connection(address(url), login), lease=url.lease, name=url.prefix)
+    guarded = GuardedStore(store, state.on_store_error, now, patience=url.patience, told=str(url))
+    await guarded.open(START)
+    return guarded
+
+
+async def login(state: StateRules, secrets: SecretStore, scrubber: Scrubber) -> Login:
+    """Raises SecretError if the password is in a variable that is not set."""
+    from interpose.limits.valkey import Login
+
+    url = state.store
+    if url is None:
+        return Login()
+    password = url.password
+    if state.password is not None:
+        password = (await secrets.resolve(state.password)).reveal()
+    elif password is not None:
+        scrubber.learn(Secret(password, "state.store"))
+    return Login(url.user, password, state.ca)
+
+
+def address(url: StoreUrl) -> str:
+    """The URL without its login, which goes another way: no error of a client can show it."""
+    if url.socket is not None:
+        return f"unix://{url.socket}?db={url.db}"
+    host = f"[{url.host}]" if url.host is not None and ":" in url.host else url.host
+    return f"{'rediss' if url.tls else 'redis'}://{host}:{url.port}/{url.db}"

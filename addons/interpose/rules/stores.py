@@ -1,0 +1,211 @@
+"""Where shared state lives, as rules write it: the URL of a Redis or Valkey server, read strictly. Nothing is opened
+here, and no variable read.
+
+    redis://user:${REDIS_PASSWORD}@host:6379/0?prefix=team-a
+
+`redis` and `valkey` are plain, `rediss` and `valkeys` go by TLS, `unix:///path` is a socket on this machine. The
+password is best the name of an environment variable: what stands in a file is read by many.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from interpose.secret import MASK
+
+from . import urls
+from .problem import BadValue, did_you_mean, printable
+from .secrets import CredentialSource
+from .values import duration
+
+MEMORY = "memory"
+PORT = 6379
+# scheme -> whether TLS is spoken there
+SCHEMES: Mapping[str, bool] = {"redis": False, "rediss": True, "valkey": False, "valkeys": True, "unix": False}
+EXAMPLE = 'write "memory" or for example redis://host:6379/0'
+
+LEASE = 30.0
+PATIENCE = 0.05
+
+OnError = Literal["local_share", "deny", "allow"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUrl:
+    """A server and how it is used. `host` is None for a Unix socket, which is at `socket`.
+
+    `prefix` keeps several deployments on one server apart. What a dead process held is free again after `lease`
+    seconds; a decision waits for the server for `patience` seconds.
+    """
+
+    scheme: str
+    host: str | None
+    port: int
+    socket: str | None
+    db: int
+    user: str | None = None
+    variable: str | None = None
+    password: str | None = field(default=None, repr=False)
+    prefix: str = "interpose"
+    lease: float = LEASE
+    patience: float = PATIENCE
+    ca: str | None = None
+
+    def __str__(self) -> str:
+        """What may be said of it: the password is its variable's name."""
+        secret = f"${{{self.variable}}}" if self.variable else MASK if self.password else None
+        login = f"{self.user or ''}{'' if secret is None else f':{secret}'}@" if self.user or secret else ""
+        if self.socket is not None:
+            return f"unix://{login}{self.socket}"
+        host = f"[{self.host}]" if self.host is not None and ":" in self.host else self.host
+        return f"{self.scheme}://{login}{host}:{self.port}/{self.db}"
+
+    @property
+    def tls(self) -> bool:
+        return SCHEMES[self.scheme]
+
+    @property
+    def near(self) -> bool:
+        """Whether it is on this machine."""
+        return self.host is None or urls.nearness(self.host) == "loopback"
+
+
+@dataclass(frozen=True, slots=True)
+class StateRules:
+    """Where limits are counted and what is known is shared; `store` None is this process's memory.
+
+    `password` is where the store's password comes from, if not from its URL; `ca` the file that `ca=` names.
+    """
+
+    store: StoreUrl | None = None
+    on_store_error: OnError = "local_share"
+    password: CredentialSource | None = None
+    ca: Path | None = None
+
+
+IN_MEMORY = StateRules()
+
+
+def store(text: str) -> StoreUrl | None:
+    """Parses state.store; None for memory. Raises BadValue, which repeats nothing that may be a password."""
+    if text == MEMORY:
+        return None
+    scheme, separator, _ = text.partition("://")
+    if not separator or scheme not in SCHEMES:
+        raise BadValue("is no store", (did_you_mean(scheme, SCHEMES) if separator else "") or EXAMPLE)
+    if not text.isascii() or re.search(r"[\s\\\x00-\x1f\x7f]", text):
+        raise BadValue("contains a space, a backslash or another character that no URL has", EXAMPLE)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise BadValue("is not a URL", "in a password, write /, ?, #, [, ] and @ with % and two digits") from None
+    if "#" in text:
+        raise BadValue("has a fragment", "leave out what follows #; in a password, write %23")
+    socket = parts.path if scheme == "unix" else None
+    if (not parts.hostname) != (socket is not None) or socket in ("", "/"):
+        raise BadValue("names no server" if socket is None else "names no socket", _example(scheme))
+    if port == 0:
+        raise BadValue("has the port 0", _example(scheme))
+    options = _options(parts.query)
+    if socket is None:
+        options["db"] = _db(parts.path.removeprefix("/"), options)
+    password, variable = _password(parts.password)
+    return StoreUrl(
+        scheme,
+        None if parts.hostname is None else _host(parts.hostname),
+        port or PORT,
+        socket,
+        **{"db": 0, **options},
+        user=unquote(parts.username) if parts.username else None,
+        variable=variable,
+        password=password,
+    )
+
+
+def _example(scheme: str) -> str:
+    return (
+        "write for example unix:///run/valkey.sock"
+        if scheme == "unix"
+        else f"write for example {scheme}://host:{PORT}/0"
+    )
+
+
+def _host(name: str) -> str:
+    return urls.host(f"[{name}]" if ":" in name else name)
+
+
+def _password(given: str | None) -> tuple[str | None, str | None]:
+    """A password, or the name of the variable that holds it."""
+    if not given:
+        return None, None
+    if (match := re.fullmatch(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", given)) is not None:
+        return None, match[1]
+    if "$" in given:
+        raise BadValue("has a $ in its password", "write all of it as ${NAME}, or a $ that belongs to it as %24")
+    return unquote(given), None
+
+
+def _db(path: str, options: Mapping[str, object]) -> int:
+    if "db" in options:
+        raise BadValue("names its database by db=", "write it as the path: redis://host/1")
+    return _number(path or "0")
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text):
+        raise BadValue("has a database that is no number", "write for example redis://host:6379/0")
+    return int(text)
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
+        raise BadValue("has a prefix that cannot be used", "write letters, digits, dots and dashes: prefix=team-a")
+    return text
+
+
+def _within(low: float, high: float, word: str) -> Callable[[str], float]:
+    def parsed(text: str) -> float:
+        seconds = duration(text)
+        if not low <= seconds <= high:
+            raise BadValue(f"has a {word} of {printable(text)}", f"it is from {low:g}s to {high:g}s")
+        return seconds
+
+    return parsed
+
+
+_OPTIONS: Mapping[str, Callable[[str], object]] = {
+    "prefix": _prefix,
+    "db": _number,
+    "lease": _within(1, 3600, "lease"),
+    "patience": _within(0.001, 60, "patience"),
+    "ca": str,
+}
+
+
+def _options(query: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in _OPTIONS:
+            hint = did_you_mean(name, _OPTIONS) or f"known are {', '.join(_OPTIONS)}"
+            raise BadValue(f'has an option "{printable(name)}" that is not known', hint)
+        if name in found or not value:
+            raise BadValue(f"has {'two values' if name in found else 'no value'} for {name}", f"write ?{name}=… once")
+        found[name] = _OPTIONS[name](value)
+    return found
+
+
+def dangers(url: StoreUrl) -> Iterator[tuple[str, str]]:
+    """What is unwise about a store: the message and what to do."""
+    if url.password is not None:
+        yield "holds a password, which everybody sees who sees this file", "write ${NAME} for it, and set that variable"
+    if not url.near and url.password is None and url.variable is None:
+        yield (
+            "has no password: whoever reaches it can lift limits and make keys for clients",
+            f"write for example {url.scheme}://:${{REDIS_PASSWORD}}@{url.host}",
+        )
