@@ -135,3 +135,117 @@ async def test_two_hundred_calls_through_three_machines_keep_to_one_limit(
     assert (sent + 1) * 130 > limit
     refused = next(reply for reply in replies if reply.status_code == 429)
     assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+
+
+async def until(sdk: httpx.AsyncClient, status: int) -> httpx.Response:
+    """Asks until that is the answer."""
+    async with asyncio.timeout(ACROSS):
+        while (reply := await ask(sdk)).status_code != status:
+            await asyncio.sleep(0.05)
+    return reply
+
+
+async def said(proxy: Proxy, text: str) -> None:
+    """Waits until it has said so in its log."""
+    async with asyncio.timeout(ACROSS):
+        while text not in proxy.errors:
+            await asyncio.sleep(0.05)
+
+
+async def test_what_a_killed_machine_held_is_free_after_its_lease(
+    farm: Farm, authority: Authority, upstream: Upstream, server: Server
+) -> None:
+    """Its calls at a time count while it lives, and no longer than the lease when it is killed."""
+    text = rules(
+        authority, upstream, server.url(PATIENT, "lease=1s"), limits=[{"name": "turns", "concurrent": 2, "per": "ip"}]
+    )
+    killed, other = await machines(farm, "killed", text, 2)
+    gate = asyncio.Event()
+
+    async def slow(exchange: Exchange) -> None:
+        await gate.wait()
+        await exchange.json(chat())
+
+    async with client(killed) as first, client(other) as second:
+        with upstream.answering(slow):
+            calls = [asyncio.create_task(ask(first)) for _ in range(2)]
+            async with asyncio.timeout(ACROSS):
+                while len(upstream.requests) < 2:
+                    await asyncio.sleep(0.02)
+            refused = await ask(second)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+            os.kill(killed.pid, signal.SIGKILL)
+            assert all(
+                isinstance(each, httpx.HTTPError) for each in await asyncio.gather(*calls, return_exceptions=True)
+            )
+            gate.set()
+            await until(second, 200)
+            assert statuses(await asyncio.gather(*(ask(second) for _ in range(2)))) == {200: 2}
+
+
+async def test_a_frozen_server_leaves_each_machine_its_share(
+    farm: Farm, authority: Authority, upstream: Upstream, server: Server
+) -> None:
+    """Two machines go on within half of the limit each, and when the server is back it knows what was used."""
+    text = rules(
+        authority, upstream, server.url("patience=2s"), limits=[{"name": "calls", "requests": "10/hour", "per": "ip"}]
+    )
+    proxies = await machines(farm, "frozen", text, 2)
+    async with client(proxies[0]) as first, client(proxies[1]) as second:
+        with upstream.answering(answer):
+            assert statuses([await ask(each) for each in (first, second)]) == {200: 2}
+            server.signal(signal.SIGSTOP)
+            replies = await asyncio.gather(*(ask(each) for each in (first, second) for _ in range(10)))
+            assert statuses(replies) == {200: 8, 429: 12}
+            server.signal(signal.SIGCONT)
+            for proxy in proxies:
+                await said(proxy, "is back")
+            assert statuses([await ask(each) for each in (first, second)]) == {429: 2}
+    for proxy in proxies:
+        assert proxy.errors.count("is away") == proxy.errors.count("is back") == 1
+        assert "keeps to its share of each limit" in proxy.errors
+
+
+async def test_without_a_server_nothing_passes_where_the_rules_say_so(
+    farm: Farm, authority: Authority, upstream: Upstream, server: Server
+) -> None:
+    """503 in the client's own format, recorded as an error; calls without limits pass; it ends with the outage."""
+    text = rules(
+        authority,
+        upstream,
+        server.url("patience=2s"),
+        state={"on_store_error": "deny"},
+        limits=[{"name": "calls", "match": {"endpoint": "chat"}, "requests": "10000/hour"}],
+    )
+    (proxy,) = await machines(farm, "deny", text, 1)
+    async with client(proxy) as sdk:
+        with upstream.answering(answer):
+            assert (await ask(sdk)).status_code == 200
+            server.stop()
+            mark = proxy.ledger.mark()
+            refused = await ask(sdk)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "limits_unavailable")
+            assert refused.headers["retry-after"] == "1"
+            assert (await proxy.ledger.row(mark))["outcome"] == "error"
+            assert (await sdk.post(URL.replace("chat/completions", "embeddings"), json=BODY)).status_code == 200
+            server.start()
+            await until(sdk, 200)
+    assert "calls with limits are refused" in proxy.errors
+
+
+async def test_a_server_that_is_away_at_the_start_keeps_nobody_from_starting(
+    farm: Farm, authority: Authority, upstream: Upstream, server: Server
+) -> None:
+    """It begins by the policy and says so; when the server comes, it is told what has been used."""
+    text = rules(
+        authority, upstream, server.url("patience=2s"), limits=[{"name": "calls", "requests": "5/hour", "per": "ip"}]
+    )
+    server.stop()
+    (proxy,) = await machines(farm, "early", text, 1)
+    await said(proxy, "is away")
+    async with client(proxy) as sdk:
+        with upstream.answering(answer):
+            assert statuses([await ask(sdk) for _ in range(3)]) == {200: 3}
+            server.start()
+            await said(proxy, "is back")
+            assert statuses([await ask(sdk) for _ in range(4)]) == {200: 2, 429: 2}
