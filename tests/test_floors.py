@@ -34,6 +34,7 @@ FLOORS = {
     "issued": 5,
     "preamble": 5,
     "pool": 5,
+    "shared": 5,
     "upgraded": 5,
     "upstream": 5,
     "ledger": 5,

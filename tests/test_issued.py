@@ -5,11 +5,13 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from interpose.issued import FRESH, NAME, Keys, KeysError
+from interpose.issued import FRESH, NAME, Heard, Keys, KeysError
+from interpose.rules.compiled import ClientKey, key_digest
 
 
 class Clock:
@@ -121,3 +123,49 @@ def test_a_file_that_cannot_be_used_is_an_error(keys: Open, tmp_path: Path) -> N
     connection.close()
     with pytest.raises(KeysError, match="newer interpose"):
         keys(tmp_path).find("vk-anything")
+
+
+def test_a_file_of_an_older_version_is_brought_up_to_date(keys: Open, tmp_path: Path) -> None:
+    """Its keys stay as they were; none of them has been told to anybody."""
+    with closing(sqlite3.connect(tmp_path / NAME)) as connection:
+        connection.executescript(
+            "CREATE TABLE keys (sha256 TEXT PRIMARY KEY, name TEXT NOT NULL, ending TEXT NOT NULL, models TEXT, "
+            "endpoints TEXT, providers TEXT, expires TEXT, created_at TEXT NOT NULL, revoked_at TEXT) WITHOUT ROWID;"
+            "CREATE UNIQUE INDEX active ON keys (name) WHERE revoked_at IS NULL; PRAGMA user_version = 1;"
+            f"INSERT INTO keys VALUES ('{key_digest('vk-FAKE')}', 'ci', 'FAKE', NULL, NULL, NULL, NULL, 'then', NULL)"
+        )
+    store = keys(tmp_path)
+    found = store.find("vk-FAKE")
+    assert found is not None
+    assert found.name == "ci"
+    assert [row["name"] for row in store.untold(9)] == ["ci"]
+    with pytest.raises(KeysError, match="ci has a key"):
+        store.add("ci", now="now")
+    assert keys(tmp_path).find("vk-FAKE") == found
+
+
+def test_a_key_of_the_rules_can_be_revoked(keys: Open, tmp_path: Path) -> None:
+    """By its hash, whatever it looks like; once."""
+    store = keys(tmp_path)
+    listed = ClientKey("team", key_digest("sk-FAKE-listed"))
+    assert not store.revoked(listed)
+    assert store.revoke_listed(listed, now="now")
+    assert store.revoked(listed)
+    assert not store.revoke_listed(listed, now="later")
+    (row,) = store.list()
+    assert (row.name, row.ending, row.revoked_at) == ("team", "", "now")
+
+
+def test_what_was_told_and_revoked_meanwhile_is_untold(keys: Open, tmp_path: Path) -> None:
+    """A revocation that comes between the telling and its answer is not taken for told."""
+    store = keys(tmp_path)
+    store.add("ci", now="then")
+    told = store.untold(9)
+    store.revoke("ci", now="now")
+    store.take(told, told=told, heard=Heard("e", 1), again=False)
+    assert [row["revoked_at"] for row in store.untold(9)] == ["now"]
+    assert store.heard() == Heard("e", 1)
+    store.take([], told=store.untold(9), heard=Heard("e", 2), again=False)
+    assert list(store.untold(9)) == []
+    store.take([], told=[], heard=Heard("f", 1), again=True)
+    assert len(store.untold(9)) == 1

@@ -17,6 +17,7 @@ from functools import partial
 
 from cachetools import LRUCache
 
+from .attempts.lanes import News
 from .attempts.pace import Paces
 from .attempts.quotas import Quotas
 from .call import Call, Login, Reply
@@ -49,8 +50,8 @@ class Engine:
 
     `resolve` gives the secret behind a credential's reference, `issued` finds a virtual key that the rules do not list
     (it raises KeysError if it cannot say), `store` counts limits (None: in memory; it is closed with the engine),
-    `record` takes a finished record and never blocks, `new_id` gives a call its id, `prices` what a call costs, `rng`
-    numbers from 0 up to 1. `close` when done.
+    `news` tells those who share a store what is left alone here, `record` takes a finished record and never blocks,
+    `new_id` gives a call its id, `prices` what a call costs, `rng` numbers from 0 up to 1. `close` when done.
     """
 
     def __init__(
@@ -65,9 +66,10 @@ class Engine:
         issued: Callable[[str], ClientKey | None] = lambda _: None,
         prices: Catalogue | None = None,
         store: Store | None = None,
+        news: News | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        self.inforce = InForce.first(rules, upstream, clock.monotonic)
+        self.inforce = InForce.first(rules, upstream, clock.monotonic, news)
         self.clock = clock
         self.record = record
         self.new_id = new_id
@@ -223,6 +225,10 @@ class Engine:
         self._live.discard(exchange)
         if not self._live:
             self._idle.set()
+
+    def hear(self, lane: str, seconds: float) -> None:
+        """Another process leaves that lane (by its digest) alone for so long."""
+        self.inforce.lanes.hear(lane, seconds)
 
     async def idle(self, seconds: float) -> bool:
         """Waits up to that long for the calls in flight to end by themselves; whether they have."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .attempts.lanes import Lane, Lanes
+from .attempts.lanes import Lane, Lanes, News
 from .formats.hosts import HostRow
 from .rules.compiled import Provider, Rules
 from .rules.parts import only
@@ -38,8 +38,8 @@ class InForce:
     released: dict[Place, HostRow] = field(default_factory=dict)
 
     @classmethod
-    def first(cls, rules: Rules, upstream: Upstream, clock: Callable[[], float]) -> InForce:
-        return cls(rules, upstream, Lanes(clock), Territory(rules))
+    def first(cls, rules: Rules, upstream: Upstream, clock: Callable[[], float], news: News | None = None) -> InForce:
+        return cls(rules, upstream, Lanes(clock, news), Territory(rules))
 
     def upstream_by(self, rules: Rules) -> Upstream:
         """The way upstream of rules that are about to follow. Reads files: OSError for one that cannot be used."""

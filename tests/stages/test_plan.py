@@ -221,6 +221,19 @@ def test_a_virtual_key_needs_no_prefix() -> None:
     assert chosen.attempts[0].injection is not None
 
 
+@pytest.mark.parametrize(("revoked", "code"), [(True, "revoked_api_key"), (False, None)])
+def test_a_key_that_the_rules_list_may_have_been_revoked(revoked: bool, code: str | None) -> None:
+    """Whatever its form. What else is known of its hash does not widen what the rules say of it."""
+    for key in (VIRTUAL, "sk-FAKE-listed"):
+        listed = ClientKey("team", hashlib.sha256(key.encode()).hexdigest(), AnyOf(("gpt-*",)))
+        by = rules(provider("openai", OPENAI), clients=Clients(keys=(listed,)))
+        view = View(NOW, lambda _, sha256=listed.sha256: ClientKey("other", sha256, revoked=revoked))
+        made = call(bearer(key))
+        plan_ = plan(made, Territory(by).row("api.openai.com", 443), by, view)
+        assert (plan_.refusal.code if plan_.refusal else None) == code
+        assert revoked or plan_.client == "team"
+
+
 def test_two_different_keys_are_a_401_and_two_equal_ones_are_not() -> None:
     """Which of two keys is meant is not for us to guess."""
     by = rules(provider("openai", OPENAI))

@@ -47,13 +47,23 @@ class _Piece:
 
 
 class Breaker:
-    """Every `enter` that gives a ticket is followed by one `leave` with it. `clock` gives monotonic seconds."""
+    """Every `enter` that gives a ticket is followed by one `leave` with it. `clock` gives monotonic seconds.
 
-    __slots__ = ("_clock", "_era", "_pieces", "_probing", "_rest", "_settings", "_until")
+    `opened` is told for how long, whenever outcomes open it. What follows from probes is not told: who has heard of it
+    probes by itself, lest one machine with a bad network keep all others away.
+    """
 
-    def __init__(self, clock: Callable[[], float], settings: Settings = DEFAULT) -> None:
+    __slots__ = ("_clock", "_era", "_opened", "_pieces", "_probing", "_rest", "_settings", "_until")
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        settings: Settings = DEFAULT,
+        opened: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
         self._clock = clock
         self._settings = settings
+        self._opened = opened
         self._pieces: deque[_Piece] = deque()
         self._until: float | None = None
         self._rest = settings.rest
@@ -108,6 +118,13 @@ class Breaker:
         calls = bad + sum(piece.good for piece in self._pieces)
         if not good and calls >= settings.calls and bad >= settings.failing * calls:
             self._change(now + settings.rest, min(settings.rest * 2, settings.longest))
+            self._opened(settings.rest)
+
+    def shut(self, seconds: float) -> None:
+        """Opens it, unless it is already: it has failed elsewhere, where it is left alone for so long."""
+        seconds = min(seconds, self._settings.longest)
+        if self._until is None:
+            self._change(self._clock() + seconds, min(self._settings.rest * 2, self._settings.longest))
 
     def _change(self, until: float | None, next_rest: float) -> None:
         self._until, self._rest = until, next_rest

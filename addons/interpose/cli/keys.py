@@ -1,6 +1,7 @@
 """`interpose keys`: virtual keys for clients, made, listed and revoked. Where they are kept is `interpose.issued`.
 
-A key is printed once, alone on stdout, when it is made; only its hash is stored.
+A key is printed once, alone on stdout, when it is made; only its hash is stored. With `--rules`, what is done here is
+told to the store that the rules name, and so to every interceptor that shares it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ StateOption = Annotated[
     Path | None,
     typer.Option("--state", metavar="DIR", help="The state folder. Default: as `interpose run` has it."),
 ]
+RulesOption = Annotated[
+    Path | None,
+    typer.Option("--rules", metavar="F", help="The rules file: whose store is told, and whose own keys are known."),
+]
 
 
 @app.command()
@@ -49,59 +54,78 @@ def add(
     expires: Annotated[
         str | None, typer.Option("--expires", metavar="DATE", help="The last day on which it is good, UTC.")
     ] = None,
+    rules: RulesOption = None,
     state: StateOption = None,
 ) -> None:
     """Make a key and print it: it is shown this once. It is good at once, without a restart."""
     wanted = _checked(name=name, models=models, endpoints=endpoints, providers=providers, expires=expires)
     with told():
         with_keys = _open(state, make=True)
-        key = with_keys.add(
-            wanted.name,
-            now=_now(),
-            models=wanted.models or (),
-            endpoints=wanted.endpoints or (),
-            providers=wanted.providers or (),
-            expires=wanted.expires,
-        )
+        sharing = _sharing(rules, with_keys)
+        with sharing.around():
+            key = with_keys.add(
+                wanted.name,
+                now=_now(),
+                models=wanted.models or (),
+                endpoints=wanted.endpoints or (),
+                providers=wanted.providers or (),
+                expires=wanted.expires,
+            )
+            print(key)
         with_keys.close()
-        print(key)
     say_plain(f"This is the key of {wanted.name}. It is stored nowhere: keep it now.")
+    if not sharing.told():
+        raise typer.Exit(1)
 
 
 @app.command("list")
 def list_(
     *,
     format_: Annotated[str, typer.Option("--format", metavar="F", help="table, json or csv.")] = "table",
+    rules: RulesOption = None,
     state: StateOption = None,
 ) -> None:
     """List the keys: whose they are, what they are good for, and whether they still are."""
     if format_ not in _SHOW:
         refuse(f"--format {format_} is not known: there are {', '.join(_SHOW)}")
     with told():
-        keys = _open(state)
+        keys = _open(state, make=rules is not None)
+        sharing = _sharing(rules, keys)
+        sharing.exchange()
         rows = [_row(each) for each in keys.list()]
         keys.close()
     _SHOW[format_](rows)
+    if sharing.failed:
+        say_plain(f"Without keys that are new elsewhere: the store does not answer ({sharing.failed}).")
 
 
 @app.command()
 def revoke(
     *,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key is revoked.")],
+    rules: RulesOption = None,
     state: StateOption = None,
 ) -> None:
-    """Revoke a key: it is refused within a second, by interceptors that run as well."""
+    """Revoke a key, issued or listed in the rules: it is refused within a second, by interceptors that run as well."""
     from interpose.rules.problem import did_you_mean, printable
 
     with told():
-        keys = _open(state)
-        done = keys.revoke(name, now=_now())
+        keys = _open(state, make=rules is not None)
+        sharing = _sharing(rules, keys)
+        listed = sharing.rules.clients.keys if sharing.rules is not None else ()
+        with sharing.around():
+            done = keys.revoke(name, now=_now())
+            for key in listed:
+                done |= key.name == name and keys.revoke_listed(key, now=_now())
         others = [each.name for each in keys.list() if each.revoked_at is None]
+        others += [key.name for key in listed if not keys.revoked(key)]
         keys.close()
     if not done:
         hint = did_you_mean(name, others) or "`interpose keys list` tells which there are"
         refuse(f"{printable(name)} has no key that is good; {hint}")
     say_plain(f"The key of {name} is revoked.")
+    if not sharing.told():
+        raise typer.Exit(1)
 
 
 def _open(state: Path | None, *, make: bool = False) -> Any:
@@ -110,6 +134,12 @@ def _open(state: Path | None, *, make: bool = False) -> Any:
 
     folder = state_path(state, os.environ)
     return Keys(make_state_folder(folder) if make else folder, timer=time.monotonic)
+
+
+def _sharing(rules: Path | None, keys: Any) -> Any:
+    from .sharing import Sharing
+
+    return Sharing(rules, keys)
 
 
 def _checked(**given: object) -> Any:
@@ -159,8 +189,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> None:
         good_for = [
             f"{what} {' '.join(row[what])}" for what in ("models", "endpoints", "providers") if row[what] is not None
         ]
+        shown = f"vk-…{row['ending']}" if row["ending"] else "of the rules"
         cells = (
-            row["name"], f"vk-…{row['ending']}", row["state"], ", ".join(good_for) or "everything",
+            row["name"], shown, row["state"], ", ".join(good_for) or "everything",
             row["expires"] or "–", row["created_at"][:10],
         )  # fmt: skip
         table.add_row(*map(Text, cells), style="" if row["state"] == "good" else "dim")

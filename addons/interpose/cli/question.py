@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -76,10 +76,10 @@ def asked_client(rules: Rules, question: Question) -> ClientKey | None:
     if question.client is None:
         return None
     known = {key.name: key for key in rules.clients.keys}
-    if question.client in known:
-        return known[question.client]
     keys = Keys(state_path(question.state, os.environ), timer=time.monotonic)
     try:
+        if (listed := known.get(question.client)) is not None:
+            return replace(listed, revoked=keys.revoked(listed))
         if (key := keys.named(question.client)) is not None:
             return key
         names = [*known, *(key.name for key in keys.list() if key.revoked_at is None)]

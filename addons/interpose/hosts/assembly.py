@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from interpose.attempts.lanes import News
 from interpose.engine import Engine
 from interpose.exchange import Clock
 from interpose.issued import Keys
@@ -94,6 +95,7 @@ async def assemble(
         keys = Keys(state, timer=CLOCK.monotonic)
         stack.callback(keys.close)
         login = await sharing.login(rules.state, secret_store, scrubber)
+        board = sharing.board(rules.state, login, keys, CLOCK.monotonic)
         engine = Engine(
             rules,
             upstream=Upstream(rules.upstream),
@@ -104,6 +106,10 @@ async def assemble(
             issued=keys.find,
             prices=PRICES,
             store=await sharing.opened(rules.state, login, CLOCK.now),
+            news=News(board.tell) if board is not None else None,
         )
         stack.push_async_callback(engine.close)
+        if board is not None:
+            stack.push_async_callback(board.aclose)
+            await board.open(engine.hear, sharing.START)
         yield Assembly(engine, ledger, path, writer, secret_store)

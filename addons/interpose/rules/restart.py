@@ -20,7 +20,10 @@ class Settled:
     with_that_of: Callable[[Rules, Rules], Rules]
 
 
-SETTLED = (Settled("ledger.to", lambda rules: rules.ledger.sqlite, lambda new, old: replace(new, ledger=old.ledger)),)
+SETTLED = (
+    Settled("ledger.to", lambda rules: rules.ledger.sqlite, lambda new, old: replace(new, ledger=old.ledger)),
+    Settled("state", lambda rules: rules.state, lambda new, old: replace(new, state=old.state)),
+)
 
 
 def as_settled(new: Rules, old: Rules) -> tuple[Rules, list[str]]:

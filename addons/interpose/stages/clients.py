@@ -102,13 +102,16 @@ def by_proxy(draft: Draft) -> ClientKey | None:
 
 
 def found(key: str, draft: Draft) -> ClientKey | None:
-    """The virtual key of that value: one that the rules list, or one that was issued. Only what looks like ours is
-    looked for among these.
+    """The virtual key of that value: one that the rules list, unless that was revoked, or one that was issued. Only
+    what looks like ours is looked for among these.
     """
     listed = draft.rules.clients.find(key)
-    if listed is not None or not key.startswith(VIRTUAL_PREFIX):
-        return listed
-    return draft.view.issued(key)
+    if listed is None and not key.startswith(VIRTUAL_PREFIX):
+        return None
+    issued = draft.view.issued(key)
+    if listed is None:
+        return issued
+    return replace(listed, revoked=True) if issued is not None and issued.revoked else listed
 
 
 def disguised(headers: Headers, keys: Sequence[SentKey]) -> bool:

@@ -47,7 +47,7 @@ class KeyKind(StrEnum):
 class View:
     """What a decision may look at besides the call and the rules. `now` is Unix time in seconds.
 
-    `issued` finds a virtual key that the rules do not list, by its value. `client` is the key that the caller is taken
+    `issued` finds a virtual key that was issued, or revoked, by its value. `client` is the key that the caller is taken
     to have, whatever it shows: for `explain`, which knows no keys' values. `rng` gives numbers from 0 up to 1, for what
     is chosen by chance. `resting` says for how many seconds a lane had better be left alone, `expected_output` how many
     tokens a model is expected to answer with, where the client sets no limit. `standing` says how fast and busy a
