@@ -87,3 +87,14 @@ def fail(lanes: Lanes, lane: Lane) -> None:
     ticket = lanes[lane].breaker.enter()
     assert ticket is not None
     lanes[lane].breaker.leave(ticket, good=False)
+
+
+def test_lanes_of_new_rules_hear_and_tell_as_those_before() -> None:
+    """What was heard of a lane that the rules of before did not use holds for those that follow."""
+    told: list[str] = []
+    before = Lanes(lambda: 100.0, News(lambda name, seconds: told.append(name)))
+    before.hear(f"rest:{digest(A)}", 30)
+    after = before.kept(lambda lane: True)
+    assert after.resting(A) == 30
+    after.rest(B, 30)
+    assert told == [f"rest:{digest(B)}"]

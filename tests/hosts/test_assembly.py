@@ -89,5 +89,31 @@ async def test_what_is_settled_at_the_start_stays_and_is_named(
     now = assembly.engine.rules
     assert (now.ledger.sqlite, now.credentials[0].name) == (None, "env:FAKE_B")
     caplog.clear()
+    await assembly.reload(rules(tmp_path, "FAKE_A", f"state: {{store: 'unix://{tmp_path}/none'}}\n"))
+    (record,) = caplog.records
+    assert record.getMessage().startswith("state has changed in the rules")
+    assert assembly.engine.rules.state.store is None
+    caplog.clear()
     await assembly.reload(rules(tmp_path, "FAKE_A"))
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("password", ["${FAKE_A}", FAKES["FAKE_A"]])
+async def test_the_password_of_a_store_is_shown_nowhere(
+    password: str, tmp_path: Path, scrubber: Scrubber, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is a start held up by a store that is not there: it is told of, by its URL without the password."""
+    by = parse(f"version: 1\nstate: {{store: 'unix://me:{password}@{tmp_path}/none'}}\n", "rules.yaml", tmp_path)
+    async with assemble(by, state=tmp_path, environ=FAKES, scrubber=scrubber, writer="w") as assembly:
+        assert assembly.engine.rules is by
+    assert scrubber.scrub(FAKES["FAKE_A"]) == "***"
+    assert f"unix://me:{'${FAKE_A}' if '$' in password else '***'}@{tmp_path}/none is away" in caplog.text
+    assert FAKES["FAKE_A"] not in caplog.text
+
+
+async def test_a_password_of_a_store_that_is_not_set_keeps_from_starting(tmp_path: Path, scrubber: Scrubber) -> None:
+    """Named at its place."""
+    by = parse("version: 1\nstate: {store: 'redis://:${FAKE_NONE}@localhost'}\n", "rules.yaml", tmp_path)
+    with pytest.raises(RulesError, match=r"rules\.yaml:2:16: state\.store: .*FAKE_NONE is not set"):
+        async with assemble(by, state=tmp_path, environ=FAKES, scrubber=scrubber, writer="w"):
+            raise AssertionError("it has started")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from interpose.cli.leading import withheld
 from interpose.rules.check import check
 from interpose.rules.load import parse
 from interpose.rules.problem import BadValue
@@ -108,3 +109,9 @@ def test_what_to_do_without_a_store_needs_one(tmp_path: Path) -> None:
     (problem,) = check(file)
     assert (problem.line, problem.path) == (2, "state.on_store_error")
     assert "concerns a shared store alone" in str(problem)
+
+
+def test_the_variable_of_a_password_is_withheld_from_programs() -> None:
+    """A program under `interpose run` has no business with the store."""
+    rules = parse("version: 1\nstate: {store: 'redis://:${FAKE_PASSWORD}@localhost'}\n", "r.yaml", Path())
+    assert list(withheld(rules)) == ["FAKE_PASSWORD"]

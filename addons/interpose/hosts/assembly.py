@@ -59,7 +59,7 @@ class Assembly:
                 raise RulesError(
                     [unusable(rules, f"a file of CAs cannot be used: {error.strerror or error}")]
                 ) from error
-            self.credentials.keep(rules.credentials)
+            self.credentials.keep([*rules.credentials, *rules.state.credentials])
         for name in settled:
             logger.warning("%s has changed in the rules: it stays as it was until interpose is started again", name)
 
@@ -85,8 +85,7 @@ async def assemble(
     """Raises RulesError for a credential that cannot be had, LedgerError for a ledger that cannot be opened."""
     async with AsyncExitStack() as stack:
         secret_store = SecretStore(environ, clock=CLOCK.monotonic, learn=scrubber.learn)
-        shared = [rules.state.password] if rules.state.password is not None else []
-        if problems := await secret_store.check_all([*rules.credentials, *shared]):
+        if problems := await secret_store.check_all([*rules.credentials, *rules.state.credentials]):
             raise RulesError(problems)
         PRICES.start()
         path = ledger_path(rules, state)

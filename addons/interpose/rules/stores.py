@@ -87,6 +87,10 @@ class StateRules:
     password: CredentialSource | None = None
     ca: Path | None = None
 
+    @property
+    def credentials(self) -> tuple[CredentialSource, ...]:
+        return () if self.password is None else (self.password,)
+
 
 IN_MEMORY = StateRules()
 
