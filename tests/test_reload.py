@@ -14,7 +14,7 @@ from tests.e2e.certificates import Authority
 from tests.test_engine import COMPLETION, OPENAI, SSE, Bench, ScriptedReply, ScriptedUpstream, body
 
 from interpose.attempts.lanes import Lane
-from interpose.call import Origin, header
+from interpose.call import Login, Origin, Peer, header
 from interpose.inforce import InForce, lasting
 from interpose.rules.compiled import (
     Clients,
@@ -183,6 +183,15 @@ async def test_a_call_on_a_connection_that_was_decrypted_by_earlier_rules_passes
     assert header(sent.headers, b"authorization") == b"Bearer sk-own-fake"
     assert orjson.loads(sent.body)["model"] == "gpt-4o"
     assert (proof.record.outcome, proof.record.route, proof.record.rules_version) == ("ok", None, "two")
+
+
+async def test_a_key_in_the_proxys_url_is_no_matter_of_a_host_that_is_let_go() -> None:
+    """The tunnel was opened by it; what passes through as if nobody looked is not refused for it."""
+    proof = bench(rules("one"))
+    assert proof.engine.claims("api.openai.com", 443)
+    await proof.engine.reload(rules("two", intercept=Intercept((HostPattern(AnyOf(("own.test",))),))))
+    reply = await proof.handle(peer=Peer("127.0.0.1", login=Login("team", "vk-fake-listed")))
+    assert (reply.status, await body(reply)) == (200, COMPLETION)
 
 
 async def test_rules_that_want_a_key_of_everybody_let_nothing_through_on_old_connections() -> None:

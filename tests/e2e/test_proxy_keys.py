@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from tests.e2e.clients import Client, ConnectRefused, client_tls, request_bytes
 from tests.e2e.conftest import Farm
 from tests.e2e.proxy import Proxy
 from tests.e2e.replies import CHAT_JSON
+from tests.e2e.runtimes import launch, runtime
 from tests.e2e.settings import (
     EXPIRED,
     NARROW,
@@ -115,6 +117,28 @@ async def test_curl_may_write_the_key_in_each_way(
     with upstream.answering(answer):
         sent = ("-H", "Content-Type: application/json", "-d", json.dumps(ASKS))
         assert await curl(variables, *sent, CHAT) == CHAT_JSON
+        tells_no_key(upstream)
+    assert (await proxy.ledger.row(mark))["client"] == "ci"
+
+
+async def test_node_shows_the_key_in_its_proxys_url_by_itself(
+    farm: Farm, authority: Authority, upstream: Upstream, plain_upstream: Upstream, tmp_path: Path
+) -> None:
+    """With a user beside it: without one, Node keeps the key to itself."""
+    proxy = await guarded(farm, authority, upstream, plain_upstream)
+    headers = {"content-type": "application/json", "authorization": f"Bearer {PLACEHOLDER}"}
+    asked = json.dumps({"method": "POST", "headers": headers, "body": json.dumps(ASKS)})
+    script = f"fetch({json.dumps(CHAT)}, {asked}).then(reply => console.log(reply.status))"
+    environ = {
+        "HTTPS_PROXY": url(proxy, f"ci:{VIRTUAL}"),
+        "NODE_USE_ENV_PROXY": "1",
+        "NODE_EXTRA_CA_CERTS": str(proxy.ca),
+        "NODE_NO_WARNINGS": "1",
+    }
+    mark = proxy.ledger.mark()
+    with upstream.answering(answer):
+        program = await launch([runtime("node24"), "-e", script], environ, tmp_path)
+        assert (await program.ended(), program.out.strip()) == (0, b"200"), await program.errors()
         tells_no_key(upstream)
     assert (await proxy.ledger.row(mark))["client"] == "ci"
 
