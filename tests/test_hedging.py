@@ -415,3 +415,11 @@ async def test_a_whole_converted_reply_of_the_winner_that_breaks_off_is_sent_aga
     assert attempts(made) == [
         ("openai", None, "hedged: lost"), ("claude", 200, "upstream_disconnected"), ("openai", 200, None)
     ]  # fmt: skip
+
+
+async def test_a_hedge_leaves_a_limited_credential_alone() -> None:
+    """One that rests since its provider has asked for that is no way out; the silent one is asked again instead."""
+    made = bench(hedging(Target("claude", "c")), Silent(), at_once(ScriptedReply([COMPLETION])))
+    made.engine.inforce.lanes.rest(Lane("claude", KEYS[0]), 60.0)
+    assert await body(await made.handle(body=ASKS)) == COMPLETION
+    assert attempts(made) == [("openai", None, "hedged: lost"), ("openai", 200, None)]

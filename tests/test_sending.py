@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -12,9 +13,11 @@ import orjson
 import pytest
 
 from interpose.call import Origin
-from interpose.rules.compiled import Provider, Retry, Route, Rules, Target
+from interpose.limits.store import Demand
+from interpose.rules.compiled import Limit, Provider, Retry, Route, Rules, Target
 from interpose.rules.matching import Match
 from interpose.rules.secrets import CredentialSource, SecretError
+from interpose.rules.values import Rate
 from interpose.secret import Secret
 from interpose.upstream import Outgoing, UpstreamFailure
 
@@ -300,3 +303,55 @@ async def test_what_could_not_take_the_call_stands_in_the_record() -> None:
     made = bench(by, ScriptedReply([COMPLETION]))
     await body(await made.handle(body=two))
     assert attempts(made) == [("claude", None, "left out: conversion_impossible"), ("openai", 200, None)]
+
+
+async def test_a_retry_that_the_budget_refuses_is_charged_to_no_limit() -> None:
+    """What is not sent takes nothing of what may be sent."""
+    limit = Limit("sent", Match(), None, ("provider",), requests=Rate(1000, 60))
+    made = Bench(lambda: error(429), replace(rules(retry=Retry(10, low=0.0001, high=0.0002)), limits=(limit,)))
+    for _ in range(20):
+        await body(await made.handle())
+    await asyncio.gather(*made.engine.gate._settling)
+    demand = Demand("sent/requests/provider=openai", "requests", 1000, 1, 60)
+    answer = await made.engine.gate._store.peek([demand], made.engine.clock.now())
+    # What came to nothing was given back; the last failure of each call, too.
+    assert len(made.upstream.sent) > 20
+    assert answer.standings[0].remaining == 1000
+
+
+@pytest.mark.parametrize(
+    ("status", "data"),
+    [
+        (402, b'{"error": {"message": "Insufficient Balance", "type": "unknown_error", "code": "invalid_request"}}'),
+        (400, b'{"error": {"type": "invalid_request_error", "message": "Your credit balance is too low to go on."}}'),
+        (403, SPENT),
+    ],
+)
+async def test_a_quota_may_be_used_up_by_any_name(status: int, data: bytes) -> None:
+    """Not every provider says 429 when money is out: another key or a fallback gets the call all the same."""
+    made = bench(rules(pool=KEYS[1:]), error(status, data), ScriptedReply([COMPLETION]))
+    assert await body(await made.handle()) == COMPLETION
+    assert [each[2] for each in attempts(made)] == ["quota used up", None]
+    alone = bench(rules(), error(status, data))
+    reply = await alone.handle()
+    assert (reply.status, await body(reply)) == (status, data)
+    # Rules that let no 429 be sent again mean this one, too.
+    strict = bench(rules(retry=Retry(3, frozenset(("5xx",)))), error(status, data))
+    assert (await strict.handle()).status == status
+
+
+async def test_a_key_that_is_refused_is_not_asked_again() -> None:
+    """Where the rules list 401, another credential gets the call, and this one no second time."""
+    on = Retry(5, frozenset((401,)), 0.001, 0.01)
+    made = bench(rules(retry=on, pool=KEYS[1:]), error(401), error(401, b"both"))
+    reply = await made.handle()
+    assert (reply.status, len(made.upstream.sent)) == (401, 2)
+
+
+async def test_an_error_of_the_client_that_breaks_off_is_not_sent_again() -> None:
+    """Its status says that another send would be refused, too."""
+    made = bench(rules(), ScriptedReply([b'{"error"', reset()], JSON, 400))
+    reply = await made.handle()
+    assert (reply.status, len(made.upstream.sent)) == (502, 1)
+    await body(reply)
+    assert (made.record.outcome, attempts(made)) == ("error", [("openai", 400, "upstream_disconnected")])

@@ -195,6 +195,9 @@ class Sending:
     async def _beside(self, silent: int) -> Boarded | None:
         """The attempt that is to be sent beside the one at `silent`, if any may be."""
         for step in self._course.beside(silent, self._now()):
+            lane = self._plan.attempts[step.index].lane
+            if lane is not None and self._means.lanes.resting(lane):
+                continue
             if (boarded := await self._board(step, silent)) is not None:
                 return boarded
         return None
@@ -291,13 +294,16 @@ class Sending:
         leg = boarded.leg
         reply = leg.reply
         assert reply is not None
-        if self._alone(leg) and not verdicts.listed(reply.status, retry.on):
+        if self._alone(leg) and not verdicts.may_be_spent(reply.status, retry.on):
             return boarded
         try:
             held = await hold(reply)
         except UpstreamFailure as error:
             # The status says enough; the text that would have explained it is gone.
-            self._lose(boarded, Lost(leg, Failure(error.status, told=False), error=error), error.code, retry)
+            verdict = Verdict.AGAIN if verdicts.listed(reply.status, retry.on) else Verdict.FINAL
+            if verdict is Verdict.FINAL and self._alone(leg):
+                raise
+            self._lose(boarded, Lost(leg, Failure(error.status, told=False), error=error), error.code, retry, verdict)
             return None
         if not held.whole and self._exchange.under_way == [leg]:
             leg.reply = held
@@ -305,6 +311,9 @@ class Sending:
         wish = patience.told(held.headers, held.body, self._means.clock.now())
         spent = verdicts.spent(held.body, held.headers)
         verdict = verdicts.of_reply(held.status, held.headers, held.body, retry.on)
+        if verdict is Verdict.FINAL and self._alone(leg):
+            leg.reply = held
+            return boarded
         lost = Lost(leg, Failure(held.status, wish, spent), held=held)
         reason = "quota used up" if spent else phrase(held.status) or "error"
         self._lose(boarded, lost, reason, retry, verdict)

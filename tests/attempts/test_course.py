@@ -72,6 +72,21 @@ def test_a_final_answer_ends_the_course() -> None:
     assert course.next(0.0) is None
 
 
+def test_beside_a_silent_one_comes_what_was_not_tried_then_what_may_be_then_itself() -> None:
+    """A way whose pause is not over is left alone, and nothing is beside the last send."""
+    course = Course([A, B, C, None], 5)
+    assert [step.index for step in course.beside(0, 0.0)] == [1, 2, 3, 0]
+    course.sent()
+    for index, pause in ((1, 2.0), (2, None)):
+        course.sent()
+        course.failed(index, Verdict.AGAIN, pause, 0.0)
+    assert [(step.index, step.again) for step in course.beside(0, 1.0)] == [(3, False), (0, True)]
+    assert [(step.index, step.again) for step in course.beside(0, 2.0)] == [(3, False), (1, True), (0, True)]
+    course.sent()
+    course.sent()
+    assert course.beside(0, 9.0) == []
+
+
 # From the most useful to the least.
 ORDER = [
     Failure(429, wish=60),

@@ -150,3 +150,11 @@ FAILURES = [
 def test_failures_go_by_the_words_of_the_rules(kind: str, begun: bool, on: set[int | str], verdict: Verdict) -> None:
     """A bad certificate does not pass, and a call that is at fault itself is not sent anywhere else."""
     assert of_failure(kind, on, begun=begun) is verdict
+
+
+def test_what_broke_off_without_content_is_as_good_as_no_reply() -> None:
+    """Either word of the rules is enough for it; neither is for another kind of failure."""
+    for on in ({"reset"}, {"truncated"}):
+        assert of_failure("disconnected", on, begun=True, withheld=True) is Verdict.AGAIN
+    assert of_failure("disconnected", {"reset"}, begun=True) is Verdict.FINAL
+    assert of_failure("timeout", {"reset", "truncated"}, begun=True, withheld=True) is Verdict.FINAL

@@ -65,6 +65,11 @@ SPENT_TEXTS = (
     "credit balance is too low",
     "insufficient balance",
 )
+# Where 429 is sent again, a used-up quota under another status is, too: DeepSeek and OpenRouter say 402, Anthropic 400
+# for a credit balance (https://api-docs.deepseek.com/quick_start/error_codes, https://docs.claude.com/en/api/errors).
+SPENT_STATUSES = frozenset((400, 402, 403))
+# The same credential will be told the same.
+OF_THE_CREDENTIAL = frozenset((401, 402, 403))
 # Google names the quota that was used up. One of a day comes back with the day, whatever RetryInfo says; its prose is
 # the same for those of a minute. https://ai.google.dev/gemini-api/docs/rate-limits, google.rpc.QuotaFailure, ErrorInfo
 DAILY = ("perday", "per_day", "permonth")
@@ -74,13 +79,18 @@ DECODED_LIMIT = 1 << 20
 
 def of_reply(status: int, headers: Headers, body: bytes, on: On) -> Verdict:
     """The verdict on a reply's head and its body, as far as it is known."""
+    if may_be_spent(status, on) and spent(body, headers):
+        return Verdict.ELSEWHERE
     if status < 400 or not listed(status, on):
         return Verdict.FINAL
     if (header(headers, b"x-should-retry") or b"").strip().lower() == b"false":
         return Verdict.ELSEWHERE
-    if spent(body, headers):
-        return Verdict.ELSEWHERE
-    return Verdict.AGAIN
+    return Verdict.ELSEWHERE if status in OF_THE_CREDENTIAL else Verdict.AGAIN
+
+
+def may_be_spent(status: int, on: On) -> bool:
+    """Whether such a reply may be a used-up quota that another credential or provider is to be asked for."""
+    return listed(status, on) or (status in SPENT_STATUSES and listed(429, on))
 
 
 def of_failure(kind: str, on: On, *, begun: bool = False, withheld: bool = False) -> Verdict:
