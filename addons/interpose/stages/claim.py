@@ -7,7 +7,8 @@ Host or :authority of each request are the same, or the call is refused. Matchin
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from cachetools import LRUCache
@@ -86,7 +87,7 @@ class Claim(Stage):
         draft.match = match = classify(row, call.method, call.url.target)
         if judges_models(draft.rules):
             check_one_model(call)
-        draft.facts = replace(read_facts(call, match), quota=partial(quota_left, draft))
+        draft.facts = read_facts(call, match, partial(quota_left, draft))
         draft.note(f"{call.method} {call.url.path} on {call.url.origin.host} is {match.format} {match.endpoint}")
 
 
@@ -166,7 +167,7 @@ def is_address(host: str) -> bool:
     return True
 
 
-def read_facts(call: Call, match: Match) -> Facts:
+def read_facts(call: Call, match: Match, quota: Callable[[str | None], float | None] = lambda _: None) -> Facts:
     """The facts that rules match on, the asked model and `stream` from the URL or else from the body."""
     asked = Asked() if match.model is not None and match.stream is not None else asked_in_body(call)
     stream = match.stream if match.stream is not None else asked.stream
@@ -196,6 +197,7 @@ def read_facts(call: Call, match: Match) -> Facts:
         header=look_up,
         app=call.peer.app,
         content=reader(call, match),
+        quota=quota,
     )
 
 
