@@ -36,6 +36,7 @@ from interpose.stages.draft import Plan, Request, Trip, View
 from interpose.upstream import end_to_end
 
 from .question import Question, asked_call, asked_client
+from .standings import Standings, as_json, heading, rows, standings
 from .terminal import console, refuse
 
 # Of a body that is shown; what is sent is whole.
@@ -47,13 +48,16 @@ SOME = 10
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`sent` is what the first attempt would put on the wire; None if nothing would be sent."""
+    """`sent` is what the first attempt would put on the wire, `limits` where those stand that hold; None if nothing
+    would be sent, or none holds.
+    """
 
     call: Call
     plan: Plan
     trace: list[str]
     routes: list[tuple[str, bool, str]]
     sent: Request | None
+    limits: Standings | None = None
 
 
 def explain(question: Question) -> int:
@@ -79,7 +83,8 @@ def answered(rules: Rules, question: Question, client: ClientKey | None) -> Answ
     now = time.time()
     chosen = plan(call, row, rules, View(now, client=client, price=prices(rules, now)), trace)
     sent = asyncio.run(_sent(call, chosen)) if chosen.attempts else None
-    return Answer(call, chosen, trace, _routes(rules, chosen), sent)
+    limits = standings(rules, chosen) if chosen.refusal is None else None
+    return Answer(call, chosen, trace, _routes(rules, chosen), sent, limits)
 
 
 def prices(rules: Rules, now: float) -> Callable[[str | None, str | None, int, int], Decimal | None]:
@@ -209,8 +214,11 @@ def _text(answer: Answer) -> None:
             screen.print(f"  {printable(reason, LINE)}", markup=False, soft_wrap=True)
     if chosen.losses:
         screen.print(Line(f"\nLost ({len(chosen.losses)})", style="bold"))
-        rows = [(loss.severity, loss.path or "(all of it)", loss.reason) for loss in chosen.losses]
-        _align(screen, [tuple(printable(text, LINE) for text in row) for row in rows])
+        lost = [(loss.severity, loss.path or "(all of it)", loss.reason) for loss in chosen.losses]
+        _align(screen, [tuple(printable(text, LINE) for text in row) for row in lost])
+    if answer.limits is not None:
+        screen.print(Line(f"\n{heading(answer.limits)}", style="bold"), soft_wrap=True)
+        _align(screen, rows(answer.limits))
     if chosen.refusal is not None:
         screen.print(Line(f"\nRefused with {chosen.refusal.status} {chosen.refusal.code}", style="bold red"))
     elif answer.sent is not None:
@@ -317,6 +325,7 @@ def _json(answer: Answer) -> None:
         ],
         "left_out": [asdict(each) for each in chosen.left_out],
         "sends": chosen.sends,
+        "limits": as_json(answer.limits),
         "losses": [asdict(loss) for loss in chosen.losses],
         "refusal": None
         if chosen.refusal is None

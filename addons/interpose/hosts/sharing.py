@@ -17,22 +17,30 @@ from interpose.rules.stores import StateRules, StoreUrl
 from interpose.secret import Scrubber, Secret
 
 if TYPE_CHECKING:
-    from interpose.limits.valkey import Login
+    from interpose.limits.valkey import Login, ValkeyStore
     from interpose.shared.board import Board
 
 # A start may wait so long for the server; then it is away.
 START = 2.0
 
 
-async def opened(state: StateRules, login: Login | None, now: Callable[[], float]) -> Store | None:
-    """The store of limits, None for memory. A server that does not answer is away: its policy holds from the start."""
+def counted(state: StateRules, login: Login | None) -> ValkeyStore | None:
+    """Where limits are counted, as it is: it may not answer. None for memory."""
     if (url := state.store) is None or login is None:
         return None
     # Here, not above: nobody should pay for the import who has no server.
-    from interpose.limits.guarded import GuardedStore
     from interpose.limits.valkey import ValkeyStore, connection
 
-    store = ValkeyStore(connection(address(url), login), lease=url.lease, name=url.prefix)
+    return ValkeyStore(connection(address(url), login), lease=url.lease, name=url.prefix)
+
+
+async def opened(state: StateRules, login: Login | None, now: Callable[[], float]) -> Store | None:
+    """The store of limits, None for memory. A server that does not answer is away: its policy holds from the start."""
+    store, url = counted(state, login), state.store
+    if store is None or url is None:
+        return None
+    from interpose.limits.guarded import GuardedStore
+
     guarded = GuardedStore(store, state.on_store_error, now, patience=url.patience, told=str(url))
     await guarded.open(START)
     return guarded

@@ -133,7 +133,7 @@ class ValkeyStore:
         await self._client.aclose(close_connection_pool=True)
 
     async def _ask(self, operation: str, demands: Sequence[Demand], now: float) -> Granted | Refused:
-        if self._beat is None:
+        if self._beat is None and operation != "peek":  # who only looks shares nothing
             self._beat = asyncio.create_task(self._keep_renewing())
         name = f"{self._writer}-{next(self._ids)}"
         charges, reply = await self._dated(operation, name, demands, now)
