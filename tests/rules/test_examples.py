@@ -166,6 +166,30 @@ def test_a_local_model_stands_in() -> None:
     assert ways(planned("local-fallback.yaml", OPENAI, CHAT, {**asked, "model": "o3"})) == [(OPENAI, "o3")]
 
 
+def test_machines_share_their_limits_by_client_and_by_key() -> None:
+    """Each call is counted at the store for its client, and each attempt for the credential that it is sent with."""
+    rules = load(RULES / "multi-machine.yaml")
+    store = rules.state.store
+    assert store is not None
+    assert (store.tls, store.host, store.user, store.variable) == (
+        True,
+        "cache.internal",
+        "interpose",
+        "REDIS_PASSWORD",
+    )
+    assert (store.prefix, rules.state.on_store_error) == ("team-a", "local_share")
+    chosen = planned("multi-machine.yaml", OPENAI, CHAT, {"model": "gpt-5", **HI}, client="ci")
+    assert [demand.key for demand in chosen.demands] == ["fair/requests/client=ci", "fair/tokens/client=ci"]
+    assert [[demand.key for demand in attempt.demands] for attempt in chosen.attempts] == [
+        [f"account/{kind}/key=env:{key}" for kind in ("tokens", "concurrent")]
+        for key in ("OPENAI_API_KEY", "OPENAI_API_KEY_2", "ANTHROPIC_API_KEY")
+    ]
+    assert chosen.wait == 10
+    refusal = planned("multi-machine.yaml", OPENAI, CHAT, {"model": "gpt-5", **HI}).refusal
+    assert refusal is not None
+    assert refusal.status == 401
+
+
 GATEWAY = [
     (CHAT, {"model": "gpt-5", **HI}, OPENAI_CHAT, ("chat", 20)),
     (CHAT, {"model": "claude-haiku-4-5", **HI}, "https://api.anthropic.com/v1/messages", ("chat", 20)),
