@@ -266,3 +266,19 @@ async def test_what_never_fits_does_not_wait_behind_others() -> None:
     assert answer.demand.key == "requests"
     waits.cancel()
     await asyncio.gather(waits, return_exceptions=True)
+
+
+async def test_a_store_that_cannot_tell_is_not_waited_for() -> None:
+    """Where the rules refuse calls while the store is away, they are refused at once, however long they would wait."""
+
+    class Away(MemoryStore):
+        """What a guarded store answers under `on_store_error: deny`."""
+
+        async def reserve(self, demands: Sequence[Demand], now: float) -> Granted | Refused:
+            return Refused(demands[0], 1.0, (), unavailable=True)
+
+    store = WaitingStore(Away(), time.time, time.monotonic)
+    answer = await asyncio.wait_for(store.reserve([SLOT], time.time(), 3600), 60)
+    assert isinstance(answer, Refused)
+    assert answer.unavailable
+    assert len(store) == 0

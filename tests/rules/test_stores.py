@@ -51,6 +51,8 @@ WRONG = [
     ("redis://h?prefx=a", 'has an option "prefx" that is not known'),
     ("redis://h?prefix=a&prefix=b", "has two values for prefix"),
     ("redis://h?prefix=", "has no value for prefix"),
+    ("redis://h?ca=corp.pem", "names certificates by ca=, and does not go by TLS"),
+    ("unix:///run/v.sock?ca=corp.pem", "names certificates by ca=, and does not go by TLS"),
     ("redis://h?lease=10ms", "has a lease of 10ms"),
     ("redis://h?lease=soon", "is not a duration"),
     ("redis://:a${B}@h", "has a $ in its password"),

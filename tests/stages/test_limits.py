@@ -106,6 +106,15 @@ def test_a_long_name_does_not_make_a_long_key() -> None:
     assert len(keys) == 2
 
 
+def test_a_name_that_cannot_be_written_is_known_by_its_digest() -> None:
+    """A lone surrogate reaches no store, which could not take it; two of them are two buckets."""
+    limit = Limit("m", ANYWHERE, None, ("model",), Rate(9, 60))
+    bodies = [f'{{"model": "\\ud80{digit}", "messages": []}}'.encode() for digit in "01"]
+    keys = {decided(limit, body=body).demands[0].key for body in bodies}
+    assert len(keys) == 2
+    assert all(key.isascii() for key in keys)
+
+
 def test_tokens_are_estimated_by_size_and_by_what_may_be_answered() -> None:
     """A token for four bytes of input, and the client's limit of output, else what the model is expected to say."""
     limit = Limit("t", ANYWHERE, None, tokens=Rate(10_000, 60))

@@ -160,7 +160,7 @@ class WaitingStore:
     def _hopeless(self, answer: Refused, until: float) -> bool:
         """Whether there is nothing to wait for as long as one may."""
         left = until - self._monotonic()
-        if answer.retry_after is None or left <= 0:
+        if answer.retry_after is None or answer.unavailable or left <= 0:
             return True
         # Slots are free when calls end, which nobody can foretell.
         return answer.demand.kind != "concurrent" and answer.retry_after > left

@@ -117,6 +117,8 @@ def store(text: str) -> StoreUrl | None:
     if port == 0:
         raise BadValue("has the port 0", _example(scheme))
     options = _options(parts.query)
+    if "ca" in options and not SCHEMES[scheme]:
+        raise BadValue("names certificates by ca=, and does not go by TLS", "write rediss:// or valkeys://")
     if socket is None:
         options["db"] = _db(parts.path.removeprefix("/"), options)
     password, variable = _password(parts.password)

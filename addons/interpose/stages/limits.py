@@ -20,7 +20,8 @@ from interpose.rules.patterns import household
 from .draft import Attempt, Draft, Stage, View
 from .metering import ESTIMATED_ENDPOINTS
 
-# A longer value (a model's name is the client's to choose) is known by its digest.
+# A longer value (a model's name is the client's to choose) is known by its digest, and so is one that no store or log
+# can write.
 LONGEST = 64
 _ANSWERED = frozenset(("chat", "completions"))
 
@@ -122,4 +123,6 @@ def expected(facts: Facts, view: View) -> Tokens:
 def _short(value: str | None) -> str:
     if value is None:
         return "-"
-    return value if len(value) <= LONGEST else blake2b(value.encode("utf-8", "replace"), digest_size=16).hexdigest()
+    if len(value) <= LONGEST and value.isprintable():
+        return value
+    return blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
