@@ -286,10 +286,10 @@ class Exchange:
         """A piece of the body is about to go to the client."""
         if self._first is None:
             self._first = self._engine.clock.monotonic()
-            if self.trip is not None and self.trip.lap is not None:
-                self.trip.lap.first()
         if self.trip is not None and self.trip.gauge is not None:
             self.trip.gauge.feed(chunk)
+        if self.trip is not None and self.trip.lap is not None and self.trip.lap.waits and self.trip.says_something:
+            self.trip.lap.first()
 
     def abort(self) -> None:
         """The client has gone, or we are going: the upstream is closed at once.
@@ -311,17 +311,17 @@ class Exchange:
             return None
         self._settled = True
         self._engine.forget(self)
-        for leg in self._legs:
-            if leg.trip.lap is not None:
-                if leg is self._leg and outcome in ("error", "truncated"):
-                    leg.trip.lap.failed()
-                leg.trip.lap.end()
         try:
             record = self._record(outcome, reason or self._reason)
         except Exception:
             # One record per call, come what may (law 7).
             logger.exception("the record of the call %s is incomplete", self.id)
             record = self._least(outcome)
+        for leg in self._legs:
+            if leg.trip.lap is not None:
+                if leg is self._leg and record.outcome in ("error", "truncated"):
+                    leg.trip.lap.failed()
+                leg.trip.lap.end()
         self._engine.record(record)
         try:
             self._leave(record)

@@ -46,7 +46,7 @@ def test_nothing_is_known_of_a_way_that_nobody_has_taken(paces: Paces) -> None:
     assert paces.standing(A).slowness < Standing(0.001).slowness
 
 
-def test_the_time_to_the_first_byte_counts(paces: Paces, clock: Clock) -> None:
+def test_the_time_to_the_first_content_counts(paces: Paces, clock: Clock) -> None:
     """Not that of the whole reply, which is in flight until its end."""
     lap = paces.begin(A)
     clock.now += 0.4
@@ -79,7 +79,7 @@ def test_it_is_a_moving_mean(paces: Paces, clock: Clock) -> None:
         (lambda lap: lap.answered(400), None),
         (lambda lap: lap.answered(404), None),
         (lambda lap: lap.answered(101), None),
-        # A head is no first byte.
+        # A head is no content.
         (lambda lap: lap.answered(200), None),
         # The client left early.
         (lambda lap: lap.end(), None),
@@ -141,7 +141,7 @@ def test_who_is_being_tried_for_the_first_time_is_not_followed(paces: Paces) -> 
 
 
 def test_kinds_of_calls_are_timed_apart_and_counted_together(paces: Paces, clock: Clock) -> None:
-    """A whole reply comes later than the first byte of a stream; both keep the provider busy."""
+    """A whole reply comes later than the first words of a stream; both keep the provider busy."""
     whole = Way("a", "m", "chat", stream=False)
     paces.begin(whole)
     answers(paces, clock, A, 0.3)

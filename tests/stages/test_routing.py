@@ -171,8 +171,8 @@ def known(way: Way) -> Standing:
         (
             "fastest",
             ["groq", "claude", "openai"],
-            "groq as llama (0.2 s to its first byte), claude (0.5 s to its first byte), "
-            "openai (0.9 s to its first byte)",
+            "groq as llama (0.2 s to its first words), claude (0.5 s to its first words), "
+            "openai (0.9 s to its first words)",
         ),
         (
             "least_busy",

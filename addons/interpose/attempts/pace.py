@@ -1,8 +1,8 @@
 """How fast and how busy each way is: what `prefer: fastest | least_busy` goes by.
 
-A *way* is a provider and a model there, for one kind of call. Its pace is the time to the first byte of its replies, a
-moving mean whose past counts half as much after HALF_LIFE; what fails counts as slow. A way that nobody has taken for a
-while counts as faster and faster, until a call tries it: one that was slow once gets its chance, and so does one that
+A *way* is a provider and a model there, for one kind of call. Its pace is the time to the first content of its replies,
+a moving mean whose past counts half as much after HALF_LIFE; what fails counts as slow. A way that nobody has taken for
+a while counts as faster and faster, until a call tries it: one that was slow once gets its chance, and so does one that
 nobody knows. While one call tries, the others do not follow it.
 
 In this process alone, and for as long as it runs.
@@ -37,8 +37,8 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is known of a way now. `expected` is the seconds to the first byte, None if nobody knows; `waiting` are the
-    calls that wait for it, `busy` all that are in flight to that provider's model.
+    """What is known of a way now. `expected` is the seconds to the first content, None if nobody knows; `waiting` are
+    the calls that wait for it, `busy` all that are in flight to that provider's model.
     """
 
     expected: float | None = None
@@ -95,6 +95,7 @@ class Paces:
         """Takes it from those that wait; for how long it has, None if it does not wait any more."""
         waiting = self._waiting.get(lap.way, {})
         began = waiting.pop(lap, None)
+        lap.waits = False
         if not waiting:
             self._waiting.pop(lap.way, None)
         return None if began is None else max(0.0, self._clock() - began)
@@ -119,13 +120,14 @@ class Paces:
 
 
 class Lap:
-    """One call on its way. Every method may be called again, and does nothing then."""
+    """One call on its way; `waits` until its first content. Every method may be called again, and does nothing then."""
 
-    __slots__ = ("_over", "_paces", "way")
+    __slots__ = ("_over", "_paces", "waits", "way")
 
     def __init__(self, paces: Paces, way: Way) -> None:
         self._paces = paces
         self.way = way
+        self.waits = True
         self._over = False
 
     def answered(self, status: int) -> None:
@@ -136,7 +138,7 @@ class Lap:
             self._paces.waited(self)
 
     def first(self) -> None:
-        """The first byte."""
+        """The first content: of a reply that is whole at once, its first byte."""
         if (seconds := self._paces.waited(self)) is not None:
             self._paces.learn(self.way, seconds)
 

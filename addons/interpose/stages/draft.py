@@ -264,6 +264,11 @@ class Trip:
             return None
         return Way(self.attempt.provider.name, self.attempt.model, self.facts.endpoint, self.facts.stream is True)
 
+    @property
+    def says_something(self) -> bool:
+        """Whether of its reply there is more than what a stream begins with before the model has said a word."""
+        return not isinstance(self.gauge, Gauge) or not self.gauge.streaming or self.gauge.begun
+
 
 class Stage:
     """One feature. Deciding is pure; sending and receiving carry out what was decided, and by default do nothing."""

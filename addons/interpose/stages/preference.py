@@ -44,7 +44,7 @@ def _standing(draft: Draft, target: Target, facts: Facts) -> Standing:
 def _fastest(draft: Draft, target: Target, facts: Facts) -> Judged:
     standing = _standing(draft, target, facts)
     if standing.expected is not None:
-        why = f"{standing.expected:.2g} s to its first byte"
+        why = f"{standing.expected:.2g} s to its first words"
     else:
         why = "being tried" if standing.waiting else "not known yet"
     return Judged(target, standing.slowness, why)
