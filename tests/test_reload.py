@@ -11,7 +11,7 @@ from types import MappingProxyType
 import orjson
 import pytest
 from tests.e2e.certificates import Authority
-from tests.test_engine import COMPLETION, OPENAI, SSE, Bench, ScriptedReply, ScriptedUpstream, body
+from tests.test_engine import COMPLETION, JSON, OPENAI, SSE, Bench, ScriptedReply, ScriptedUpstream, body
 
 from interpose.attempts.lanes import Lane
 from interpose.call import Login, Origin, Peer, header
@@ -157,6 +157,24 @@ async def test_what_is_remembered_of_a_credential_lasts_and_is_let_go_with_it() 
     await proof.engine.reload(Rules("none"))
     await proof.engine.reload(rules("two"))
     assert proof.engine.inforce.lanes.resting(lane) == 0
+
+
+async def test_quotas_last_as_long_as_their_credential() -> None:
+    """What a provider has told of a key that the rules no longer have is let go."""
+    told = (*JSON, (b"x-ratelimit-limit-requests", b"100"), (b"x-ratelimit-remaining-requests", b"7"))
+    told = (*told, (b"x-ratelimit-reset-requests", b"1h"))
+    proof = Bench(lambda: ScriptedReply([COMPLETION], told), rules("one"), Swapped)
+
+    def left() -> float | None:
+        return proof.engine._quotas.left("openai", [KEY], "model-one")
+
+    await body(await proof.handle())
+    assert left() == 0.07
+    await proof.engine.reload(rules("two"))
+    assert left() == 0.07
+    await proof.engine.reload(Rules("none"))
+    await proof.engine.reload(rules("two"))
+    assert left() is None
 
 
 async def test_claimed_hosts_follow_the_rules() -> None:

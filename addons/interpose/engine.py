@@ -24,7 +24,7 @@ from .call import Call, Login, Reply
 from .errors import Refusal
 from .exchange import Clock, Exchange
 from .gate import Gate
-from .inforce import InForce
+from .inforce import InForce, lasting
 from .ir import Usage
 from .issued import KeysError
 from .ledger.record import Record
@@ -98,6 +98,7 @@ class Engine:
         before = self.inforce
         upstream = await asyncio.to_thread(before.upstream_by, rules)
         self.inforce = before.followed_by(rules, upstream)
+        self._quotas.keep(lasting(before.rules, rules))
 
     def claims(self, host: str, port: int) -> bool:
         """Whether calls to that host and port are ours to carry."""
@@ -119,8 +120,11 @@ class Engine:
         by = by or self.inforce
         origin = call.url.origin
         rules, row = by.rules, by.territory.row(origin.host, origin.port)
+        released = None
         if row is None and call.addressed in (None, origin):
-            row, rules = by.let_go(origin.host, origin.port), by.observing()
+            released = by.let_go(origin.host, origin.port)
+        if released is not None:
+            row, rules = released, by.observing()
             # Which keys are good is no matter of rules that only observe.
             call = replace(call, peer=replace(call.peer, login=None))
         view = View(

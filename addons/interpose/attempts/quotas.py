@@ -36,6 +36,10 @@ class Quotas:
             return
         self._lanes.setdefault(lane, LRUCache(MODELS))[model] = quotas
 
+    def keep(self, still: Callable[[Lane], bool]) -> None:
+        """Lets go of the lanes of which `still` does not hold: the rules have changed."""
+        self._lanes = {lane: models for lane, models in self._lanes.items() if still(lane)}
+
     def left(self, provider: str, sources: Sequence[CredentialSource], model: str | None) -> float | None:
         """The share that a provider has left for a model, by that of its credentials which has the most; None if it is
         not known of each.
