@@ -129,3 +129,28 @@ async def test_one_at_a_time_in_their_order(farm: Farm, authority: Authority, up
             assert len(upstream.requests) in (5, 6)
     assert most == 1
     assert sum(isinstance(each, openai.types.chat.ChatCompletion) for each in done) == 5
+
+
+async def test_two_hundred_at_once_pass_a_tight_limit_by_one_error_at_most(
+    farm: Farm, authority: Authority, upstream: Upstream, shell: Shell
+) -> None:
+    """All that is used stays within the limit, but for what one answer has beyond its estimate; refunds are used up."""
+    limit, allowed, error = 2000, 100, 30
+    proxy = await limited(farm, authority, upstream, "tight", {"name": "tight", "tokens": f"{limit}/hour"})
+    shell(proxy)
+    used: list[int] = []
+
+    async def uneven(exchange: Exchange) -> None:
+        # The first one says more than it was allowed to.
+        used.append(20 if used else allowed + 30 + error)
+        await exchange.json(chat(used[-1]))
+
+    async with openai.AsyncOpenAI(api_key=OWN, max_retries=0, timeout=120) as sdk:
+        with upstream.answering(uneven):
+            asking = (sdk.chat.completions.create(model="m", messages=HI, max_tokens=allowed) for _ in range(200))
+            done = await asyncio.gather(*asking, return_exceptions=True)
+    assert {type(each) for each in done} == {openai.types.chat.ChatCompletion, openai.RateLimitError}
+    assert len(used) == sum(isinstance(each, openai.types.chat.ChatCompletion) for each in done)
+    assert sum(used) <= limit + error
+    # A call was refused only while there was no room for it.
+    assert len(used) >= limit // (allowed + 30)
