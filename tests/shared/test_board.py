@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -140,15 +141,16 @@ async def test_many_keys_come_in_pages(machine: Make) -> None:
     assert len(list(one.keys.list())) == 2 * PAGE + 1
 
 
-async def test_a_server_that_forgets_is_told_again(machine: Make, valkey: str) -> None:
-    """A revocation outlives the server's memory: who has heard of it puts it up again, for machines yet to come."""
+@pytest.mark.parametrize("forgotten", ["*", "[vlk]*"])
+async def test_a_server_that_forgets_is_told_again(machine: Make, valkey: str, forgotten: str) -> None:
+    """A revocation outlives the server's memory, all of it or a part: who knows of it tells machines yet to come."""
     one, two = machine(), machine()
     key = one.keys.add("ci", now=NOW)
     await one.open()
     one.keys.revoke("ci", now=NOW)
     await until(lambda: not one.keys.untold(1))
     async with redis.asyncio.Redis.from_url(valkey) as client:
-        await client.delete(*await client.keys("{*}:board:*"))
+        await client.delete(*await client.keys(f"{{*}}:board:{forgotten}"))
     await two.open()
     await until(lambda: (found := two.keys.find(key)) is not None and found.revoked)
 
@@ -167,7 +169,21 @@ async def test_what_cannot_be_told_now_is_kept(tmp_path: Path) -> None:
         await lonely.close()
 
 
-async def test_rows_that_are_no_keys_are_left_out(machine: Make, valkey: str) -> None:
+SOUND = {"sha256": "00", "name": "x", "ending": "x", "created_at": NOW, "revoked_at": None}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"sha256": 7, "revoked_at": null}',
+        json.dumps({**SOUND, "models": "no list"}),
+        json.dumps({**SOUND, "models": "[7]"}),
+        json.dumps({**SOUND, "providers": "7"}),
+        json.dumps({**SOUND, "expires": "soon"}),
+        json.dumps({**SOUND, "created_at": None}),
+    ],
+)
+async def test_rows_that_are_no_keys_are_left_out(machine: Make, valkey: str, row: str) -> None:
     """Whatever somebody else has written there, nobody is let in by it and nothing fails."""
     one, two = machine(), machine()
     await one.open()
@@ -176,7 +192,7 @@ async def test_rows_that_are_no_keys_are_left_out(machine: Make, valkey: str) ->
     async with redis.asyncio.Redis.from_url(valkey) as client:
         name = one.board._names[4]
         (sha256,) = await client.hkeys(name)
-        await client.hset(name, sha256, '{"sha256": 7, "revoked_at": null}')
+        await client.hset(name, sha256, row)
     await two.open()
     assert list(two.keys.list()) == []
 

@@ -115,7 +115,8 @@ class ValkeyStore:
         await self._dated("seed", "", (seeded,), now)
 
     async def enrol(self) -> None:
-        """Tell the others that this process uses the store, and hear how many do."""
+        """Tell the others that this process uses the store, from now on, and hear how many do."""
+        self._begin()
         reply = await self._run("enrol", self._writer, (), ())
         self.writers = max(1, int(reply[1]))
 
@@ -133,8 +134,8 @@ class ValkeyStore:
         await self._client.aclose(close_connection_pool=True)
 
     async def _ask(self, operation: str, demands: Sequence[Demand], now: float) -> Granted | Refused:
-        if self._beat is None and operation != "peek":  # who only looks shares nothing
-            self._beat = asyncio.create_task(self._keep_renewing())
+        if operation != "peek":  # who only looks shares nothing
+            self._begin()
         name = f"{self._writer}-{next(self._ids)}"
         charges, reply = await self._dated(operation, name, demands, now)
         self.writers = max(1, int(reply[4]))
@@ -190,6 +191,10 @@ class ValkeyStore:
         except (RedisError, OSError) as error:
             raise StoreError(f"the store of limits does not answer: {type(error).__name__}: {error}") from error
         return reply
+
+    def _begin(self) -> None:
+        if self._beat is None:
+            self._beat = asyncio.create_task(self._keep_renewing())
 
     async def _keep_renewing(self) -> None:
         while True:

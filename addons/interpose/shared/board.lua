@@ -11,7 +11,8 @@ local HOUR = 3600000
 redis.call('SET', KEYS[1], ARGV[1], 'NX')
 local epoch = redis.call('GET', KEYS[1])
 local known, most, lanes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-if ARGV[2] ~= epoch then known = 0 end
+-- A server that a failover has put back to an earlier version of itself is as good as another one.
+if ARGV[2] ~= epoch or known > tonumber(redis.call('GET', KEYS[2]) or 0) then known = 0 end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

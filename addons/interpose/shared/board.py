@@ -2,8 +2,8 @@
 
 Put up there are lanes that are left alone (by their digests, for so many seconds), and virtual keys (by their hashes):
 those made, and those revoked. What cannot be put up now is put up when the server is back; what was missed is told at
-the next look, since each change has a version. A server that has lost its memory has another epoch: then all that is
-known is put up again, and nobody forgets a revocation.
+the next look, since each change has a version. A server that has lost its memory has another epoch, or an earlier
+version: then all that is known is put up again, and nobody forgets a revocation.
 
 One script, `board.lua`, and a connection of its own: no decision about a call waits for it.
 """
@@ -140,7 +140,8 @@ class Board:
                 del self._lanes[lane]
         epoch, version = _text(reply[0]), int(reply[1])
         rows = [json.loads(_text(each)) for each in reply[4]]
-        self._keys.take(rows, told=untold, heard=Heard(epoch, version), again=epoch != heard.epoch)
+        again = epoch != heard.epoch or version < heard.version
+        self._keys.take(rows, told=untold, heard=Heard(epoch, version), again=again)
         self._heard = Heard(epoch, version)
         flat = reply[3]
         left = {_text(flat[at]): int(flat[at + 1]) / 1000 for at in range(0, len(flat), 2)}
