@@ -3,8 +3,11 @@
 import asyncio
 import gzip
 import itertools
+import threading
 import zlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Self
 
@@ -15,6 +18,8 @@ from interpose.call import Call, Headers, Origin, Peer, Reply, Url, header
 from interpose.engine import Engine
 from interpose.exchange import Clock
 from interpose.ledger.record import Record
+from interpose.prices import Catalogue, Overrides, Price
+from interpose.prices.catalogue import PRICES, GenaiPrices
 from interpose.rules.compiled import Provider, Rules
 from interpose.rules.secrets import CredentialSource, SecretError
 from interpose.secret import Secret
@@ -86,6 +91,7 @@ class Bench:
         answer: Callable[[], ScriptedReply],
         rules: Rules | None = None,
         upstream: type[ScriptedUpstream] | None = None,
+        prices: Catalogue | None = None,
     ) -> None:
         self.records: list[Record] = []
         self.upstream = (upstream or ScriptedUpstream)(answer)
@@ -98,6 +104,7 @@ class Bench:
             record=self.records.append,
             clock=Clock(now=lambda: 1_800_000_000.0, monotonic=lambda: next(ticks) / 1000),
             new_id=lambda: f"ip_{next(ids)}",
+            prices=prices,
         )
 
     async def resolve(self, source: CredentialSource) -> Secret:
@@ -447,3 +454,68 @@ async def test_closing_the_engine_settles_what_is_in_flight() -> None:
     await bench.engine.drain(0.01)
     await bench.engine.close()
     assert bench.record.outcome == "aborted"
+
+
+def deployment(name: str) -> bytes:
+    return orjson.dumps({"model": name, "messages": []})
+
+
+async def test_a_call_costs_what_its_model_does() -> None:
+    """5 tokens in and 7 out of gpt-4o, in the record and in that of the attempt, with the version of the prices."""
+    PRICES.wait()
+    bench = Bench(lambda: ScriptedReply([COMPLETION]), prices=PRICES)
+    await body(await bench.handle())
+    assert bench.record.cost_usd == (5 * 2.5 + 7 * 10) / 1_000_000
+    assert bench.record.price_version == PRICES.version()
+    (attempt,) = orjson.loads(bench.record.attempts)
+    assert attempt["cost_usd"] == bench.record.cost_usd
+
+
+async def test_a_model_without_a_price_costs_nobody_knows_what() -> None:
+    """No price, no cost: null, and not zero; the version says which prices did not know it."""
+    PRICES.wait()
+    unnamed = COMPLETION.replace(b"gpt-4o", b"my-own")
+    bench = Bench(lambda: ScriptedReply([unnamed]), prices=PRICES)
+    await body(await bench.handle(body=deployment("my-own")))
+    assert (bench.record.cost_usd, bench.record.price_version) == (None, PRICES.version())
+
+
+async def test_the_model_that_a_reply_names_prices_a_name_that_nobody_knows() -> None:
+    """A deployment has a name of its own; what runs there tells its model's."""
+    PRICES.wait()
+    bench = Bench(lambda: ScriptedReply([COMPLETION]), prices=PRICES)
+    await body(await bench.handle(body=deployment("team-a")))
+    assert bench.record.cost_usd == (5 * 2.5 + 7 * 10) / 1_000_000
+
+
+async def test_the_rules_price_comes_first() -> None:
+    """A price in the rules holds for the model that was sent, with or without any other prices."""
+    rules = replace(with_provider(), prices=Overrides({"gpt-4o": Price(Decimal(1), output=Decimal(2))}))
+    bench = Bench(lambda: ScriptedReply([COMPLETION]), rules)
+    await body(await bench.handle())
+    assert bench.record.cost_usd == (5 + 7 * 2) / 1_000_000
+
+
+async def test_what_used_nothing_has_no_cost_and_no_price() -> None:
+    """A refusal and a failure without usage are not of an unknown price."""
+    bench = Bench(lambda: ScriptedReply([b"{}"], status=500), prices=PRICES)
+    await body(await bench.handle())
+    assert (bench.record.cost_usd, bench.record.price_version) == (None, None)
+
+
+async def test_a_record_waits_for_the_prices_and_its_call_does_not() -> None:
+    """A call that ends before the prices are read is answered at once, and recorded with its cost."""
+    go = threading.Event()
+
+    def opened() -> GenaiPrices:
+        go.wait(60)
+        return GenaiPrices()
+
+    slow = Catalogue(opened)
+    slow.start()
+    bench = Bench(lambda: ScriptedReply([COMPLETION]), prices=slow)
+    assert await body(await bench.handle()) == COMPLETION
+    assert bench.records == []
+    go.set()
+    await asyncio.to_thread(slow.settle)
+    assert bench.record.cost_usd == (5 * 2.5 + 7 * 10) / 1_000_000

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
+from .bill import Bill
 from .bodies import Flowing, Local, Translated
 from .call import Call, Headers, Reply, without
 from .errors import Outcome, Refusal
@@ -26,6 +28,7 @@ from .ir import Reading, Usage, UsageSource
 from .ledger.record import Record, utc_text
 from .legs import Leg
 from .limits.store import Granted
+from .prices import Catalogue
 from .stages import STAGES
 from .stages.draft import Attempt, Head, Plan, Trip
 from .stages.gauge import Gauge
@@ -54,6 +57,7 @@ class Books(Protocol):
     clock: Clock
     record: Callable[[Record], None]
     gate: Gate
+    prices: Catalogue
     new_id: Callable[[], str]
 
     def forget(self, exchange: Exchange) -> None: ...
@@ -78,6 +82,7 @@ class Exchange:
         self._reason: str | None = None
         self._started = engine.clock.now()
         self._began = engine.clock.monotonic()
+        self._bill = Bill(engine.prices, self.inforce.rules.prices, self._started)
         self._first: float | None = None
         self._uploaded = 0
         self._held: list[Granted] = []
@@ -115,7 +120,7 @@ class Exchange:
             leg.trip.lap.failed()
         self._end(leg, leg.told(reason, leg.used()))
         if leg.granted is not None:
-            self._engine.gate.give_back(leg.granted.reservation)
+            self._engine.gate.give_back(leg.granted.reservation, self._bill.charged([leg]))
             leg.granted = None
 
     def beaten(self, leg: Leg) -> None:
@@ -131,7 +136,7 @@ class Exchange:
         used = (usage.input_tokens or 0) + (usage.output_tokens or 0)
         self._used_beside += used
         if leg.granted is not None:
-            self._engine.gate.leave(leg.granted.reservation, used)
+            self._engine.gate.leave(leg.granted.reservation, used, self._bill.charged([leg]) or 0)
             leg.granted = None
 
     def _end(self, leg: Leg, entry: dict[str, object]) -> None:
@@ -312,34 +317,62 @@ class Exchange:
         self._settled = True
         self._engine.forget(self)
         try:
-            record = self._record(outcome, reason or self._reason)
+            record, tried = self._record(outcome, reason or self._reason)
         except Exception:
             # One record per call, come what may (law 7).
             logger.exception("the record of the call %s is incomplete", self.id)
-            record = self._least(outcome)
+            record, tried = self._least(outcome), []
         for leg in self._legs:
             if leg.trip.lap is not None:
                 if leg is self._leg and record.outcome in ("error", "truncated"):
                     leg.trip.lap.failed()
                 leg.trip.lap.end()
-        self._engine.record(record)
+        self._engine.prices.then(partial(self._write, record, tried))
         try:
             self._leave(record)
         except Exception:
             logger.exception("the limits of the call %s are not settled", self.id)
         return record.outcome
 
+    def _write(self, record: Record, tried: Sequence[Mapping[str, object]]) -> None:
+        """Hands the record over, with what the call cost; in the thread of the prices where these are not there yet."""
+        bill = self._bill
+        try:
+            for leg in self._legs:
+                if leg.entry is not None and (cost := bill.cost(leg)) is not None:
+                    leg.entry["cost_usd"] = float(cost)
+            if any(leg.usage for leg in self._legs):
+                total = bill.total(self._legs)
+                record.cost_usd = None if total is None else float(total)
+                record.price_version = bill.version
+        except Exception:
+            logger.exception("the record of the call %s has no cost", self.id)
+        record.attempts = json.dumps(tried)
+        self._engine.record(record)
+
     def _leave(self, record: Record) -> None:
         """Tells the limits what was used."""
         told = (record.input_tokens, record.output_tokens)
         sent = any(count is not None for count in told)
-        tokens = sum(count or 0 for count in told) if sent else 0 if record.outcome != "ok" else None
+        unknown = None if record.outcome == "ok" else 0
+        tokens = sum(count or 0 for count in told) if sent else unknown
+        cost = self._bill.charged(self._legs)
         for granted in self._held:
-            # A call pays for its hedges, too.
-            self._engine.gate.leave(granted.reservation, None if tokens is None else tokens + self._used_beside)
+            # A call pays for its hedges, too, and for what has failed.
+            self._engine.gate.leave(
+                granted.reservation,
+                None if tokens is None else tokens + self._used_beside,
+                unknown if cost is None else cost,
+            )
         for leg in self._legs:
             if leg.granted is not None:
-                self._engine.gate.leave(leg.granted.reservation, tokens if leg is self._leg else 0)
+                cost = self._bill.charged([leg])
+                mine = leg is self._leg
+                self._engine.gate.leave(
+                    leg.granted.reservation,
+                    tokens if mine else 0,
+                    (unknown if mine else 0) if cost is None else cost,
+                )
         if record.output_tokens is not None and record.outcome == "ok":
             self._engine.gate.learn(record.asked_model, record.output_tokens)
 
@@ -369,7 +402,8 @@ class Exchange:
             rules_version=self.inforce.rules.version,
         )
 
-    def _record(self, outcome: Outcome, reason: str | None) -> Record:
+    def _record(self, outcome: Outcome, reason: str | None) -> tuple[Record, Sequence[Mapping[str, object]]]:
+        """The record, but for its cost and its attempts, which stand beside it."""
         clock = self._engine.clock
         call, facts = self.call, self.plan.facts if self.plan else None
         attempt = self.trip.attempt if self.trip else None
@@ -380,6 +414,8 @@ class Exchange:
         usage, source = Usage(), UsageSource.NONE
         if gauge is not None:
             reading = gauge.finish()
+            if leg is not None:
+                leg.reading = reading
             outcome, reason = verdict(outcome, reason, status, gauge, reading)
             measured = measure(
                 reading,
@@ -399,8 +435,9 @@ class Exchange:
             leg.entry = leg.told(reason, usage, session)
         for other in self.under_way:
             self._give_up(other, "hedged: given up")
-        tried = [*(self._left_out() if self.plan else ()), *(each.entry for each in self._legs)]
-        return Record(
+        entries = (leg.entry for leg in self._legs if leg.entry is not None)
+        tried = [*(self._left_out() if self.plan else ()), *entries]
+        record = Record(
             id=self.id,
             started_at=utc_text(self._started),
             finished_at=utc_text(self._started + (ended - self._began)),
@@ -419,7 +456,6 @@ class Exchange:
             provider_format=provider.format if provider else None,
             sent_model=attempt.model if attempt is not None and provider is not None else None,
             credential=attempt.injection.source.name if attempt is not None and attempt.injection else None,
-            attempts=json.dumps(tried),
             status=self._status,
             outcome=outcome,
             stream=(gauge is not None and gauge.streaming) or (facts is not None and facts.stream is True),
@@ -434,6 +470,7 @@ class Exchange:
             losses=json.dumps([asdict(loss) for loss in lost[:MOST_LOSSES]]),
             rules_version=self.inforce.rules.version,
         )
+        return record, tried
 
 
 def verdict(

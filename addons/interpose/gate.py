@@ -50,15 +50,23 @@ class Gate:
             raise refusal(answer, client_format, self._now())
         return answer
 
-    def leave(self, reservation: Reservation, tokens: int | None) -> None:
-        """The call has ended: it used so many tokens, None if nobody knows."""
-        keys = [charge.demand.key for charge in reservation.charges if charge.demand.kind == "tokens"]
-        actual = {} if tokens is None else dict.fromkeys(keys, tokens)
+    def leave(self, reservation: Reservation, tokens: int | None, cost: int | None = None) -> None:
+        """The call has ended: it used so many tokens and cost so many micro-dollars; None of what nobody knows."""
+        used = {"tokens": tokens, "budget": cost}
+        actual = {
+            charge.demand.key: count
+            for charge in reservation.charges
+            if (count := used.get(charge.demand.kind)) is not None
+        }
         self._later(self._store.settle(reservation, actual, self._now()))
 
-    def give_back(self, reservation: Reservation) -> None:
-        """The attempt was not sent, or came to nothing."""
-        self._later(self._store.release(reservation, self._now()))
+    def give_back(self, reservation: Reservation, cost: int | None = None) -> None:
+        """The attempt was not sent, or came to nothing, for so many micro-dollars."""
+        if not cost:
+            self._later(self._store.release(reservation, self._now()))
+            return
+        actual = {charge.demand.key: cost if charge.demand.kind == "budget" else 0 for charge in reservation.charges}
+        self._later(self._store.settle(reservation, actual, self._now()))
 
     def learn(self, model: str | None, output: int) -> None:
         """What a model has answered with."""

@@ -7,7 +7,7 @@ in `sending`, and what becomes of the call in `exchange`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from .held import Answer
 from .ir import Reading, Usage
@@ -20,7 +20,7 @@ from .stages.metering import measure
 class Leg:
     """`granted` is what limits by its provider, route or key have reserved; `sent` says that its request may have gone
     out. `reply` is there once a head has come, `reading` where all that came of it was read and withheld. `entry` is
-    what the ledger says of it, once it is over.
+    what the ledger says of it, once it is over, and `usage` what it has used.
     """
 
     trip: Trip
@@ -28,14 +28,16 @@ class Leg:
     sent: bool = False
     reply: Answer | None = None
     reading: Reading | None = None
-    entry: Mapping[str, object] | None = None
+    entry: dict[str, object] | None = None
+    usage: Usage = field(default_factory=Usage)
 
     @property
     def over(self) -> bool:
         return self.entry is not None
 
     def told(self, reason: str | None, usage: Usage, more: Mapping[str, object] | None = None) -> dict[str, object]:
-        """What the ledger says of it."""
+        """What the ledger says of it, but for its cost."""
+        self.usage = usage
         attempt = self.trip.attempt
         used = {name: count for name, count in asdict(usage).items() if count is not None}
         return {
@@ -46,6 +48,7 @@ class Leg:
             "status": self.reply.status if self.reply is not None else None,
             "reason": reason,
             "usage": used or None,
+            "cost_usd": None,
             **(more or {}),
         }
 

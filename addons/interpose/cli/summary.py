@@ -54,7 +54,11 @@ def _show_calls(rows: report.Usage, ledger: Path, stream: IO[str], again: str | 
     failed = sum(row.errors for row in rows)
     tokens = sum(row.tokens for row in rows)
     ending = f", {report.human_count(failed)} not ok" if failed else ""
-    say(f"caught {report.human_count(calls)} AI call{'s' * (calls != 1)}, {report.human_count(tokens)} tokens{ending}")
+    cost = report.cost(rows)
+    least = "at least " * any(row.unpriced for row in rows)
+    paid = f", {least}{report.human_cost(cost)}" if cost is not None else ""
+    caught = f"caught {report.human_count(calls)} AI call{'s' * (calls != 1)}"
+    say(f"{caught}, {report.human_count(tokens)} tokens{paid}{ending}")
     try:
         terminal = console(stream)
         terminal.print()

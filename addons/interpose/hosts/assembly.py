@@ -91,6 +91,8 @@ async def assemble(
         path = ledger_path(rules, state)
         ledger = Ledger.open(path, writer=writer, clock=CLOCK.now, scrub=scrubber.scrub)
         stack.callback(ledger.close)
+        # Records that wait for the prices come before the ledger's end.
+        stack.callback(PRICES.settle)
         keys = Keys(state, timer=CLOCK.monotonic)
         stack.callback(keys.close)
         login = await sharing.login(rules.state, secret_store, scrubber)

@@ -27,6 +27,7 @@ __all__ = [
     "OUTCOMES",
     "Row",
     "Usage",
+    "cost",
     "dimensions",
     "human_cost",
     "human_count",
@@ -198,9 +199,14 @@ def _failed(rows: Sequence[Row]) -> str:
     return human_count(_sum(rows, "errors"))
 
 
-def _cost(rows: Sequence[Row]) -> str:
+def cost(rows: Sequence[Row]) -> float | None:
+    """What the calls with a known price cost together; None if there are none."""
     priced = [row.cost_usd for row in rows if row.cost_usd is not None]
-    return human_cost(sum(priced) if priced else None)
+    return sum(priced) if priced else None
+
+
+def _cost(rows: Sequence[Row]) -> str:
+    return human_cost(cost(rows))
 
 
 def _bar(row: Row, most: int) -> Text:
@@ -258,10 +264,9 @@ def _footnotes(rows: Sequence[Row], lost: int, titles: Sequence[str]) -> list[st
         )
     if unmetered := _sum(rows, "unmetered"):
         notes.append(f"{human_count(unmetered)} of {human_count(calls)} calls were answered without usage")
-    if (unpriced := _sum(rows, "unpriced")) and unpriced < calls:
-        notes.append(
-            f"{human_count(unpriced)} of {human_count(calls)} calls without a price: the cost is a lower bound"
-        )
+    if unpriced := _sum(rows, "unpriced"):
+        bound = ": the cost is a lower bound" if any(row.cost_usd is not None for row in rows) else ""
+        notes.append(f"{human_count(unpriced)} of {human_count(calls)} calls have no known price{bound}")
     if lost:
         notes.append(_lost_note(lost))
     return notes

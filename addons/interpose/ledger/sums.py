@@ -42,6 +42,8 @@ _UNMETERED = (
     "count(CASE WHEN usage_source = 'none' AND status BETWEEN 200 AND 299"
     " AND endpoint IN ('chat', 'completions', 'embeddings') THEN 1 END)"
 )
+# What used nothing lacks no price.
+_UNPRICED = "sum(cost_usd IS NULL AND coalesce(input_tokens, output_tokens) IS NOT NULL)"
 _TIMES = ("ttft_ms", "duration_ms")
 _SINCE = re.compile(r"(\d{1,9})\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -53,8 +55,8 @@ class Row:
 
     `input_tokens` includes the cache tokens, `output_tokens` the reasoning tokens. `estimated` and `unmetered` count
     the calls whose usage was estimated, or is not known at all though they are of an endpoint that uses tokens and were
-    answered. `cost_usd` is None if no call had a price, else the
-    sum over those that had; `unpriced` counts the others. Times are milliseconds by nearest rank, None without data.
+    answered. `cost_usd` is None if no call had a price, else the sum over those that had; `unpriced` counts the calls
+    that used something which has no known price. Times are milliseconds by nearest rank, None without data.
     """
 
     key: dict[str, str]
@@ -182,7 +184,7 @@ def _query(by: Sequence[str], chosen: str) -> str:
         f"WITH chosen AS (SELECT *, {', '.join(keys)} FROM calls WHERE {chosen} AND entrance <> ?),"  # noqa: S608 - all of it from the tables above
         f" ranked AS (SELECT *, {ranks} FROM chosen)"
         f" SELECT {names}, count(*), {outcomes}, {tokens}, sum(usage_source = 'estimated'),"
-        f" {_UNMETERED}, sum(cost_usd), sum(cost_usd IS NULL), {quantiles} FROM ranked GROUP BY {names}"
+        f" {_UNMETERED}, sum(cost_usd), {_UNPRICED}, {quantiles} FROM ranked GROUP BY {names}"
     )
 
 
