@@ -110,14 +110,17 @@ class Bench:
     async def resolve(self, source: CredentialSource) -> Secret:
         return Secret(SECRET, source.name)
 
-    async def handle(self, **others: object) -> Reply:
-        call = Call(
+    def call(self) -> Call:
+        return Call(
             "POST",
             Url(OPENAI, "/v1/chat/completions"),
             ((b"Host", b"api.openai.com"), (b"Authorization", b"Bearer sk-own-fake")),
             b'{"model": "gpt-4o", "messages": []}',
             Peer("127.0.0.1"),
         )
+
+    async def handle(self, **others: object) -> Reply:
+        call = self.call()
         for name, value in others.items():
             setattr(call, name, value)
         return await self.engine.handle(call)

@@ -5,6 +5,7 @@ import gc
 import weakref
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,6 +17,7 @@ from tests.test_engine import COMPLETION, JSON, OPENAI, SSE, Bench, ScriptedRepl
 from interpose.attempts.lanes import Lane
 from interpose.call import Login, Origin, Peer, header
 from interpose.inforce import InForce, lasting
+from interpose.prices import Overrides, Price
 from interpose.rules.compiled import (
     Clients,
     HostPattern,
@@ -132,6 +134,25 @@ async def test_counts_of_limits_are_kept() -> None:
     assert other.status == 200
     for reply in (held, other):
         await body(reply)
+
+
+async def test_a_call_that_has_begun_goes_by_the_prices_of_its_own_rules() -> None:
+    """Which of two models is the cheaper one is not decided by rules that came later."""
+
+    def priced(version: str, **dollars: int) -> Rules:
+        targets = tuple(Target("openai", model) for model in dollars)
+        route = Route("cheap", Match(), None, targets, prefer="cheapest")
+        prices = {model: Price(input=Decimal(each), output=Decimal(each)) for model, each in dollars.items()}
+        return rules(version, routes=(route,), prices=Overrides(prices))
+
+    before = priced("one", cheap=1, dear=9)
+    proof = bench(before)
+    began_with = proof.engine.inforce
+    await body(await proof.handle())
+    await proof.engine.reload(priced("two", cheap=9, dear=1))
+    await body(await proof.handle())
+    assert [record.sent_model for record in proof.records] == ["cheap", "dear"]
+    assert proof.engine.plan(proof.call(), by=began_with).attempts[0].model == "cheap"
 
 
 def test_a_lane_lasts_while_it_leads_to_the_same_place() -> None:

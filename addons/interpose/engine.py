@@ -135,12 +135,12 @@ class Engine:
             expected_output=self.gate.expected,
             standing=self._paces.standing,
             quota=lambda provider, model: self._quotas.left(provider.name, provider.credentials, model),
-            price=self._price,
+            price=partial(self._price, by.rules),
         )
         return plan(call, row, rules, view, trace)
 
-    def _price(self, vendor: str | None, model: str | None, asked: int, answered: int) -> Decimal | None:
-        tariff = self.prices.tariff(vendor, model, self.clock.now(), self.rules.prices)
+    def _price(self, rules: Rules, vendor: str | None, model: str | None, asked: int, answered: int) -> Decimal | None:
+        tariff = self.prices.tariff(vendor, model, self.clock.now(), rules.prices)
         return tariff.cost(Usage(input_tokens=asked, output_tokens=answered)) if tariff is not None else None
 
     async def handle(self, call: Call) -> Reply:
