@@ -1,6 +1,7 @@
 """A rules file that is followed: good rules are adopted, bad ones leave those of before, and both are said."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -177,3 +178,19 @@ async def test_reading_does_not_hold_the_event_loop(desk: Desk) -> None:
     following = Following(desk.path, None, None, load=slow, adopt=desk.adopt, now=lambda: 0.0)
     await following.reload()
     assert len(desk.adopted) == 1
+
+
+async def test_reading_does_not_stop_everybody_to_collect_garbage(desk: Desk) -> None:
+    """The collector rests while a file is read, and works again afterwards, also if the file is bad."""
+    collected: list[bool] = []
+
+    def seen(path: Path) -> Rules:
+        collected.append(gc.isenabled())
+        return load(path)
+
+    following = Following(desk.path, None, None, load=seen, adopt=desk.adopt, now=lambda: 0.0)
+    await following.reload()
+    desk.path.write_text(BAD)
+    await following.reload()
+    assert collected == [False, False]
+    assert gc.isenabled()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gc
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ class Following:
     async def reload(self, *, asked: bool = False) -> None:
         """Reads the file now. Raises nothing: what is wrong is said, and makes the rules stale."""
         try:
-            rules = await asyncio.to_thread(self._load, self.path)
+            rules = await asyncio.to_thread(self._read)
             changed = rules != self._rules
             # What they name (CAs) may have changed where they have not; somebody who asks wants that, too.
             if changed or asked:
@@ -102,6 +103,18 @@ class Following:
             self._fails((Problem(str(self.path), 1, 1, "", f"interpose failed on it: {type(error).__name__}"),))
         else:
             self._succeeds(rules, changed=changed, asked=asked)
+
+    def _read(self) -> Rules:
+        """In a thread. Without the collector of cyclic garbage meanwhile, of which reading makes little: it would stop
+        all threads for tenths of a second to look through what a large file has made.
+        """
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return self._load(self.path)
+        finally:
+            if collects:
+                gc.enable()
 
     def _fails(self, problems: tuple[Problem, ...], *, asked: bool = False) -> None:
         before, since = self.stale, self._now()
