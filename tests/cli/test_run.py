@@ -216,6 +216,45 @@ def test_a_ctrl_c_at_a_terminal_reaches_the_command_once(interpose: Command) -> 
             os.waitpid(pid, 0)
 
 
+def test_a_terminal_that_hangs_up_ends_it_where_a_signal_asks_for_the_rules(interpose: Command, tmp_path: Path) -> None:
+    """Both are SIGHUP. Closing its window leaves nothing running in the background."""
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("version: 1\n")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        try:
+            os.chdir(interpose.folder)
+            arguments = interpose.argv("run", "--listen", "127.0.0.1:0", "--rules", str(rules))
+            os.execve(sys.executable, arguments, interpose.environment)
+        finally:
+            os._exit(99)
+    try:
+        read_until(terminal, "interpose env")
+        os.kill(pid, signal.SIGHUP)
+        read_until(terminal, "unchanged, version")
+        os.close(terminal)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        pid = 0
+    finally:
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def test_rules_from_a_pipe_are_read_once(interpose: Command, tmp_path: Path) -> None:
+    """`--rules <(…)` has nothing to be read again; who asks is told so, and calls go on."""
+    fifo = tmp_path / "rules"
+    os.mkfifo(fifo)
+    process = interpose.start("run", "--listen", "127.0.0.1:0", "--rules", str(fifo))
+    fifo.write_text("version: 1\n")
+    lines_until(process, "  eval")
+    process.send_signal(signal.SIGHUP)
+    lines_until(process, "interpose: the rules cannot be read again: they came through a pipe")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
 def read_until(terminal: int, *texts: str | None) -> str:
     """What comes out of a terminal until one of the texts, or its end if that is None."""
     seen = b""
