@@ -25,6 +25,7 @@ FLOORS = {
     "stages": 4,
     "bill": 5,
     "bodies": 5,
+    "budgets": 5,
     "engine": 5,
     "exchange": 5,
     "gate": 5,

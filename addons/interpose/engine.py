@@ -212,10 +212,25 @@ class Engine:
         if chosen.refusal is not None:
             raise chosen.refusal
         assert chosen.facts is not None
+        self._tell_unpriced(chosen)
         exchange.hold(await self.gate.enter(chosen.demands, chosen.wait, chosen.facts.format))
         warn = partial(self._warn, by.rules)
         means = Means(by.upstream, self._resolve, by.lanes, self.clock, self._rng, warn, self._paces, self._quotas)
         return await Sending(means, exchange, chosen).reply()
+
+    def _tell_unpriced(self, chosen: Plan) -> None:
+        """Says in the log which budgets cannot hold what has no price, once a model."""
+        for name in dict.fromkeys(chosen.unpriced):
+            asked = chosen.facts.model if chosen.facts is not None else None
+            model = chosen.attempts[0].model or asked or "of no name"
+            kind = (name, "unpriced", model)
+            if kind not in self._warned:
+                self._warned[kind] = None
+                logger.warning(
+                    "the budget %s cannot hold calls of the model %s: it has no known price (prices: in the rules)",
+                    name,
+                    model,
+                )
 
     def _warn(self, rules: Rules, chosen: Plan, attempt: Attempt) -> None:
         """Says in the log what a conversion loses, as far as the rules want it said: each kind of loss once a route."""

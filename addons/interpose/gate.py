@@ -7,6 +7,7 @@ is settled once, in the background: no reply waits for it.
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
 import math
 from collections.abc import Callable, Coroutine, Sequence
@@ -16,9 +17,11 @@ from cachetools import LRUCache
 from .call import Headers
 from .errors import Refusal
 from .formats import ratelimits
+from .limits.periods import Period
 from .limits.queue import WaitingStore
 from .limits.store import Demand, Granted, Refused, Reservation, Standing
 from .stages.draft import EXPECTED_OUTPUT
+from .stages.limits import KEY
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +29,8 @@ logger = logging.getLogger(__name__)
 _WEIGHT = 0.2
 # How long a call whose turn nobody can foretell is asked to stay away, in seconds.
 SOON = 1.0
+# The longest that a client is asked to stay away: budgets are raised, and clocks set.
+LONGEST_WAIT = 86_400.0
 
 
 class Gate:
@@ -68,6 +73,10 @@ class Gate:
         actual = {charge.demand.key: cost if charge.demand.kind == "budget" else 0 for charge in reservation.charges}
         self._later(self._store.settle(reservation, actual, self._now()))
 
+    async def seed(self, demand: Demand, spent: int) -> None:
+        """At least so many micro-dollars of that budget are spent already."""
+        await self._store.seed(demand, spent, self._now())
+
     def learn(self, model: str | None, output: int) -> None:
         """What a model has answered with."""
         before = self._outputs.get(model, output)
@@ -103,6 +112,8 @@ def refusal(answer: Refused, client_format: str, now: float) -> Refusal:
             headers=((b"retry-after", b"1"),),
         )
     name, kind, whom = answer.demand.key.split("/", 2)
+    if answer.demand.period is not None:
+        return spent(answer, answer.demand.period, headers(answer.standings, client_format, now), now)
     limit = f"{answer.demand.limit} {'calls at a time' if kind == 'concurrent' else kind}"
     of = f" of {whom}" if whom else ""
     within = f" in {answer.demand.seconds} s" if answer.demand.seconds is not None else ""
@@ -124,6 +135,37 @@ def refusal(answer: Refused, client_format: str, now: float) -> Refusal:
         headers=(
             (b"retry-after", str(max(1, math.ceil(seconds))).encode()),
             *headers(answer.standings, client_format, now),
+        ),
+    )
+
+
+def spent(answer: Refused, period: Period, told: Headers, now: float) -> Refusal:
+    """The 429 of a budget. The official SDKs of OpenAI and Anthropic would send it again, which is of no use here:
+    x-should-retry tells them not to (https://github.com/openai/openai-python/blob/main/src/openai/_base_client.py).
+    """
+    name, _, whose = answer.demand.key.split("/", 2)
+    budget = f"The budget of ${answer.demand.limit / 1_000_000:,.2f} a {period.unit}"
+    named = f"{budget} of this key" if name == KEY else f"{budget} ({name}{f', {whose}' if whose else ''})"
+    needs = f"this call may cost ${answer.demand.cost / 1_000_000:,.6f}"
+    final = (b"x-should-retry", b"false")
+    if answer.retry_after is None:
+        return Refusal(
+            429,
+            "request_too_large_for_limit",
+            f"{named} is less than what this call alone needs: {needs}. A smaller limit of output may help.",
+            outcome="limited",
+            headers=(final, *told),
+        )
+    anew = datetime.datetime.fromtimestamp(period.bounds(now).end, datetime.UTC)
+    return Refusal(
+        429,
+        "insufficient_quota",
+        f"{named} is spent, or what is left is too little: {needs}. It starts anew at {anew:%Y-%m-%d %H:%M} UTC.",
+        outcome="limited",
+        headers=(
+            (b"retry-after", str(max(1, math.ceil(min(answer.retry_after, LONGEST_WAIT)))).encode()),
+            final,
+            *told,
         ),
     )
 

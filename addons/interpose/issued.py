@@ -22,11 +22,14 @@ from pathlib import Path
 from cachetools import TTLCache
 
 from interpose.errors import InterposeError
+from interpose.rules import values
 from interpose.rules.compiled import VIRTUAL_PREFIX, ClientKey, key_digest
 from interpose.rules.patterns import AnyOf
+from interpose.rules.problem import BadValue
+from interpose.rules.values import Budget
 
 NAME = "keys.db"
-VERSION = 2
+VERSION = 3
 # How long what was found is taken for true: a key that is revoked is good for so long, at most.
 FRESH = 1.0
 REMEMBERED = 65_536
@@ -49,9 +52,21 @@ ALTER TABLE keys ADD COLUMN told INTEGER;
 CREATE INDEX untold ON keys (sha256) WHERE told IS NULL;
 CREATE TABLE heard (only INTEGER PRIMARY KEY CHECK (only = 1), epoch TEXT NOT NULL, version INTEGER NOT NULL);
 """
+_BUDGETS = "ALTER TABLE keys ADD COLUMN budget TEXT;"
 # What must be done to a file of each version.
-_STEPS = {0: _SCHEMA + _SHARED, 1: _SHARED}
-_COLUMNS = ("sha256", "name", "ending", "models", "endpoints", "providers", "expires", "created_at", "revoked_at")
+_STEPS = {0: _SCHEMA + _SHARED + _BUDGETS, 1: _SHARED + _BUDGETS, 2: _BUDGETS}
+_COLUMNS = (
+    "sha256",
+    "name",
+    "ending",
+    "models",
+    "endpoints",
+    "providers",
+    "expires",
+    "created_at",
+    "revoked_at",
+    "budget",
+)
 _INSERT = f"INSERT INTO keys ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - ours
 _TAKE = f"""
 {_INSERT} ON CONFLICT (sha256) DO UPDATE SET revoked_at = COALESCE(revoked_at, excluded.revoked_at)
@@ -79,6 +94,7 @@ class Issued:
     expires: datetime.date | None
     created_at: str
     revoked_at: str | None
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +147,7 @@ class Keys:
         endpoints: Sequence[str] = (),
         providers: Sequence[str] = (),
         expires: datetime.date | None = None,
+        budget: Budget | None = None,
     ) -> str:
         """Makes a key and returns it: nobody can see it again. Raises KeysError for a name that has a key."""
         key = VIRTUAL_PREFIX + secrets.token_urlsafe(32)
@@ -145,6 +162,7 @@ class Keys:
                 expires.isoformat() if expires else None,
                 now,
                 None,
+                str(budget) if budget else None,
             )
             with self._change(create=True) as connection:
                 if connection.execute("SELECT 1 FROM keys WHERE name = ? AND revoked_at IS NULL", (name,)).fetchone():
@@ -165,7 +183,7 @@ class Keys:
 
     def revoke_listed(self, key: ClientKey, *, now: str) -> bool:
         """Revokes a key that the rules list; whether it was good."""
-        values = (key.sha256, key.name, "", None, None, None, None, now, now)
+        values = (key.sha256, key.name, "", None, None, None, None, now, now, None)
         with self._told(), self._change(create=True) as connection:
             sql = "SELECT 1 FROM keys WHERE sha256 = ? AND revoked_at IS NOT NULL"
             if connection.execute(sql, (key.sha256,)).fetchone():
@@ -219,6 +237,16 @@ class Keys:
         with self._told():
             for row in self._open().execute("SELECT * FROM keys ORDER BY created_at, name"):
                 yield _issued(row)
+
+    def budgets(self) -> set[Budget]:
+        """Every budget that a key has which is good."""
+        if not self.path.exists():
+            return set()
+        with self._told():
+            found = self._open().execute(
+                "SELECT DISTINCT budget FROM keys WHERE budget IS NOT NULL AND revoked_at IS NULL"
+            )
+            return {values.budget(row["budget"]) for row in found}
 
     def close(self) -> None:
         if self._connection is not None:
@@ -287,7 +315,9 @@ def _sound(row: Row) -> bool:
         lists = [_texts(row.get(name)) or () for name in ("models", "endpoints", "providers")]
         if expires := row.get("expires"):
             datetime.date.fromisoformat(expires)
-    except (ValueError, TypeError):
+        if row.get("budget") is not None:
+            values.budget(row["budget"])
+    except (ValueError, TypeError, BadValue):
         return False
     return all(isinstance(text, str) for texts in lists for text in texts)
 
@@ -314,6 +344,7 @@ def _client_key(row: sqlite3.Row) -> ClientKey:
         _any_of(key.endpoints),
         _any_of(key.providers),
         revoked=key.revoked_at is not None,
+        budget=key.budget,
     )
 
 
@@ -327,4 +358,5 @@ def _issued(row: sqlite3.Row) -> Issued:
         None if row["expires"] is None else datetime.date.fromisoformat(row["expires"]),
         row["created_at"],
         row["revoked_at"],
+        None if row["budget"] is None else values.budget(row["budget"]),
     )

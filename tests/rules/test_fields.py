@@ -163,6 +163,10 @@ DIFFER: dict[str, tuple[str, str]] = {
         f"{ONE}clients: {{keys: [{{name: a, sha256: {A}}}]}}\n",
         f"{ONE}clients: {{keys: [{{name: a, sha256: {A}, providers: p}}]}}\n",
     ),
+    "clients.keys.budget": (
+        f"version: 1\nclients: {{keys: [{{name: a, sha256: {A}, budget: $20/day}}]}}\n",
+        f"version: 1\nclients: {{keys: [{{name: a, sha256: {A}, budget: $20/week}}]}}\n",
+    ),
     "clients.keys.expires": (
         f"version: 1\nclients: {{keys: [{{name: a, sha256: {A}, expires: 2027-01-01}}]}}\n",
         f"version: 1\nclients: {{keys: [{{name: a, sha256: {A}, expires: 2027-01-02}}]}}\n",
@@ -188,6 +192,7 @@ DIFFER: dict[str, tuple[str, str]] = {
     "limits.requests": (limit("requests: 1/minute"), limit("requests: 1/second")),
     "limits.tokens": (limit("tokens: 1000/minute"), limit("tokens: 2000/minute")),
     "limits.concurrent": (limit("concurrent: 1"), limit("concurrent: 2")),
+    "limits.budget": (limit("budget: $1/day"), limit("budget: $1/week")),
     "limits.wait": (limit("concurrent: 1, wait: 1s"), limit("concurrent: 1, wait: 2s")),
     "models.id": (model("id: m"), model("id: n")),
     "models.provider": (model("id: m"), model("id: m").replace("provider: p", "provider: q")),

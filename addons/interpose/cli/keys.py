@@ -54,11 +54,16 @@ def add(
     expires: Annotated[
         str | None, typer.Option("--expires", metavar="DATE", help="The last day on which it is good, UTC.")
     ] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", metavar="$N/PERIOD", help="What its calls may cost: '$20/day'.")
+    ] = None,
     rules: RulesOption = None,
     state: StateOption = None,
 ) -> None:
     """Make a key and print it: it is shown this once. It is good at once, without a restart."""
-    wanted = _checked(name=name, models=models, endpoints=endpoints, providers=providers, expires=expires)
+    wanted = _checked(
+        name=name, models=models, endpoints=endpoints, providers=providers, expires=expires, budget=budget
+    )
     with told():
         with_keys = _open(state, make=True)
         sharing = _sharing(rules, with_keys)
@@ -70,6 +75,7 @@ def add(
                 endpoints=wanted.endpoints or (),
                 providers=wanted.providers or (),
                 expires=wanted.expires,
+                budget=wanted.budget,
             )
             print(key)
         with_keys.close()
@@ -171,6 +177,7 @@ def _row(issued: Any) -> dict[str, Any]:
     today = datetime.datetime.now(datetime.UTC).date()
     over = issued.expires is not None and issued.expires < today
     row["state"] = "revoked" if issued.revoked_at else "expired" if over else "good"
+    row["budget"] = None if issued.budget is None else str(issued.budget)
     row["expires"] = None if issued.expires is None else issued.expires.isoformat()
     return row
 
@@ -183,7 +190,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> None:
         print("No keys yet: `interpose keys add NAME` makes one.")
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("client", "key", "state", "good for", "expires", "issued"):
+    for column in ("client", "key", "state", "good for", "budget", "expires", "issued"):
         table.add_column(column)
     for row in rows:
         good_for = [
@@ -192,7 +199,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> None:
         shown = f"vk-…{row['ending']}" if row["ending"] else "of the rules"
         cells = (
             row["name"], shown, row["state"], ", ".join(good_for) or "everything",
-            row["expires"] or "–", row["created_at"][:10],
+            row["budget"] or "–", row["expires"] or "–", row["created_at"][:10],
         )  # fmt: skip
         table.add_row(*map(Text, cells), style="" if row["state"] == "good" else "dim")
     console(sys.stdout).print(table)
@@ -203,7 +210,18 @@ def _json(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> None:
-    names = ("name", "ending", "state", "models", "endpoints", "providers", "expires", "created_at", "revoked_at")
+    names = (
+        "name",
+        "ending",
+        "state",
+        "models",
+        "endpoints",
+        "providers",
+        "expires",
+        "created_at",
+        "revoked_at",
+        "budget",
+    )
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(names)

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from interpose.attempts.lanes import News
+from interpose.budgets import budgets_of, spent
 from interpose.engine import Engine
 from interpose.exchange import Clock
-from interpose.issued import Keys
+from interpose.issued import Keys, KeysError
 from interpose.ledger import Ledger
 from interpose.prices.catalogue import PRICES
 from interpose.rules.compiled import Rules
@@ -42,6 +43,7 @@ class Assembly:
     ledger_path: Path
     writer: str
     credentials: SecretStore
+    keys: Keys
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     async def reload(self, rules: Rules) -> None:
@@ -53,6 +55,7 @@ class Assembly:
             rules, settled = as_settled(rules, self.engine.rules)
             if problems := await self.credentials.check_all(list(rules.credentials)):
                 raise RulesError(problems)
+            await restore_budgets(self.engine, rules, self.keys, self.ledger_path)
             try:
                 await self.engine.reload(rules)
             except OSError as error:
@@ -67,6 +70,21 @@ class Assembly:
 def unusable(rules: Rules, message: str, path: str = "") -> Problem:
     """What is wrong with rules that are good by themselves."""
     return Problem(str(rules.source or "rules"), 1, 1, path, message)
+
+
+async def restore_budgets(engine: Engine, rules: Rules, keys: Keys, ledger: Path) -> None:
+    """Tells the limits what the ledger says was spent. The prices are there when it returns, if there is a budget:
+    what has no price yet would be held by none.
+    """
+    try:
+        issued = keys.budgets()
+    except KeysError as error:
+        logger.error("the budgets of issued keys begin anew: %s", error)
+        issued = set()
+    if limits := budgets_of(rules, issued):
+        await asyncio.to_thread(PRICES.wait)
+        for demand, micro in await asyncio.to_thread(spent, limits, ledger, CLOCK.now()):
+            await engine.gate.seed(demand, micro)
 
 
 def new_id() -> str:
@@ -113,4 +131,5 @@ async def assemble(
         if board is not None:
             stack.push_async_callback(board.aclose)
             await board.open(engine.hear, sharing.START)
-        yield Assembly(engine, ledger, path, writer, secret_store)
+        await restore_budgets(engine, rules, keys, path)
+        yield Assembly(engine, ledger, path, writer, secret_store, keys)

@@ -9,6 +9,7 @@ from .contradictions import contradictions
 from .document import read
 from .load import load
 from .problem import Problem, RulesError
+from .unpriced import unpriced
 
 
 def check(path: Path | str) -> list[Problem]:
@@ -34,6 +35,7 @@ def _oddities(rules: Rules, name: str) -> list[Problem]:
             found.append(place.problem(message, "the first match wins: move it up, or narrow the other", "warning"))
     for path, message, hint in contradictions(rules):
         found.append(document.place(path).problem(message, hint, "warning"))
+    found += [document.place(path).problem(message, hint, "warning") for path, message, hint in unpriced(rules)]
     used = {target.provider for route in rules.routes for target in route.everywhere}
     used |= {model.provider for model in rules.models}
     for provider in rules.providers:

@@ -26,7 +26,7 @@ from .patterns import AnyOf
 from .problem import Problem
 from .secrets import CredentialSource
 from .stores import IN_MEMORY, StateRules
-from .values import Rate
+from .values import Budget, Rate
 
 # A client's key with this prefix is virtual: ours alone, never forwarded.
 VIRTUAL_PREFIX = "vk-"
@@ -179,8 +179,8 @@ HEADER_WORD = "header:"
 class Limit:
     """One limit: every one that matches a call must admit it. Without `per`, one bucket counts all.
 
-    `requests` and `tokens` are never more than so many in any so many seconds, `concurrent` calls at a time; `wait` is
-    how many seconds a call may wait for its turn.
+    `requests` and `tokens` are never more than so many in any so many seconds, `concurrent` calls at a time, `budget`
+    so many dollars in a calendar period; `wait` is how many seconds a call may wait for its turn.
     """
 
     name: str
@@ -191,6 +191,7 @@ class Limit:
     tokens: Rate | None = None
     concurrent: int | None = None
     wait: float | None = None
+    budget: Budget | None = None
 
     @property
     def of_attempt(self) -> bool:
@@ -236,7 +237,7 @@ def key_digest(key: str) -> str:
 class ClientKey:
     """A virtual key: the lower-case hex SHA-256 of its value, which is nowhere stored.
 
-    What it is good for is None for everything. `providers` are names in the rules.
+    What it is good for is None for everything. `providers` are names in the rules. `budget` is what its calls may cost.
     """
 
     name: str
@@ -246,6 +247,7 @@ class ClientKey:
     endpoints: AnyOf | None = None
     providers: AnyOf | None = None
     revoked: bool = False
+    budget: Budget | None = None
     _ends: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -58,6 +58,7 @@ def limit(spec: LimitSpec) -> Limit:
         spec.tokens,
         spec.concurrent,
         spec.wait,
+        spec.budget,
     )
 
 

@@ -128,6 +128,7 @@ class _Compiler:
                         key.expires,
                         compiling.any_of(key.endpoints),
                         compiling.any_of(key.providers),
+                        budget=key.budget,
                     )
                     for key in spec.clients.keys
                 ),

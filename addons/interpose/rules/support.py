@@ -53,6 +53,7 @@ CARRIED_OUT: frozenset[Pattern] = frozenset(
         "clients.keys.endpoints",
         "clients.keys.providers",
         "clients.keys.expires",
+        "clients.keys.budget",
         "limits.name",
         *(f"limits.match.{name}" for name in _MATCH),
         *(f"limits.except.{name}" for name in _MATCH),
@@ -62,6 +63,7 @@ CARRIED_OUT: frozenset[Pattern] = frozenset(
         "limits.tokens",
         "limits.concurrent",
         "limits.wait",
+        "limits.budget",
         "routes.name",
         *(f"routes.match.{name}" for name in _MATCH),
         *(f"routes.except.{name}" for name in _MATCH),
@@ -125,8 +127,6 @@ def _not_one_sqlite(value: object) -> bool:
 
 UNSUPPORTED: tuple[Unsupported, ...] = (
     Unsupported(_p("intercept.virtual_host")),
-    Unsupported(_p("clients.keys.budget")),
-    Unsupported(_p("limits.budget")),
     *(Unsupported(_p(f"routes.{name}")) for name in ("usage", "capture")),
     Unsupported(_p("ledger.to"), _not_one_sqlite, "any ledger but a single sqlite: file", "write to: [sqlite:FILE]"),
     Unsupported(_p("ledger.capture"), _other_than("metadata"), "capturing bodies", "write capture: metadata"),

@@ -10,6 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import cast
+
+from interpose.limits.periods import Unit
 
 from .problem import BadValue, printable
 
@@ -54,7 +57,15 @@ class Budget:
     """So many US dollars per calendar period, UTC."""
 
     usd: Decimal
-    period: str
+    period: Unit
+
+    def __str__(self) -> str:
+        return f"${self.usd.normalize():f}/{self.period}"
+
+    @property
+    def micro(self) -> int:
+        """In micro-dollars."""
+        return int(self.usd * 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +145,7 @@ def budget(value: object) -> Budget:
     match = re.fullmatch(rf"\$({_NUMBER})/([a-z]+)", text)
     if match is None or match[2] not in CALENDAR:
         raise BadValue(f'"{printable(text)}" is not a budget', "write $N/hour, $N/day, $N/week, $N/month or $N/year")
-    return Budget(Decimal(match[1]), match[2])
+    return Budget(Decimal(match[1]), cast("Unit", match[2]))
 
 
 def size(value: object) -> Size:

@@ -53,6 +53,7 @@ def plan(call: Call, host: HostRow | None, rules: Rules, view: View, trace: list
         left_out=() if refusal else tuple(draft.left_out),
         demands=() if refusal else tuple(draft.demands),
         wait=draft.wait,
+        unpriced=tuple(draft.unpriced),
         hold=draft.route is not None and draft.route.hold,
         hedge=draft.route.hedge if draft.route is not None else None,
     )

@@ -121,7 +121,8 @@ class Plan:
     `attempts` are the ways in which it can be sent, in order: the next one is taken where one fails, as far as `retry`
     goes; without that the call is sent once. `left_out` are targets that cannot take this call. `losses` are what the
     first attempt's conversion cannot keep of the request, those that led to a refusal included. `demands` are what
-    the limits of the call ask, for which it waits up to `wait` seconds. `hold` and `hedge` are the route's.
+    the limits of the call ask, for which it waits up to `wait` seconds. `unpriced` names the
+    budgets that hold for the call and cannot be held: what it costs is not known. `hold` and `hedge` are the route's.
     """
 
     facts: Facts | None
@@ -134,6 +135,7 @@ class Plan:
     left_out: tuple[LeftOut, ...] = ()
     demands: tuple[Demand, ...] = ()
     wait: float = 0.0
+    unpriced: tuple[str, ...] = ()
     alias: str | None = None
     hold: bool = False
     hedge: float | None = None
@@ -198,6 +200,10 @@ class Draft:
     # limits
     demands: list[Demand] = field(default_factory=list)
     wait: float = 0.0
+    # those that hold for the call and say what it may cost
+    budgets: list[Limit] = field(default_factory=list)
+    # those of them that cannot be held, for nobody knows what the call costs
+    unpriced: list[str] = field(default_factory=list)
     # those that hold for the call and count by what only an attempt has
     attempt_limits: list[Limit] = field(default_factory=list)
 

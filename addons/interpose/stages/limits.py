@@ -2,20 +2,27 @@
 
 Limits by what is known of a call (its client, address, program, endpoint, model) are asked once; those by what only an
 attempt has (its provider, route, key) for each attempt. Tokens are reserved by an estimate: the input by its size, the
-output by what the client allows, else by what the model has answered with so far.
+output by what the client allows, else by what the model has answered with so far. Money is reserved by the same
+estimate, at the price of what is sent: of the first attempt for a budget of the call. A call whose price nobody knows
+reserves nothing, and is told of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from hashlib import blake2b
 from typing import NamedTuple
 
+from interpose.limits.periods import Period
 from interpose.limits.store import Demand
+from interpose.prices import micro_dollars, vendor
 from interpose.rules.compiled import HEADER_WORD, Limit
 from interpose.rules.facts import Facts
+from interpose.rules.matching import Match
 from interpose.rules.patterns import household
+from interpose.rules.values import Budget
 
 from .draft import Attempt, Draft, Stage, View
 from .metering import ESTIMATED_ENDPOINTS
@@ -24,6 +31,10 @@ from .metering import ESTIMATED_ENDPOINTS
 # can write.
 LONGEST = 64
 _ANSWERED = frozenset(("chat", "completions"))
+# What costs nothing is refused by no budget.
+_FREE = frozenset(("models", "count_tokens", "files"))
+# The name of the budgets that clients' keys have: no limit can be called so.
+KEY = "(key)"
 
 
 class Limits(Stage):
@@ -38,9 +49,19 @@ class Limits(Stage):
             if limit.of_attempt:
                 draft.attempt_limits.append(limit)
                 continue
+            if limit.budget is not None:
+                draft.budgets.append(limit)
             draft.demands += demands(limit, facts, draft.view, {})
             draft.wait = max(draft.wait, limit.wait or 0.0)
             draft.note(f"limit {limit.name} holds")
+        if draft.virtual is not None and draft.virtual.budget is not None:
+            draft.budgets.append(of_key(draft.virtual.budget))
+            draft.note(f"the key of {draft.virtual.name} has a budget")
+
+
+def of_key(budget: Budget) -> Limit:
+    """What a client's key may cost, as a limit."""
+    return Limit(KEY, Match(), None, ("client",), budget=budget)
 
 
 class AttemptLimits(Stage):
@@ -51,6 +72,10 @@ class AttemptLimits(Stage):
     def decide(self, draft: Draft) -> None:
         if draft.attempt_limits:
             draft.attempts = [with_demands(attempt, draft) for attempt in draft.attempts]
+        if draft.budgets and draft.attempts:
+            assert draft.facts is not None
+            for limit in draft.budgets:
+                draft.demands += spending(limit, draft.attempts[0], draft, {})
 
 
 def with_demands(attempt: Attempt, draft: Draft) -> Attempt:
@@ -60,8 +85,43 @@ def with_demands(attempt: Attempt, draft: Draft) -> Attempt:
         "route": draft.route.name if draft.route is not None else None,
         "key": attempt.injection.source.name if attempt.injection is not None else None,
     }
-    found = [demand for limit in draft.attempt_limits for demand in demands(limit, draft.facts, draft.view, named)]
+    found: list[Demand] = []
+    for limit in draft.attempt_limits:
+        found += demands(limit, draft.facts, draft.view, named)
+        found += spending(limit, attempt, draft, named)
     return replace(attempt, demands=tuple(found))
+
+
+def spending(limit: Limit, attempt: Attempt, draft: Draft, named: Mapping[str, str | None]) -> Iterator[Demand]:
+    """What that budget is asked for, in micro-dollars."""
+    facts, budget = draft.facts, limit.budget
+    assert facts is not None
+    if budget is None or facts.endpoint in _FREE:
+        return
+    cost = reserved(attempt, facts, draft.view)
+    if cost is None:
+        draft.unpriced.append(limit.name)
+        model = attempt.model or facts.model or "its model"
+        draft.note(f"the budget {limit.name} of {budget} cannot hold this call: {model} has no known price")
+    else:
+        draft.note(f"the budget {limit.name} of {budget} reserves ${cost:.6f}")
+    yield Demand(
+        f"{limit.name}/budget/{whom(limit, facts, named)}",
+        "budget",
+        budget.micro,
+        micro_dollars(cost) if cost is not None else 0,
+        period=Period(budget.period),
+    )
+
+
+def reserved(attempt: Attempt, facts: Facts, view: View) -> Decimal | None:
+    """The most dollars that an attempt is likely to cost; None if nobody knows."""
+    if facts.endpoint not in ESTIMATED_ENDPOINTS:
+        return None
+    provider = attempt.provider
+    seller = provider.vendor if provider is not None else vendor(attempt.url.origin.host)
+    tokens = likely(facts, view)
+    return view.price(seller, attempt.model if provider is not None else facts.model, tokens.asked, tokens.answered)
 
 
 _OF_CALL: Mapping[str, Callable[[Facts], str | None]] = {
@@ -75,16 +135,21 @@ _OF_CALL: Mapping[str, Callable[[Facts], str | None]] = {
 
 def demands(limit: Limit, facts: Facts, view: View, named: Mapping[str, str | None]) -> Iterator[Demand]:
     """What that limit asks of its buckets for the call. Who is not known shares a bucket with all who are not."""
-    counted = [(word, named[word] if word in named else known(facts, word)) for word in limit.per]
-    whom = ",".join(f"{word}={_short(value)}" for word, value in counted)
+    whose = whom(limit, facts, named)
     if limit.requests is not None:
         rate = limit.requests
-        yield Demand(f"{limit.name}/requests/{whom}", "requests", rate.count, 1, rate.seconds)
+        yield Demand(f"{limit.name}/requests/{whose}", "requests", rate.count, 1, rate.seconds)
     if limit.tokens is not None and facts.endpoint in ESTIMATED_ENDPOINTS:
         rate = limit.tokens
-        yield Demand(f"{limit.name}/tokens/{whom}", "tokens", rate.count, estimate(facts, view), rate.seconds)
+        yield Demand(f"{limit.name}/tokens/{whose}", "tokens", rate.count, estimate(facts, view), rate.seconds)
     if limit.concurrent is not None:
-        yield Demand(f"{limit.name}/concurrent/{whom}", "concurrent", limit.concurrent)
+        yield Demand(f"{limit.name}/concurrent/{whose}", "concurrent", limit.concurrent)
+
+
+def whom(limit: Limit, facts: Facts, named: Mapping[str, str | None]) -> str:
+    """Which bucket of the limit counts the call."""
+    counted = [(word, named[word] if word in named else known(facts, word)) for word in limit.per]
+    return ",".join(f"{word}={_short(value)}" for word, value in counted)
 
 
 def known(facts: Facts, word: str) -> str | None:
@@ -96,10 +161,16 @@ def known(facts: Facts, word: str) -> str | None:
 
 def estimate(facts: Facts, view: View) -> int:
     """The most tokens that a call is likely to use, before it is known: whole input and whole output."""
+    tokens = likely(facts, view)
+    return tokens.asked + tokens.answered
+
+
+def likely(facts: Facts, view: View) -> Tokens:
+    """The most of each that a call is likely to use."""
     content = facts.content()
     allowed = content.max_output if content is not None and facts.endpoint in _ANSWERED else None
     tokens = expected(facts, view)
-    return tokens.asked + (tokens.answered if allowed is None else allowed)
+    return tokens if allowed is None else Tokens(tokens.asked, allowed)
 
 
 class Tokens(NamedTuple):
