@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -13,10 +14,12 @@ import pytest
 
 from interpose.attempts.breaker import State
 from interpose.attempts.lanes import Lane
+from interpose.limits.periods import Period
 from interpose.limits.store import Demand
+from interpose.prices import Overrides, Price
 from interpose.rules.compiled import Limit, Retry, Rules, Target
 from interpose.rules.matching import Match
-from interpose.rules.values import Rate
+from interpose.rules.values import Budget, Rate
 from interpose.upstream import Outgoing, UpstreamFailure
 
 from .test_engine import COMPLETION, JSON, SSE, Bench, ScriptedReply, body
@@ -423,3 +426,42 @@ async def test_a_hedge_leaves_a_limited_credential_alone() -> None:
     made.engine.inforce.lanes.rest(Lane("claude", KEYS[0]), 60.0)
     assert await body(await made.handle(body=ASKS)) == COMPLETION
     assert attempts(made) == [("openai", None, "hedged: lost"), ("openai", 200, None)]
+
+
+async def test_budgets_pay_for_what_failed_and_for_what_was_overtaken() -> None:
+    """An attempt that failed behind its head, or lost against its hedge, costs its provider's budget and the call's."""
+    year = Period("year")
+    limits = (
+        Limit("each", Match(), None, ("provider",), budget=Budget(Decimal(1), "year")),
+        Limit("all", Match(), None, (), budget=Budget(Decimal(1), "year")),
+    )
+    prices = Overrides({"gpt-4o": Price(Decimal(2), output=Decimal(4)), "c": Price(Decimal(3), output=Decimal(5))})
+    asked = -(-len(STREAMS) // 4)
+    failed, answered, overtaken = 9 * 3 + 1 * 5, asked * 2 + 1 * 4, asked * 2
+
+    async def left(made: Bench, key: str) -> int:
+        demand = Demand(key, "budget", 1_000_000, 0, period=year)
+        answer = await made.engine.gate._store.peek([demand], made.engine.clock.now())
+        return 1_000_000 - answer.standings[0].remaining
+
+    by = replace(hedging(Target("openai"), hold=True, hedge=60), limits=limits, prices=prices)
+    by = replace(by, routes=(replace(by.routes[0], targets=(Target("claude", "c"),)),))
+    made = bench(by, at_once(stream(START, OVERLOADED)), at_once(stream(*GOOD)))
+    await body(await made.handle(body=STREAMS))
+    await settled(made)
+    costs = [each["cost_usd"] for each in json.loads(made.record.attempts)]
+    assert costs == [failed / 1_000_000, answered / 1_000_000]
+    assert made.record.cost_usd == pytest.approx((failed + answered) / 1_000_000)
+    assert await left(made, "each/budget/provider=claude") == failed
+    assert await left(made, "each/budget/provider=openai") == answered
+    assert await left(made, "all/budget/") == failed + answered
+
+    by = replace(hedging(Target("claude", "c")), limits=limits, prices=prices)
+    made = bench(by, Silent(), at_once(stream(START, *SAID)))
+    await body(await made.handle(body=STREAMS))
+    await settled(made)
+    won = 9 * 3 + 2 * 5
+    assert await left(made, "each/budget/provider=openai") == overtaken
+    assert await left(made, "each/budget/provider=claude") == won
+    assert await left(made, "all/budget/") == overtaken + won
+    assert made.record.cost_usd == pytest.approx((overtaken + won) / 1_000_000)

@@ -6,12 +6,14 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from interpose.issued import FRESH, NAME, Heard, Keys, KeysError
 from interpose.rules.compiled import ClientKey, key_digest
+from interpose.rules.values import Budget
 
 
 class Clock:
@@ -142,6 +144,25 @@ def test_a_file_of_an_older_version_is_brought_up_to_date(keys: Open, tmp_path: 
     with pytest.raises(KeysError, match="ci has a key"):
         store.add("ci", now="now")
     assert keys(tmp_path).find("vk-FAKE") == found
+
+
+def test_a_file_from_before_there_were_budgets_is_brought_up_to_date(keys: Open, tmp_path: Path) -> None:
+    """Version 2: its keys have none, new ones may."""
+    new = keys(tmp_path / "new")
+    (tmp_path / "new").mkdir()
+    new.add("ci", now="then")
+    new.close()
+    with closing(sqlite3.connect(tmp_path / "new" / NAME)) as connection:
+        connection.executescript("ALTER TABLE keys DROP COLUMN budget; PRAGMA user_version = 2;")
+    store = keys(tmp_path / "new")
+    key = store.add("team", now="now", budget=Budget(Decimal(20), "day"))
+    assert [(each.name, each.budget) for each in store.list()] == [("team", Budget(Decimal(20), "day")), ("ci", None)]
+    assert store.budgets() == {Budget(Decimal(20), "day")}
+    found = store.find(key)
+    assert found is not None
+    assert found.budget == Budget(Decimal(20), "day")
+    store.revoke("team", now="later")
+    assert store.budgets() == set()
 
 
 def test_a_key_of_the_rules_can_be_revoked(keys: Open, tmp_path: Path) -> None:

@@ -256,3 +256,16 @@ def test_names_of_models_and_preferences_are_told(interpose: Command, tmp_path: 
     assert (told["alias"], told["route"], told["attempts"][0]["model"]) == ("smart", None, "gpt-5")
     there = "no route matches, but smart is a model of the rules: to openai as gpt-5, then own as house"
     assert there in told["decided"]
+
+
+def test_a_budgets_reservation_is_told_in_dollars(interpose: Command, tmp_path: Path) -> None:
+    """What the call may cost at the target's price; and that a budget cannot hold what has no price."""
+    file = tmp_path / "rules.yaml"
+    budget = "limits: [{name: spend, per: client, budget: $50/day}]\n"
+    file.write_text(RULES + budget)
+    body = {"model": "gpt-4o", "max_tokens": 1000, "messages": [{"role": "user", "content": "Hi"}]}
+    done = interpose("explain", str(file), "--url", CHAT, "--request", "-", stdin=json.dumps(body))
+    assert "the budget spend of $50/day reserves $0.0150" in done.stdout
+    file.write_text(RULES.replace("model: claude-sonnet-4-5", "model: my-own") + budget)
+    done = interpose("explain", str(file), "--url", CHAT, "--request", "-", stdin=json.dumps(body))
+    assert "the budget spend of $50/day cannot hold this call: my-own has no known price" in done.stdout

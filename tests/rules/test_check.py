@@ -192,3 +192,27 @@ def test_a_price_that_prices_nothing_is_refused(said: Said, price: str, problem:
     """Half a price would make calls cost less than they do, or nothing."""
     (only,) = said(f"version: 1\nprices: {{m: {price}}}\n")
     assert problem in only
+
+
+SOLD = "version: 1\nproviders:\n  o: {format: openai, base_url: https://api.openai.com/v1}\n"
+SOLD += "  p: {format: openai, base_url: https://a.test/v1}\n"
+
+
+@pytest.mark.parametrize(
+    ("to", "prices", "found"),
+    [
+        ("{provider: o, model: gpt-4o}", "", 0),
+        ("{provider: o}", "", 0),
+        ("{provider: o, model: my-own}", "", 1),
+        ("{provider: o, model: my-own}", "prices: {my-own: {input: 1, output: 2}}\n", 0),
+        ("{provider: p, model: gpt-4o}", "", 1),
+        ("{provider: p}", "", 1),
+        ("{provider: p}", "prices: {my-own: {input: 1, output: 2}}\n", 0),
+    ],
+)
+@pytest.mark.parametrize("budget", ["limits: [{name: spend, budget: $1/day}]\n", ""])
+def test_a_budget_that_cannot_hold_is_told(said: Said, to: str, prices: str, found: int, budget: str) -> None:
+    """A route to what has no known price is no matter, unless a budget is to hold it."""
+    problems = said(f"{SOLD}routes: [{{name: r, to: {to}}}]\n{budget}{prices}")
+    told = [problem for problem in problems if "has no known price, so no budget can hold it" in problem]
+    assert len(told) == (found if budget else 0)

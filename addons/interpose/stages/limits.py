@@ -98,7 +98,9 @@ def spending(limit: Limit, attempt: Attempt, draft: Draft, named: Mapping[str, s
     assert facts is not None
     if budget is None or facts.endpoint in _FREE:
         return
-    cost = reserved(attempt, facts, draft.view)
+    # Of what is not estimated, nothing is reserved: what it costs is known when it has ended.
+    estimated = facts.endpoint in ESTIMATED_ENDPOINTS
+    cost = reserved(attempt, facts, draft.view) if estimated else Decimal(0)
     if cost is None:
         draft.unpriced.append(limit.name)
         model = attempt.model or facts.model or "its model"
@@ -116,8 +118,6 @@ def spending(limit: Limit, attempt: Attempt, draft: Draft, named: Mapping[str, s
 
 def reserved(attempt: Attempt, facts: Facts, view: View) -> Decimal | None:
     """The most dollars that an attempt is likely to cost; None if nobody knows."""
-    if facts.endpoint not in ESTIMATED_ENDPOINTS:
-        return None
     provider = attempt.provider
     seller = provider.vendor if provider is not None else vendor(attempt.url.origin.host)
     tokens = likely(facts, view)
