@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from .legs import Leg
 from .prices import Catalogue, Overrides, micro_dollars, vendor
+from .prices.tariff import NO_UNITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Bill:
         for model in (named, leg.reading.model if leg.reading is not None else None):
             tariff = self.prices.tariff(whose, model, self.at, self.overrides)
             if tariff is not None:
-                return tariff.cost(leg.usage)
+                return tariff.cost(leg.usage, leg.reading.units if leg.reading is not None else NO_UNITS)
         return None
 
     def total(self, legs: Sequence[Leg]) -> Decimal | None:

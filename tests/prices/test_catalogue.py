@@ -198,3 +198,23 @@ def test_a_process_reads_its_prices_once() -> None:
     PRICES.start()
     assert PRICES.ready
     assert PRICES.tariff("openai", "gpt-4o", NOW) is before
+
+
+@pytest.mark.parametrize(
+    ("vendor", "model", "units", "dollars"),
+    [
+        ("anthropic", "claude-sonnet-4-6", {"cache_write_1h_tokens": 1_000}, "0.006"),
+        ("anthropic", "claude-sonnet-4-6", {"cache_write_1h_tokens": 400}, "0.00465"),
+        ("anthropic", "claude-sonnet-4-6", {"web_searches": 2}, "0.02375"),
+        ("google", "gemini-2.5-flash", {"input_audio_tokens": 1_000}, "0.001"),
+        ("openai", "gpt-4o", {"input_audio_tokens": 1_000}, "0.0025"),
+    ],
+)
+def test_parts_with_a_price_of_their_own_are_charged_by_it(
+    catalogue: Catalogue, vendor: str, model: str, units: dict[str, int], dollars: str
+) -> None:
+    """Cache writes that last an hour, searches, sound: at the models that price them; elsewhere plain input."""
+    tariff = catalogue.tariff(vendor, model, NOW)
+    assert tariff is not None
+    written = 1_000 if vendor == "anthropic" else 0
+    assert tariff.cost(Usage(input_tokens=1_000, cache_write_tokens=written), units) == Decimal(dollars)

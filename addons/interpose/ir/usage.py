@@ -5,8 +5,10 @@ Every format's decoder translates into these; nothing here knows a wire format.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,9 @@ class Reading:
     `model` is the model that the reply names. `complete` says that the format's own end was seen: a terminal event or
     finish reason of a stream, a whole JSON document otherwise. `error` is the message of an error object found in a
     body, also in one with status 200. `text_bytes` counts UTF-8 bytes of generated content (text, reasoning, tool
-    arguments), the base of an estimate. `flaw` says what about the body could not be parsed, if anything.
+    arguments), the base of an estimate. `units` are parts of the usage that have a price of their own, by genai-prices'
+    names (tokens of sound, cache writes that last an hour, searches), or what is billed in place of what was used.
+    `flaw` says what about the body could not be parsed, if anything.
     """
 
     usage: Usage = Usage()
@@ -49,3 +53,4 @@ class Reading:
     error: str | None = None
     text_bytes: int = 0
     flaw: str | None = None
+    units: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))

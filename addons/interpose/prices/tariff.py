@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
+from types import MappingProxyType
 
 from interpose.ir import Usage
 
 MICRO = 1_000_000
 NOTHING = Decimal(0)
+NO_UNITS: Mapping[str, int] = MappingProxyType({})
 
 _OF_USAGE = {
     "input_tokens": "input_tokens",
@@ -59,11 +61,14 @@ class Tariff:
     lines: tuple[Line, ...]
     free: bool = False
 
-    def cost(self, usage: Usage) -> Decimal | None:
-        """Dollars; None where something was used that has no price here. A usage that tells nothing has no cost."""
+    def cost(self, usage: Usage, units: Mapping[str, int] = NO_UNITS) -> Decimal | None:
+        """Dollars; None where something was used that has no price here. A usage that tells nothing has no cost.
+
+        `units` are `Reading.units`: parts of the usage that may have a price of their own.
+        """
         if not usage:
             return None
-        return self.cost_of(counts(usage))
+        return self.cost_of({**counts(usage), **units})
 
     def cost_of(self, counted: Mapping[str, int]) -> Decimal | None:
         """Dollars for so many of each unit, by the units' names; None as above."""

@@ -81,6 +81,9 @@ class AnthropicReader(Reader):
             # Gateways fill message_delta up with zeros; the input does not shrink while the output is written.
             if value or name not in INPUTS or name not in self._counters:
                 self._counters[name] = value
+        # https://platform.claude.com/docs/en/build-with-claude/prompt-caching#1-hour-cache-duration, …/web-search-tool
+        self.part("cache_write_1h_tokens", usage, CREATION[1])
+        self.part("web_searches", usage, "server_tool_use.web_search_requests")
         if iterations := objects(usage.get("iterations")):
             self._iterations = iterations
         thinking = self.pick(usage, "output_tokens_details.thinking_tokens")

@@ -82,6 +82,9 @@ class CohereReader(Reader):
             reasoning_tokens=self.pick(tokens, "reasoning_tokens"),
         )
         self.usage = overlay(self.usage, read)
+        # What is paid for is less than what a prompt of theirs makes of the input: https://docs.cohere.com/docs/how-does-cohere-pricing-work
+        for unit in ("input_tokens", "output_tokens"):
+            self.part(unit, billed, unit)
 
     def _message(self, message: Json) -> None:
         """A v2 message or a delta of one, whose `content` and `tool_calls` are single objects."""

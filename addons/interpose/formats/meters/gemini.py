@@ -17,6 +17,13 @@ COUNTERS = (
     "candidatesTokenCount",
     "thoughtsTokenCount",
 )
+# What is counted by its kind, and has a price of its own at some models: https://ai.google.dev/api/generate-content#Modality
+KINDS = {
+    ("promptTokensDetails", "AUDIO"): "input_audio_tokens",
+    ("cacheTokensDetails", "AUDIO"): "cache_audio_read_tokens",
+    ("candidatesTokensDetails", "AUDIO"): "output_audio_tokens",
+    ("candidatesTokensDetails", "IMAGE"): "output_image_tokens",
+}
 # The zero value of an enum in proto3: not a reason.
 UNSPECIFIED = frozenset(("", "FINISH_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED"))
 
@@ -56,6 +63,7 @@ class GeminiReader(Reader):
         for name, value in child(chunk, "usageMetadata").items():
             if name in COUNTERS and (counted := self.count(value, name)) is not None:
                 self._counters[name] = counted
+        self._kinds(child(chunk, "usageMetadata"))
         if "error" in chunk:
             self.fail(error_message(chunk))
         candidates = objects(chunk.get("candidates"))
@@ -74,6 +82,12 @@ class GeminiReader(Reader):
             self.complete = self._candidates.done
         elif _reason(child(chunk, "promptFeedback").get("blockReason")):
             self.complete = True
+
+    def _kinds(self, usage: Json) -> None:
+        for (name, kind), unit in KINDS.items():
+            for row in objects(usage.get(name)):
+                if row.get("modality") == kind:
+                    self.part(unit, row, "tokenCount")
 
     def _part(self, part: Json) -> None:
         if isinstance(text := part.get("text"), str):

@@ -45,6 +45,13 @@ def usage_of(reader: Reader, usage: Json) -> Usage:
     completion = reader.pick(usage, *COMPLETION)
     reasoning = reader.pick(usage, *REASONING)
     audio = reader.pick(usage, AUDIO)
+    reader.part("input_audio_tokens", usage, AUDIO, "input_tokens_details.audio_tokens")
+    reader.part(
+        "output_audio_tokens",
+        usage,
+        "completion_tokens_details.audio_tokens",
+        "output_tokens_details.audio_tokens",
+    )
     if (reasoning or audio) and prompt is not None and completion is not None:
         # The total tells what stands beside the counters instead of in them: reasoning at xAI
         # (https://docs.x.ai/docs/guides/reasoning), audio at Mistral (https://docs.mistral.ai/capabilities/audio).

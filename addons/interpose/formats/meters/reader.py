@@ -31,7 +31,7 @@ class Reader:
     by content that is no text (a call of a tool, a picture): text is counted anyway.
     """
 
-    __slots__ = ("begun", "complete", "error", "flaw", "model", "text_bytes", "usage")
+    __slots__ = ("begun", "complete", "error", "flaw", "model", "text_bytes", "units", "usage")
 
     def __init__(self) -> None:
         self.usage = Usage()
@@ -41,6 +41,7 @@ class Reader:
         self.error: str | None = None
         self.text_bytes = 0
         self.flaw: str | None = None
+        self.units: dict[str, int] = {}
 
     def document(self, document: Json) -> None:
         """A reply that is one JSON object."""
@@ -67,6 +68,7 @@ class Reader:
             error=_encodable(self.error),
             text_bytes=self.text_bytes,
             flaw=_encodable(self.flaw),
+            units=self.units,
         )
 
     def note(self, flaw: str) -> None:
@@ -97,6 +99,11 @@ class Reader:
             return value
         self.note(f"the counter {name} is no count: {str(value)[:40]}")
         return None
+
+    def part(self, unit: str, source: Json, *paths: str) -> None:
+        """Keeps a part of the usage that may have a price of its own, if it is told and there is any."""
+        if found := self.pick(source, *paths):
+            self.units[unit] = found
 
     def pick(self, source: Json, *paths: str) -> int | None:
         """The first counter that is told among dotted paths: synonyms, which must never be added up."""
