@@ -217,6 +217,20 @@ def test_the_gateway_goes_by_the_model_and_limits_each_endpoint(
     assert (demand.key, demand.limit, demand.seconds) == (f"{name}/requests/client=ci,ip=127.0.0.1", count, 60)
 
 
+def test_a_team_has_budgets_for_each_client_and_for_all() -> None:
+    """A call asks both budgets, and the limits that keep teams from each other, for whoever makes it."""
+    chosen = planned("team-budgets.yaml", OPENAI, CHAT, {"model": "gpt-5", **HI}, client="ci")
+    (attempt,) = chosen.attempts
+    assert attempt.model == "gpt-5-mini"
+    asked = {(demand.key, demand.limit) for demand in (*chosen.demands, *attempt.demands)}
+    assert asked >= {
+        ("spend/budget/client=ci", 50_000_000),
+        ("house/budget/", 1_000_000_000),
+        ("fair/requests/client=ci", 120),
+        ("fair/tokens/client=ci", 400_000),
+    }
+
+
 def test_the_gateway_wants_a_key() -> None:
     """A call without one of ours is a 401, and is not sent."""
     refusal = planned("gateway.yaml", OPENAI, CHAT, {"model": "gpt-5", **HI}).refusal
