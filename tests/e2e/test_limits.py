@@ -103,6 +103,25 @@ async def test_tokens_are_settled_by_what_was_used(
     assert caught.value.code == "request_too_large_for_limit"
 
 
+async def test_tokens_that_nobody_could_estimate_count_all_the_same(
+    farm: Farm, authority: Authority, upstream: Upstream, shell: Shell
+) -> None:
+    """An image tells what it has used when it is there; who comes after it finds the limit reached."""
+    proxy = await limited(farm, authority, upstream, "images", {"name": "tokens", "tokens": "500/hour"})
+    shell(proxy)
+
+    async def painted(exchange: Exchange) -> None:
+        usage = {"input_tokens": 10, "output_tokens": 900, "total_tokens": 910}
+        await exchange.json(json.dumps({"created": 1, "data": [{"b64_json": "eA=="}], "usage": usage}).encode())
+
+    async with client() as sdk:
+        with upstream.answering(painted):
+            await sdk.images.generate(model="gpt-image-1", prompt="x")
+            with pytest.raises(openai.RateLimitError) as caught:
+                await sdk.images.generate(model="gpt-image-1", prompt="x")
+    assert caught.value.code == "rate_limit_exceeded"
+
+
 async def test_one_at_a_time_in_their_order(farm: Farm, authority: Authority, upstream: Upstream, shell: Shell) -> None:
     """Calls wait for their turn; one whose client leaves gives its place up; the upstream never sees two."""
     proxy = await limited(farm, authority, upstream, "turns", {"name": "one", "concurrent": 1, "wait": "60s"})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from types import MappingProxyType
 
+import pytest
+
 from interpose.call import Call, Origin, Peer, Url
 from interpose.rules.compiled import Limit, Provider, Route, Rules, Target
 from interpose.rules.matching import Match
@@ -133,6 +135,18 @@ def test_what_uses_no_tokens_asks_for_none() -> None:
     limit = Limit("t", ANYWHERE, None, requests=Rate(9, 60), tokens=Rate(9, 60))
     found = decided(limit, body=b"", method="GET", path="/v1/models")
     assert [each.kind for each in found.demands] == ["requests"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v1/realtime?model=m"), ("POST", "/v1/images/generations"), ("POST", "/v1/audio/speech")],
+)
+def test_what_tells_its_tokens_afterwards_waits_its_turn(method: str, path: str) -> None:
+    """One token is reserved where nobody can estimate: what it used is settled, and those after it feel that."""
+    limit = Limit("t", ANYWHERE, None, tokens=Rate(9, 60))
+    upgrade = ((b"upgrade", b"websocket"), (b"connection", b"upgrade")) if method == "GET" else ()
+    (demand,) = decided(limit, method=method, path=path, headers=upgrade).demands
+    assert (demand.kind, demand.cost) == ("tokens", 1)
 
 
 def test_a_call_waits_as_long_as_the_most_patient_of_its_limits() -> None:

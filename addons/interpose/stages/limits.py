@@ -139,11 +139,18 @@ def demands(limit: Limit, facts: Facts, view: View, named: Mapping[str, str | No
     if limit.requests is not None:
         rate = limit.requests
         yield Demand(f"{limit.name}/requests/{whose}", "requests", rate.count, 1, rate.seconds)
-    if limit.tokens is not None and facts.endpoint in ESTIMATED_ENDPOINTS:
+    if limit.tokens is not None and uses_tokens(facts):
         rate = limit.tokens
-        yield Demand(f"{limit.name}/tokens/{whose}", "tokens", rate.count, estimate(facts, view), rate.seconds)
+        # Of what is not estimated one is reserved, so that it waits for what was used before; the rest is settled.
+        cost = estimate(facts, view) if facts.endpoint in ESTIMATED_ENDPOINTS else 1
+        yield Demand(f"{limit.name}/tokens/{whose}", "tokens", rate.count, cost, rate.seconds)
     if limit.concurrent is not None:
         yield Demand(f"{limit.name}/concurrent/{whose}", "concurrent", limit.concurrent)
+
+
+def uses_tokens(facts: Facts) -> bool:
+    """Whether the reply to a call may tell of tokens: sessions, images and sounds do, lists and files do not."""
+    return facts.endpoint not in _FREE and (facts.wire != "none" or facts.endpoint == "realtime")
 
 
 def whom(limit: Limit, facts: Facts, named: Mapping[str, str | None]) -> str:
