@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from tests.corpus import CORPUS, available  # noqa: E402 - it needs the path abo
 settings.register_profile("ci", derandomize=True, print_blob=True, deadline=None)
 settings.register_profile("home", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "home")
+
+# Programs inherit from us what is ignored, and whoever starts the tests may ignore a terminal's end, as nohup does.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Without the recordings these have nothing to state. CI always has them.
 collect_ignore_glob = [] if available() else ["*_corpus.py"]
