@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from types import MappingProxyType
 
 import pytest
@@ -12,7 +13,7 @@ from interpose.rules.compiled import Limit, Provider, Route, Rules, Target
 from interpose.rules.matching import Match
 from interpose.rules.patterns import AnyOf
 from interpose.rules.secrets import CredentialSource
-from interpose.rules.values import Rate
+from interpose.rules.values import Budget, Rate
 from interpose.stages import plan
 from interpose.stages.claim import Territory
 from interpose.stages.draft import EXPECTED_OUTPUT, Plan, View
@@ -165,3 +166,20 @@ def test_addresses_of_one_machine_share_a_bucket() -> None:
     assert keys[0] == keys[1] == "each/requests/ip=2001:db8::/64"
     assert keys[2] != keys[0]
     assert keys[3] == keys[4] == "each/requests/ip=10.1.2.3"
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        Limit("asks", Match(model=AnyOf(("gpt-4o",))), None, requests=Rate(9, 60)),
+        Limit("excepts", ANYWHERE, Match(model=AnyOf(("gpt-4o",))), requests=Rate(9, 60)),
+        Limit("counts", ANYWHERE, None, ("model",), Rate(9, 60)),
+        Limit("prices", ANYWHERE, None, budget=Budget(Decimal(1), "day")),
+    ],
+    ids=lambda limit: limit.name,
+)
+def test_a_limit_that_goes_by_the_model_wants_one_model(limit: Limit) -> None:
+    """A body that names two is refused, lest one is counted and the other one runs."""
+    refusal = decided(limit, body=b'{"model": "gpt-4o", "model": "other", "messages": []}').refusal
+    assert refusal is not None
+    assert refusal.code == "ambiguous_model"

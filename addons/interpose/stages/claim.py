@@ -17,7 +17,7 @@ from interpose.call import DEFAULT_PORTS, Call, header, header_values
 from interpose.errors import Refusal
 from interpose.formats.endpoints import Match, classify, judged_path
 from interpose.formats.hosts import HostRow, canonical_host, generic_row, lookup, row_for_provider
-from interpose.rules.compiled import Rules
+from interpose.rules.compiled import Limit, Route, Rules
 from interpose.rules.facts import Facts
 from interpose.wire.error import WireError
 from interpose.wire.jsonedit import peek, spans
@@ -233,10 +233,14 @@ def asked_in_body(call: Call) -> Asked:
 
 def judges_models(rules: Rules) -> bool:
     """Whether anything in the rules depends on the model that a call names."""
+    ruling: tuple[Route | Limit, ...] = (*rules.routes, *rules.limits)
     return (
         bool(rules.models)
-        or any(route.match.model or any(target.model for target in route.everywhere) for route in rules.routes)
-        or any(key.models for key in rules.clients.keys)
+        or any(rule.match.model or (rule.unless is not None and rule.unless.model) for rule in ruling)
+        or any(target.model for route in rules.routes for target in route.everywhere)
+        # What a call may cost is its model's price.
+        or any("model" in limit.per or limit.budget for limit in rules.limits)
+        or any(key.models or key.budget for key in rules.clients.keys)
     )
 
 
