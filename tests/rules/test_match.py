@@ -120,6 +120,12 @@ def test_mapped_addresses_are_the_same_client(ip: str) -> None:
     assert Match(ip=nets("10.0.0.0/8")).reason(replace(CALL, ip=ip)) is None
 
 
+@pytest.mark.parametrize("network", ["::ffff:10.0.0.0/104", "::ffff:10.1.2.3"])
+def test_mapped_networks_are_those_of_ipv4(network: str) -> None:
+    """A rule may write the addresses as a dual-stack log shows them."""
+    assert Match(ip=nets(network)).reason(CALL) is None
+
+
 def test_scoped_addresses_match_without_their_scope() -> None:
     """fe80::1%eth0 is in fe80::/10."""
     assert Match(ip=nets("fe80::/10")).reason(replace(CALL, ip="fe80::1%eth0")) is None

@@ -103,7 +103,7 @@ def household(text: str) -> str:
 def parsed_network(text: str) -> Network:
     """Raises BadValue on what is neither an address nor CIDR."""
     try:
-        return ipaddress.ip_network(text)
+        return _unmapped(ipaddress.ip_network(text))
     except ValueError:
         pass
     try:
@@ -113,6 +113,15 @@ def parsed_network(text: str) -> Network:
             "is neither an IP address nor a network", "write 10.1.2.3, 10.0.0.0/8, fd00::/8, or a list of such"
         ) from None
     raise BadValue("has host bits set beyond its prefix", f"did you mean {network}?")
+
+
+def _unmapped(network: Network) -> Network:
+    """An IPv4 network that is written as IPv6 (`::ffff:10.0.0.0/104`) as what calls are compared with."""
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.ip_network((mapped, network.prefixlen - 96))
+    return network
 
 
 def _within(inner: Network, outer: Network) -> bool:
