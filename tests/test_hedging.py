@@ -14,6 +14,7 @@ import pytest
 
 from interpose.attempts.breaker import State
 from interpose.attempts.lanes import Lane
+from interpose.call import Url
 from interpose.limits.periods import Period
 from interpose.limits.store import Demand
 from interpose.prices import Overrides, Price
@@ -465,3 +466,35 @@ async def test_budgets_pay_for_what_failed_and_for_what_was_overtaken() -> None:
     assert await left(made, "each/budget/provider=claude") == won
     assert await left(made, "all/budget/") == overtaken + won
     assert made.record.cost_usd == pytest.approx((overtaken + won) / 1_000_000)
+
+
+async def test_a_call_that_runs_no_model_is_not_hedged() -> None:
+    """Two uploads of a file are two files."""
+    go_on = asyncio.Event()
+    made = bench(hedging(), after(go_on, ScriptedReply([COMPLETION])))
+    url = Url(made.call().url.origin, "/v1/files")
+    task = asyncio.create_task(made.handle(body=b"{}", url=url))
+    done, _ = await asyncio.wait([task], timeout=5 * SOON)
+    assert not done
+    go_on.set()
+    assert await body(await task) == COMPLETION
+    assert attempts(made) == [("openai", 200, None)]
+
+
+async def test_a_long_error_that_was_set_aside_ends_where_it_was_left() -> None:
+    """What is here of it is the client's when the other one has failed, too, with no promise of more."""
+    asked = asyncio.Event()
+
+    async def hedge(request: Outgoing) -> ScriptedReply:
+        asked.set()
+        while not made.engine._live or not any(leg.over for each in made.engine._live for leg in each._legs):
+            await asyncio.sleep(0)
+        raise reset()
+
+    cut = UpstreamFailure("disconnected", "was hung up on", reached=True)
+    long = ScriptedReply([b"x" * 70_000, cut], (*JSON, (b"content-length", b"140000")), 503)
+    made = bench(hedging(Target("claude", "c"), retry=Retry(2)), after(asked, long), hedge)
+    reply = await made.handle(body=ASKS)
+    assert (reply.status, b"content-length" in dict(reply.headers)) == (503, False)
+    assert await body(reply) == b"x" * 70_000
+    assert long.closed

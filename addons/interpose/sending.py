@@ -314,7 +314,8 @@ class Sending:
         if verdict is Verdict.FINAL and self._alone(leg):
             leg.reply = held
             return boarded
-        lost = Lost(leg, Failure(held.status, wish, spent), held=held)
+        # One that is too long to be held is hung up on here: what has come of it is all that there will be.
+        lost = Lost(leg, Failure(held.status, wish, spent), held=ended(held))
         reason = "quota used up" if spent else phrase(held.status) or "error"
         self._lose(boarded, lost, reason, retry, verdict)
         return None

@@ -13,7 +13,7 @@ from interpose.rules.compiled import Retry, Rules
 
 from .claim import Claim
 from .clients import Clients
-from .conversion import Conversion
+from .conversion import Conversion, runs_a_model
 from .credentials import Credentials
 from .draft import Draft, Plan, Stage, View
 from .limits import AttemptLimits, Limits
@@ -55,8 +55,15 @@ def plan(call: Call, host: HostRow | None, rules: Rules, view: View, trace: list
         wait=draft.wait,
         unpriced=tuple(draft.unpriced),
         hold=draft.route is not None and draft.route.hold,
-        hedge=draft.route.hedge if draft.route is not None else None,
+        hedge=_hedge(draft),
     )
+
+
+def _hedge(draft: Draft) -> float | None:
+    """The route's, for calls that run a model: a file that is uploaded twice at once, or a batch, is two of them."""
+    if draft.route is None or draft.facts is None or not runs_a_model(draft.facts):
+        return None
+    return draft.route.hedge
 
 
 def _retry(draft: Draft) -> Retry | None:
