@@ -128,6 +128,9 @@ FELT = [
     ("requests: 20/minute, except: {client: ci}", "requests: 30/minute"),
     ("requests: 20/minute", "tokens: 30/minute"),
     ("concurrent: 4", "requests: 1/minute"),
+    # Each attempt of a hedged call counts there, the call itself once.
+    ("requests: 20/minute", "requests: 20/minute, per: provider"),
+    ("concurrent: 4", "concurrent: 4, per: route"),
 ]
 
 

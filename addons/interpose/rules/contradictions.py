@@ -74,6 +74,9 @@ def _ahead(other: Limit, limit: Limit, kind: str, limits: tuple[Limit, ...]) -> 
     tight, loose = _most(other, kind, limit), _most(limit, kind, limit)
     if tight is None or loose is None or not set(other.per) <= set(limit.per):
         return False
+    if limit.of_attempt and not other.of_attempt:
+        # That one counts a hedged call once, this one each of its attempts.
+        return False
     if not other.match.covers(limit.match) or (other.unless is not None and other.unless != limit.unless):
         return False
     if tight != loose or getattr(other, kind) != getattr(limit, kind):
