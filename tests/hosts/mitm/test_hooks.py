@@ -240,3 +240,10 @@ async def test_nobody_looks_for_the_program_of_a_client_that_has_gone(
         while not looks[0].done():
             await asyncio.sleep(0)
     assert looks[0].cancelled()
+
+
+async def test_rules_that_follow_are_not_made_anew(interceptor: Interceptor) -> None:
+    """They were put in order by whoever read them, in a thread: of thousands that would hold up all streams."""
+    rules = replace(interceptor.rules, version="two")
+    await interceptor.reload(rules)
+    assert interceptor.rules is interceptor.engine.rules is rules
