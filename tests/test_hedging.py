@@ -498,3 +498,23 @@ async def test_a_long_error_that_was_set_aside_ends_where_it_was_left() -> None:
     assert (reply.status, b"content-length" in dict(reply.headers)) == (503, False)
     assert await body(reply) == b"x" * 70_000
     assert long.closed
+
+
+async def test_an_answer_does_not_wait_for_the_limits_of_a_hedge() -> None:
+    """A store may be slow: the first is the client's as soon as it answers, and the hedge is not sent any more."""
+    asked = asyncio.Event()
+    made = bench(hedging(Target("claude", "c")), after(asked, ScriptedReply([COMPLETION])))
+    enter = made.engine.gate.enter
+    entries = iter(["the call's", "the first one's"])
+
+    async def slow(*about: Any) -> Any:
+        if next(entries, None) is None:
+            asked.set()
+            await asyncio.Event().wait()
+        return await enter(*about)
+
+    made.engine.gate.enter = slow  # type: ignore[method-assign]
+    async with asyncio.timeout(30):
+        assert await body(await made.handle(body=ASKS)) == COMPLETION
+    assert attempts(made) == [("openai", 200, None)]
+    assert len(made.upstream.sent) == 1

@@ -170,19 +170,31 @@ class Sending:
         """
         running = {asyncio.create_task(self._go(first)): first}
         winner: Boarded | None = None
+        # Its limits may have to be asked elsewhere: meanwhile the first may answer.
+        boarding: asyncio.Task[Boarded | None] | None = None
         try:
-            while running and winner is None:
-                silent = hedge if len(running) == 1 else None
-                done, _ = await asyncio.wait(running, timeout=silent, return_when=asyncio.FIRST_COMPLETED)
-                if not done and (second := await self._beside(*(each.index for each in running.values()))) is not None:
-                    running[asyncio.create_task(self._go(second))] = second
+            while (running or boarding is not None) and winner is None:
+                waited_for = [*running, *([boarding] if boarding is not None else ())]
+                silent = hedge if len(waited_for) == 1 and boarding is None else None
+                done, _ = await asyncio.wait(waited_for, timeout=silent, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    boarding = asyncio.create_task(self._beside(*(each.index for each in running.values())))
+                    continue
                 # In the order in which they began. What else is done is looked at no more.
                 for task in [task for task in running if task in done]:
                     if winner is None:
                         winner = task.result()
                         del running[task]
+                if boarding is not None and boarding in done and winner is None:
+                    second, boarding = boarding.result(), None
+                    if second is not None:
+                        running[asyncio.create_task(self._go(second))] = second
         finally:
-            await cancelled(running)
+            await cancelled([*running, *([boarding] if boarding is not None else ())])
+            spare = boarding if boarding is not None and not boarding.cancelled() else None
+            if spare is not None and spare.exception() is None and (let_pass := spare.result()) is not None:
+                # In the very moment in which nobody needed it any more.
+                let_pass.leave(good=None)
             for given_up in running.values():
                 # One that had not even begun has told its breaker nothing.
                 given_up.leave(good=None)
