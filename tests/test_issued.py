@@ -165,6 +165,22 @@ def test_a_file_from_before_there_were_budgets_is_brought_up_to_date(keys: Open,
     assert store.budgets() == set()
 
 
+def test_what_was_found_may_grow_old_while_it_is_asked_for(keys: Open, tmp_path: Path) -> None:
+    """Time goes on between two looks at the clock: a key is then looked up again."""
+
+    class Running(Clock):
+        def __call__(self) -> float:
+            self.now += FRESH / 1.5
+            return self.now
+
+    store = keys(tmp_path, Running())
+    key = store.add("ci", now="then")
+    for _ in range(20):
+        found = store.find(key)
+        assert found is not None
+        assert found.name == "ci"
+
+
 def test_a_key_of_the_rules_can_be_revoked(keys: Open, tmp_path: Path) -> None:
     """By its hash, whatever it looks like; once."""
     store = keys(tmp_path)

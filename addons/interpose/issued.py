@@ -116,9 +116,11 @@ class Keys:
     def find(self, key: str) -> ClientKey | None:
         """The issued key of that value, revoked or expired or not. Raises KeysError if the file cannot be read."""
         sha256 = key_digest(key)
-        if sha256 in self._known:
+        try:
+            # Not asked beforehand whether it is there: what is may be over at the next look at the clock.
             return self._known[sha256]
-        found = self._find(sha256)
+        except KeyError:
+            found = self._find(sha256)
         self._known[sha256] = found
         return found
 
