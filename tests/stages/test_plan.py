@@ -32,6 +32,7 @@ from interpose.stages import STAGES, plan
 from interpose.stages.claim import Territory
 from interpose.stages.credentials import TABLE, Fate
 from interpose.stages.draft import Attempt, KeyKind, Plan, Request, Trip, View
+from interpose.stages.proxied import proxied
 
 OPENAI = Origin("https", "api.openai.com", 443)
 ELSEWHERE = Origin("https", "llm.example.test", 443)
@@ -648,3 +649,13 @@ def test_which_keys_of_a_proxy_are_good(login: Login, code: str | None) -> None:
     if chosen.refusal is not None:
         # Within TLS to the provider, a client expects no answer of a proxy's.
         assert (chosen.refusal.status, chosen.refusal.headers) == (401, ())
+
+
+@pytest.mark.parametrize("value", [VIRTUAL, "FAKE-listed-without-our-prefix"])
+def test_a_listed_key_that_was_revoked_is_none_of_a_proxys_either(value: str) -> None:
+    """`interpose keys revoke` holds for a key of the rules wherever it is shown."""
+    listed = ClientKey("team", key_digest(value))
+    by = rules(provider("p", OPENAI), clients=Clients(keys=(listed,)))
+    with pytest.raises(Refusal) as raised:
+        proxied(Login("team", value), by, lambda _: replace(listed, revoked=True), 0.0)
+    assert (raised.value.status, raised.value.code) == (407, "revoked_proxy_key")

@@ -19,6 +19,7 @@ from interpose.rules.facts import Facts
 
 from .draft import Draft, KeyKind, Stage
 from .proxied import proxied
+from .virtual import found
 
 
 class Clients(Stage):
@@ -43,7 +44,7 @@ class Clients(Stage):
             self._admit(draft, draft.view.client)
         elif key is None:
             draft.key_kind = KeyKind.NONE
-        elif (known := found(key.value, draft)) is not None or key.value.startswith(VIRTUAL_PREFIX):
+        elif (known := found(key.value, rules, draft.view.issued)) is not None or key.value.startswith(VIRTUAL_PREFIX):
             if known is None:
                 raise Refusal(401, "invalid_api_key", "The API key is not known here. Ask for a valid one.")
             self._admit(draft, known)
@@ -99,19 +100,6 @@ def by_proxy(draft: Draft) -> ClientKey | None:
             raise
         # Inside of a tunnel nobody expects to hear from a proxy.
         raise Refusal(401, refusal.code, refusal.message) from None
-
-
-def found(key: str, draft: Draft) -> ClientKey | None:
-    """The virtual key of that value: one that the rules list, unless that was revoked, or one that was issued. Only
-    what looks like ours is looked for among these.
-    """
-    listed = draft.rules.clients.find(key)
-    if listed is None and not key.startswith(VIRTUAL_PREFIX):
-        return None
-    issued = draft.view.issued(key)
-    if listed is None:
-        return issued
-    return replace(listed, revoked=True) if issued is not None and issued.revoked else listed
 
 
 def disguised(headers: Headers, keys: Sequence[SentKey]) -> bool:

@@ -12,6 +12,8 @@ from interpose.call import Login
 from interpose.errors import Refusal
 from interpose.rules.compiled import VIRTUAL_PREFIX, ClientKey, Rules
 
+from .virtual import found
+
 CHALLENGE = ((b"proxy-authenticate", b'Basic realm="interpose"'),)
 
 
@@ -25,7 +27,7 @@ def proxied(
     if login is None:
         return None
     ours = login.key.lower().startswith(VIRTUAL_PREFIX)
-    known = rules.clients.find(login.key) or (issued(login.key) if ours else None)
+    known = found(login.key, rules, issued)
     if known is None:
         if ours or any(key.name == login.user for key in rules.clients.keys):
             raise _refusal("invalid_proxy_key", "The key in the proxy's URL is not known here. Ask for a valid one.")
