@@ -8,7 +8,10 @@ import pytest
 import pytest_asyncio
 from tests.e2e.certificates import Authority
 
-from interpose.hosts.assembly import Assembly, assemble
+from interpose.errors import Refusal
+from interpose.hosts.assembly import CLOCK, Assembly, assemble
+from interpose.ledger import Ledger, Record, utc_text
+from interpose.limits import Demand, Period
 from interpose.rules.compiled import Rules
 from interpose.rules.load import parse
 from interpose.rules.problem import RulesError
@@ -117,3 +120,29 @@ async def test_a_password_of_a_store_that_is_not_set_keeps_from_starting(tmp_pat
     with pytest.raises(RulesError, match=r"rules\.yaml:2:16: state\.store: .*FAKE_NONE is not set"):
         async with assemble(by, state=tmp_path, environ=FAKES, scrubber=scrubber, writer="w"):
             raise AssertionError("it has started")
+
+
+async def test_a_store_that_is_away_keeps_no_budget_from_starting(tmp_path: Path, scrubber: Scrubber) -> None:
+    """What the ledger says was spent is known here, and a start or a reload goes on without the server."""
+    now = CLOCK.now()
+    ledger = Ledger.open(tmp_path / "usage.db", writer="w0", clock=CLOCK.now)
+    for number, client in enumerate(("a", "b")):
+        ledger.record(
+            Record(
+                id=f"call-{number}", started_at=utc_text(now), finished_at=utc_text(now), entrance="intercept",
+                client=client, ip="192.0.2.1", method="POST", host="api.openai.com", path="/v1/chat/completions",
+                endpoint="chat", status=200, outcome="ok", input_tokens=1, cost_usd=3.0,
+            )
+        )  # fmt: skip
+    assert ledger.close() == 0
+    text = (
+        f"version: 1\nstate: {{store: 'unix://{tmp_path}/none', on_store_error: local_share}}\n"
+        "limits: [{name: day, budget: $2/year, per: client}]\n"
+    )
+    by = parse(text, "rules.yaml", tmp_path)
+    async with assemble(by, state=tmp_path, environ=FAKES, scrubber=scrubber, writer="w") as assembly:
+        await assembly.reload(parse(text + "# another\n", "rules.yaml", tmp_path))
+        for client in ("a", "b"):
+            demand = Demand(f"day/budget/client={client}", "budget", 2_000_000, 1, period=Period("year"))
+            with pytest.raises(Refusal, match="is spent"):
+                await assembly.engine.gate.enter((demand,), 0.0, "openai")

@@ -297,3 +297,18 @@ async def test_a_process_without_calls_is_counted_among_those_who_share(
         first = await counted_until()
         while await counted_until() <= first:
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("days", "left"), [(0, 500), (400, 900)])
+async def test_a_server_that_is_away_hears_of_what_was_spent_when_it_is_back(
+    guard: Callable[..., GuardedStore], server: Server, days: int, left: int
+) -> None:
+    """Unless the period in which it was spent is over; then nothing is spent of the new one."""
+    store, other = guard(), guard()
+    server.stop()
+    await store.seed(MONEY, 400, time.time() - days * 86_400)
+    assert not store.up
+    server.start()
+    await back(store)
+    assert await remaining(store, MONEY) == [left]
+    assert await remaining(other, MONEY) == [left]

@@ -82,6 +82,8 @@ class GuardedStore:
         self._owed: OrderedDict[str, tuple[Reservation, Mapping[str, int]]] = OrderedDict()
         # What was used of each bucket while the server was away, as the cost of a demand.
         self._meanwhile: OrderedDict[str, Demand] = OrderedDict()
+        # What is spent of budgets, and when that was said, where the server has not heard of it.
+        self._seeds: dict[str, tuple[Demand, int, float]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def open(self, seconds: float) -> None:
@@ -138,9 +140,16 @@ class GuardedStore:
         await self.settle(reservation, _nothing(reservation), now)
 
     async def seed(self, demand: Demand, spent: int, now: float) -> None:
-        """Raises StoreError if the server does not hear of it; here it is known all the same."""
+        """Never raises: here it is known at once, and the server hears of it when it is back."""
         await self._local.seed(demand, spent, now)
-        await self._store.seed(demand, spent, now)
+        if self.up:
+            try:
+                await self._in_time(self._store.seed(demand, spent, now))
+            except StoreError as error:
+                self._lost(error)
+            else:
+                return
+        self._seeds[demand.key] = (demand, spent, now)
 
     async def aclose(self) -> None:
         for task in tuple(self._tasks):
@@ -225,7 +234,7 @@ class GuardedStore:
             except StoreError:
                 continue
             # Nothing has happened since the last look, because nothing was waited for.
-            self.up = not (self._owed or self._meanwhile or self._unshared())
+            self.up = not (self._owed or self._meanwhile or self._unshared() or self._seeds)
         logger.warning("the store %s is back: limits are counted there again", self._told)
 
     def _unshared(self) -> list[str]:
@@ -233,6 +242,8 @@ class GuardedStore:
 
     async def _tell(self) -> None:
         """What is told again, since it is not known whether it was heard, may count twice: never the other way."""
+        for seed in tuple(self._seeds.values()):
+            await self._sow(*seed)
         for name in tuple(self._owed):
             await self._pay(name)
         for name in self._unshared():
@@ -254,6 +265,14 @@ class GuardedStore:
                     del self._meanwhile[demand.key]
             self._owe(reservation, {})
             await self._pay(reservation.id)
+
+    async def _sow(self, demand: Demand, spent: int, then: float) -> None:
+        """Seed a budget late, unless its period is over: the next one begins with nothing spent."""
+        now = self._clock()
+        if demand.period is not None and demand.period.bounds(now) == demand.period.bounds(then):
+            await self._store.seed(demand, spent, now)
+        if self._seeds.get(demand.key) == (demand, spent, then):
+            del self._seeds[demand.key]
 
 
 def _nothing(reservation: Reservation) -> Mapping[str, int]:
