@@ -131,6 +131,14 @@ def test_tokens_are_estimated_by_size_and_by_what_may_be_answered() -> None:
     assert learned.cost == other.cost - EXPECTED_OUTPUT + 3
 
 
+@pytest.mark.parametrize("allowed", [-1, -1_000_000])
+def test_an_output_of_less_than_nothing_is_as_good_as_none_said(allowed: int) -> None:
+    """Nobody makes room for himself by it, and some servers take it for as much as there is."""
+    body = json.dumps({"model": "gpt-4o", "messages": [], "max_tokens": allowed}).encode()
+    (demand,) = decided(Limit("all", ANYWHERE, None, tokens=Rate(9999, 60)), body=body).demands
+    assert demand.cost == -(-len(body) // 4) + EXPECTED_OUTPUT
+
+
 def test_what_uses_no_tokens_asks_for_none() -> None:
     """Listing models is a request, and nothing else."""
     limit = Limit("t", ANYWHERE, None, requests=Rate(9, 60), tokens=Rate(9, 60))

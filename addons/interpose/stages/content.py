@@ -53,7 +53,7 @@ def reader(call: Call, match: Match) -> Callable[[], Content | None]:
             len(body),
             estimated_input(body),
             brought(request) if request is not None else frozenset(),
-            request.max_tokens if request is not None else None,
+            allowed(request) if request is not None else None,
         )
 
     return read
@@ -74,6 +74,12 @@ def conversation(call: Call, match: Match, body: bytes) -> Request | None:
         )
     except (orjson.JSONDecodeError, Malformed):
         return None
+
+
+def allowed(request: Request) -> int | None:
+    """The most output that the client allows. Less than nothing is no limit: some servers take -1 for "any"."""
+    most = request.max_tokens
+    return None if most is None or most < 0 else most
 
 
 def brought(request: Request) -> frozenset[Brought]:
