@@ -315,10 +315,13 @@ def _sound(row: Row) -> bool:
         return False
     try:
         lists = [_texts(row.get(name)) or () for name in ("models", "endpoints", "providers")]
-        if expires := row.get("expires"):
+        if (expires := row.get("expires")) is not None:
             datetime.date.fromisoformat(expires)
         if row.get("budget") is not None:
             values.budget(row["budget"])
+        for name in _COLUMNS:
+            # Half of a surrogate pair is text to JSON, and none to a file.
+            (row.get(name) or "").encode()
     except (ValueError, TypeError, BadValue):
         return False
     return all(isinstance(text, str) for texts in lists for text in texts)

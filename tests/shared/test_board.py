@@ -181,9 +181,14 @@ SOUND = {"sha256": "00", "name": "x", "ending": "x", "created_at": NOW, "revoked
         json.dumps({**SOUND, "providers": "7"}),
         json.dumps({**SOUND, "expires": "soon"}),
         json.dumps({**SOUND, "created_at": None}),
+        json.dumps({**SOUND, "expires": ""}),
+        json.dumps({**SOUND, "name": "\ud800"}),
+        "[7]",
+        "{",
+        b"\xff",
     ],
 )
-async def test_rows_that_are_no_keys_are_left_out(machine: Make, valkey: str, row: str) -> None:
+async def test_rows_that_are_no_keys_are_left_out(machine: Make, valkey: str, row: str | bytes) -> None:
     """Whatever somebody else has written there, nobody is let in by it and nothing fails."""
     one, two = machine(), machine()
     await one.open()
@@ -195,6 +200,9 @@ async def test_rows_that_are_no_keys_are_left_out(machine: Make, valkey: str, ro
         await client.hset(name, sha256, row)
     await two.open()
     assert list(two.keys.list()) == []
+    # Nor does it keep from hearing of the key again.
+    one.keys.revoke("ci", now=NOW)
+    await until(lambda: [each.revoked_at for each in two.keys.list()] == [NOW])
 
 
 async def test_nothing_is_stored_but_hashes(machine: Make, valkey: str) -> None:

@@ -26,11 +26,17 @@ for at = 6, 5 + 2 * lanes, 2 do
 end
 redis.call('PEXPIRE', KEYS[3], 2 * HOUR)
 
+-- What is known of a key; nothing where somebody else has written what is none.
+local function known_row(hash)
+  local sound, row = pcall(cjson.decode, redis.call('HGET', KEYS[5], hash) or '')
+  return sound and type(row) == 'table' and row or nil
+end
+
 for at = 6 + 2 * lanes, #ARGV, 2 do
   local hash, row = ARGV[at], ARGV[at + 1]
-  local before = redis.call('HGET', KEYS[5], hash)
+  local before = known_row(hash)
   local revoked = cjson.decode(row).revoked_at
-  if not before or (revoked ~= cjson.null and cjson.decode(before).revoked_at == cjson.null) then
+  if not before or (revoked ~= cjson.null and type(before.revoked_at) ~= 'string') then
     redis.call('HSET', KEYS[5], hash, row)
     redis.call('ZADD', KEYS[6], redis.call('INCR', KEYS[2]), hash)
   end

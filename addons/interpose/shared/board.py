@@ -139,13 +139,13 @@ class Board:
             if self._lanes.get(lane) == until:
                 del self._lanes[lane]
         epoch, version = _text(reply[0]), int(reply[1])
-        rows = [json.loads(_text(each)) for each in reply[4]]
+        rows = [told for each in reply[4] if (told := _row(each)) is not None]
         again = epoch != heard.epoch or version < heard.version
         self._keys.take(rows, told=untold, heard=Heard(epoch, version), again=again)
         self._heard = Heard(epoch, version)
         flat = reply[3]
         left = {_text(flat[at]): int(flat[at + 1]) / 1000 for at in range(0, len(flat), 2)}
-        return Look(left, len(rows), bool(reply[2]))
+        return Look(left, len(reply[4]), bool(reply[2]))
 
     def _lost(self, error: Exception) -> None:
         if self._up:
@@ -165,3 +165,12 @@ class Board:
 
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+def _row(value: bytes | str) -> dict[str, Any] | None:
+    """What stands there of a key; None for what is no object of JSON: others write to that server, too."""
+    try:
+        row = json.loads(value)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
