@@ -1,10 +1,12 @@
 """`plan`: who calls, where it goes, which key it gets — decided without a network, a clock or a proxy."""
 
 import datetime
+import gzip
 import hashlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from decimal import Decimal
 from types import MappingProxyType
 
 import pytest
@@ -16,6 +18,7 @@ from interpose.rules.compiled import (
     Clients,
     HostPattern,
     Intercept,
+    Limit,
     LossPolicy,
     Match,
     Provider,
@@ -27,6 +30,7 @@ from interpose.rules.compiled import (
 from interpose.rules.facts import Facts
 from interpose.rules.patterns import AnyOf
 from interpose.rules.secrets import CredentialSource
+from interpose.rules.values import Budget, Rate
 from interpose.secret import Secret
 from interpose.stages import STAGES, plan
 from interpose.stages.claim import Territory
@@ -659,3 +663,68 @@ def test_a_listed_key_that_was_revoked_is_none_of_a_proxys_either(value: str) ->
     with pytest.raises(Refusal) as raised:
         proxied(Login("team", value), by, lambda _: replace(listed, revoked=True), 0.0)
     assert (raised.value.status, raised.value.code) == (407, "revoked_proxy_key")
+
+
+def limited_keys(*, models: tuple[str, ...] | None = None, budget: Budget | None = None) -> View:
+    """A view in which every virtual key was issued, and is good for those models."""
+    allowed = AnyOf(models) if models is not None else None
+    return View(NOW, lambda key: ClientKey("ci", key_digest(key), allowed, budget=budget))
+
+
+TWO_MODELS = (
+    b'{"model": "gpt-5", "messages": [], "model": "gpt-4o"}',
+    b'{"mod\\u0065l": "gpt-5", "messages": [], "model": "gpt-4o"}',
+    b'{"Model": "gpt-5", "messages": [], "model": "gpt-4o"}',
+    b'{"MODEL": "gpt-4o", "messages": []}',
+    b'{"model": "gpt-4o", "messages": [], "M\\u006fdel": "gpt-5"}',
+)
+UNREADABLE = (
+    BODY.replace(b"}", b', "temperature": NaN}'),
+    BODY.decode().encode("utf-16"),
+    BODY + b"x",
+)
+
+
+@pytest.mark.parametrize("view", [limited_keys(models=("gpt-4o*",)), limited_keys(budget=Budget(Decimal(5), "day"))])
+@pytest.mark.parametrize("body", TWO_MODELS)
+def test_a_key_that_was_issued_takes_no_body_with_two_models(body: bytes, view: View) -> None:
+    """Which of them runs, or what it costs, is not for us to guess; Go's JSON reader ignores the case of names."""
+    for coding, sent in ((b"identity", body), (b"gzip", gzip.compress(body))):
+        made = call(bearer("vk-issued-fake"), body=sent)
+        made.headers = (*made.headers, (b"Content-Encoding", coding))
+        by = rules(provider("openai", OPENAI))
+        chosen = plan(made, Territory(by).row("api.openai.com", 443), by, view)
+        assert chosen.refusal is not None
+        assert (chosen.refusal.status, chosen.refusal.code) == (400, "ambiguous_model")
+
+
+ABOUT_MODELS = (
+    Limit("m", Match(model=AnyOf(("gpt-5*",))), None, requests=Rate(1, 60)),
+    Limit("m", Match(), Match(model=AnyOf(("gpt-4*",))), requests=Rate(1, 60)),
+    Limit("m", Match(), None, ("model",), requests=Rate(1, 60)),
+    Limit("m", Match(), None, budget=Budget(Decimal(5), "day")),
+)
+
+
+@pytest.mark.parametrize("limit", ABOUT_MODELS)
+@pytest.mark.parametrize("body", [*TWO_MODELS, *UNREADABLE])
+def test_a_limit_by_models_is_not_walked_around(body: bytes, limit: Limit) -> None:
+    """Where a limit depends on the model, no provider gets a body that it might read otherwise than we do."""
+    chosen = planned(call(bearer("sk-own-fake"), body=body), rules(provider("openai", OPENAI), limits=(limit,)))
+    assert chosen.refusal is not None
+    assert chosen.refusal.status == 400
+    assert chosen.refusal.code in ("ambiguous_model", "unreadable_model")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        BODY,
+        b'{"messages": [{"content": "model, \\"Model\\": MODEL"}], "model": "gpt-5", "metadata": {"Model": "x"}}',
+        b"",
+    ],
+)
+def test_one_model_is_one_however_often_the_word_is_said(body: bytes) -> None:
+    """Text and nested members name no model; an empty body is the provider's to answer."""
+    by = rules(provider("openai", OPENAI), limits=ABOUT_MODELS[:1])
+    assert planned(call(bearer("sk-own-fake"), body=body), by).refusal is None

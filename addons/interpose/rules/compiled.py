@@ -204,6 +204,11 @@ class Limit:
         return self.unless is None or self.unless.first_holding(facts) is None
 
 
+def asks_model(rule: Route | Limit) -> bool:
+    """Whether one of its conditions is about the model."""
+    return rule.match.model is not None or (rule.unless is not None and rule.unless.model is not None)
+
+
 @dataclass(frozen=True, slots=True)
 class HostPattern:
     """A host to claim: a glob over canonical host names, and its port."""
@@ -256,6 +261,11 @@ class ClientKey:
             midnight = datetime.datetime.combine(self.expires, datetime.time(), datetime.UTC)
             ends = midnight.timestamp() + 86_400
         object.__setattr__(self, "_ends", ends)
+
+    @property
+    def judges_models(self) -> bool:
+        """Whether it depends on the model that a call names: what it may use, or what that costs."""
+        return self.models is not None or self.budget is not None
 
     def expired(self, now: float) -> bool:
         """Whether the key is past its date at `now` (Unix seconds). It is valid through the end of that day, UTC."""
@@ -346,11 +356,17 @@ class Rules:
     _by_origin: Mapping[Origin, tuple[Provider, ...]] = field(init=False, repr=False, compare=False)
     _routes: Index = field(init=False, repr=False, compare=False)
     _limits: Index = field(init=False, repr=False, compare=False)
+    # whether anything here depends on the model that a call names
+    judges_models: bool = field(init=False, repr=False, compare=False)
+    # the same of the limits alone
+    limits_models: bool = field(init=False, repr=False, compare=False)
     _by_id: Mapping[str, tuple[Model, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_routes", Index([route.match for route in self.routes]))
         object.__setattr__(self, "_limits", Index([limit.match for limit in self.limits]))
+        object.__setattr__(self, "limits_models", self._limits_models())
+        object.__setattr__(self, "judges_models", self._judges_models())
         by_origin: dict[Origin, tuple[Provider, ...]] = {}
         for provider in self.providers.values():
             by_origin[provider.origin] = (*by_origin.get(provider.origin, ()), provider)
@@ -359,6 +375,17 @@ class Rules:
         for model in self.models:
             by_id[model.id] = (*by_id.get(model.id, ()), model)
         object.__setattr__(self, "_by_id", by_id)
+
+    def _limits_models(self) -> bool:
+        return any(asks_model(limit) or "model" in limit.per or limit.budget is not None for limit in self.limits)
+
+    def _judges_models(self) -> bool:
+        return (
+            self.limits_models
+            or bool(self.models)
+            or any(key.judges_models for key in self.clients.keys)
+            or any(asks_model(route) or any(target.model for target in route.everywhere) for route in self.routes)
+        )
 
     @classmethod
     def default(cls) -> Self:

@@ -7,7 +7,8 @@ Host or :authority of each request are the same, or the call is refused. Matchin
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,15 +18,19 @@ from interpose.call import DEFAULT_PORTS, Call, header, header_values
 from interpose.errors import Refusal
 from interpose.formats.endpoints import Match, classify, judged_path
 from interpose.formats.hosts import HostRow, canonical_host, generic_row, lookup, row_for_provider
-from interpose.rules.compiled import Limit, Route, Rules
+from interpose.rules.compiled import Rules
 from interpose.rules.facts import Facts
 from interpose.wire.error import WireError
-from interpose.wire.jsonedit import peek, spans
+from interpose.wire.jsonedit import peek, spelled
 from interpose.wire.multipart import field_spans
 
 from .content import plain_body, reader
 from .draft import Draft, Stage
 from .unrouted import quota_left
+
+# What a reader might take for the name of the member that names a model.
+_NAMED = re.compile(rb'"model"', re.IGNORECASE)
+_BLANK = b" \t\r\n\xef\xbb\xbf"
 
 
 class Territory:
@@ -85,9 +90,11 @@ class Claim(Stage):
             )
         check_binding(call)
         draft.match = match = classify(row, call.method, call.url.target)
-        if judges_models(draft.rules):
-            check_one_model(call)
-        draft.facts = read_facts(call, match, partial(quota_left, draft))
+        asked = asked_of(call, match)
+        draft.body_read = asked.read
+        if draft.rules.judges_models:
+            check_model(draft)
+        draft.facts = read_facts(call, match, partial(quota_left, draft), asked)
         draft.note(f"{call.method} {call.url.path} on {call.url.origin.host} is {match.format} {match.endpoint}")
 
 
@@ -167,9 +174,14 @@ def is_address(host: str) -> bool:
     return True
 
 
-def read_facts(call: Call, match: Match, quota: Callable[[str | None], float | None] = lambda _: None) -> Facts:
+def read_facts(
+    call: Call,
+    match: Match,
+    quota: Callable[[str | None], float | None] = lambda _: None,
+    asked: Asked | None = None,
+) -> Facts:
     """The facts that rules match on, the asked model and `stream` from the URL or else from the body."""
-    asked = Asked() if match.model is not None and match.stream is not None else asked_in_body(call)
+    asked = asked if asked is not None else asked_of(call, match)
     stream = match.stream if match.stream is not None else asked.stream
     if stream is None and asked.read and match.endpoint in ("chat", "completions"):
         # Left out, it is the format's default: Ollama streams unless told not to, everyone else does not.
@@ -210,6 +222,11 @@ class Asked:
     read: bool = False
 
 
+def asked_of(call: Call, match: Match) -> Asked:
+    """What the body asks for, as far as the URL does not say it."""
+    return Asked() if match.model is not None and match.stream is not None else asked_in_body(call)
+
+
 def asked_in_body(call: Call) -> Asked:
     """`model` and `stream` of a JSON object, whatever its content type says, or of a multipart form."""
     if not isinstance(call.body, bytes) or not call.body:
@@ -217,7 +234,7 @@ def asked_in_body(call: Call) -> Asked:
     try:
         body = plain_body(call)
         kind = header(call.headers, b"content-type") or b""
-        if body.lstrip(b" \t\r\n\xef\xbb\xbf")[:1] == b"{":
+        if body.lstrip(_BLANK)[:1] == b"{":
             found = peek(body, ("model", "stream"))
             model, stream = found.get("model"), found.get("stream")
             return Asked(
@@ -231,28 +248,26 @@ def asked_in_body(call: Call) -> Asked:
     return Asked()
 
 
-def judges_models(rules: Rules) -> bool:
-    """Whether anything in the rules depends on the model that a call names."""
-    ruling: tuple[Route | Limit, ...] = (*rules.routes, *rules.limits)
-    return (
-        bool(rules.models)
-        or any(rule.match.model or (rule.unless is not None and rule.unless.model) for rule in ruling)
-        or any(target.model for route in rules.routes for target in route.everywhere)
-        # What a call may cost is its model's price.
-        or any("model" in limit.per or limit.budget for limit in rules.limits)
-        or any(key.models or key.budget for key in rules.clients.keys)
-    )
-
-
-def check_one_model(call: Call) -> None:
-    """Refuses a body that names several models: which of them a provider takes is not for rules to guess."""
-    if not isinstance(call.body, bytes) or (call.body.count(b"model") < 2 and b"\\u00" not in call.body):
-        return  # the common case: no second name, and none hidden by escapes
+def check_model(draft: Draft) -> None:
+    """Refuses a body that names several models, or one by another spelling: which of them a provider takes is not for
+    rules to guess.
+    """
+    call = draft.call
+    if not isinstance(call.body, bytes):
+        return
     try:
-        body = plain_body(call)
-        kind = header(call.headers, b"content-type") or b""
-        values = {body[start:end].strip() for start, end in (*spans(body, "model"), *field_spans(body, kind, b"model"))}
+        named = models_named(plain_body(call), header(call.headers, b"content-type") or b"")
     except WireError:
         return
-    if len(values) > 1:
+    if any(name != "model" for name, _ in named) or len({value for _, value in named}) > 1:
         raise Refusal(400, "ambiguous_model", "The body names more than one model; send one.", param="model")
+
+
+def models_named(body: bytes, content_type: bytes) -> Sequence[tuple[str, bytes]]:
+    """Each name and value by which a body may name a model. One that stands there plainly and alone is not told."""
+    if body.lstrip(_BLANK)[:1] != b"{":
+        return [("model", body[start:end].strip()) for start, end in field_spans(body, content_type, b"model")]
+    found = _NAMED.findall(body)
+    if found in ([], [b'"model"']) and b"\\u00" not in body:
+        return ()
+    return spelled(body, "model")

@@ -17,6 +17,7 @@ from interpose.formats.keys import ClientKey as SentKey
 from interpose.rules.compiled import VIRTUAL_PREFIX, ClientKey
 from interpose.rules.facts import Facts
 
+from .claim import check_model
 from .draft import Draft, KeyKind, Stage
 from .proxied import proxied
 from .virtual import found
@@ -76,6 +77,9 @@ class Clients(Stage):
         """That is the client, if its key is good for the call."""
         draft.client, draft.virtual = known.name, known
         assert draft.facts is not None
+        if known.judges_models:
+            # A key that was issued stands in no rules, of which this was asked before.
+            check_model(draft)
         if known.endpoints is not None and not known.endpoints.accepts(draft.facts.endpoint):
             raise Refusal(
                 403, "endpoint_not_permitted", f"The key of {known.name} is not good for {draft.facts.endpoint} calls."

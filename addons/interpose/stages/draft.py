@@ -180,6 +180,8 @@ class Draft:
     # claim
     host: HostRow | None = None
     match: Match | None = None
+    # whether what the body asks for could be read
+    body_read: bool = False
     facts: Facts | None = None
     # clients
     key: ClientKey | None = None

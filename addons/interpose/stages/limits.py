@@ -15,6 +15,7 @@ from decimal import Decimal
 from hashlib import blake2b
 from typing import NamedTuple
 
+from interpose.errors import Refusal
 from interpose.limits.periods import Period
 from interpose.limits.store import Demand
 from interpose.prices import micro_dollars, vendor
@@ -70,12 +71,32 @@ class AttemptLimits(Stage):
     name = "attempt limits"
 
     def decide(self, draft: Draft) -> None:
+        if draft.rules.limits_models or (draft.virtual is not None and draft.virtual.budget is not None):
+            check_readable(draft)
         if draft.attempt_limits:
             draft.attempts = [with_demands(attempt, draft) for attempt in draft.attempts]
         if draft.budgets and draft.attempts:
             assert draft.facts is not None
             for limit in draft.budgets:
                 draft.demands += spending(limit, draft.attempts[0], draft, {})
+
+
+def check_readable(draft: Draft) -> None:
+    """Refuses a call that has to name a model and whose body cannot be read, though a provider might read it: limits
+    that depend on the model would be walked around. Asked last, for others say better what is wrong with it.
+    """
+    call, match = draft.call, draft.match
+    assert match is not None
+    if match.model is not None or match.endpoint not in ESTIMATED_ENDPOINTS or draft.body_read:
+        return
+    if call.method == "POST" and isinstance(call.body, bytes) and call.body:
+        raise Refusal(
+            400,
+            "unreadable_model",
+            "The limits here depend on the model that a call names, and this body cannot be read. Send a JSON object "
+            "in UTF-8, as it is or compressed (gzip, deflate, br, zstd).",
+            param="model",
+        )
 
 
 def with_demands(attempt: Attempt, draft: Draft) -> Attempt:

@@ -64,6 +64,15 @@ def spans(body: bytes, key: str) -> list[tuple[int, int]]:
     return [(member.start, member.end) for member in _members(body) if _is(member.key, key)]
 
 
+def spelled(body: bytes, key: str) -> list[tuple[str, bytes]]:
+    """Name and raw value of every top-level member that a reader who ignores case, as Go's does
+    (https://pkg.go.dev/encoding/json#Unmarshal), takes for `key`, in order. Raises WireError as `spans` does.
+    """
+    _parse(body)
+    named = ((_name(member.key), body[member.start : member.end]) for member in _members(body))
+    return [(name, value) for name, value in named if name.casefold() == key.casefold()]
+
+
 def replace(body: bytes, edits: Mapping[str, object]) -> bytes:
     """`body` with each key's value replaced, at all of its occurrences; a key that is not there is put at the end.
 
@@ -159,8 +168,13 @@ def _container_end(body: bytes, at: int) -> int:
 
 def _is(raw: bytes, key: str) -> bool:
     if b"\\" in raw:
-        return bool(json.loads(b'"%b"' % raw) == key)
+        return _name(raw) == key
     return raw == key.encode("utf-8", "surrogatepass")
+
+
+def _name(raw: bytes) -> str:
+    """A member's key without its escapes."""
+    return str(json.loads(b'"%b"' % raw)) if b"\\" in raw else raw.decode("utf-8", "surrogatepass")
 
 
 def _encode(value: object) -> bytes:
