@@ -116,13 +116,23 @@ def disguised(headers: Headers, keys: Sequence[SentKey]) -> bool:
 def permitted(key: ClientKey, facts: Facts) -> bool:
     """Whether a key that may be limited to some models is good for a call.
 
-    A named model decides. Without one, a limited key may read and list, but not post to what may run any model: an
-    unknown endpoint, a batch, a body that hides its model, a session whose messages name it.
+    A named model decides, where it is the one that runs. Without one, a limited key may read and list, but not post to
+    what may run any model: an unknown endpoint, a batch, a body that hides its model, a session whose messages name it.
     """
     if key.models is None:
         return True
-    if facts.model is not None:
+    if facts.model is not None and not (facts.method == "POST" and names_models_within(facts)):
         return key.may_use(facts.model)
     if facts.endpoint == "realtime":
         return False
     return facts.method in ("GET", "HEAD", "DELETE") or facts.endpoint in ("models", "files")
+
+
+def names_models_within(facts: Facts) -> bool:
+    """Whether such bodies name their models further inside, or in a file, so that a `model` on top says nothing."""
+    if facts.endpoint == "batches":
+        # Mistral's batches are of one model; Google's and Amazon's have it in the URL.
+        return facts.format in ("openai", "openai-responses", "anthropic", "cohere")
+    if facts.endpoint == "other":
+        return "/evals/" in f"{facts.path}/"
+    return facts.endpoint == "realtime" and facts.path.endswith("/client_secrets")
