@@ -33,6 +33,7 @@ from .limits.queue import WaitingStore
 from .limits.store import Store
 from .prices import Catalogue
 from .rules.compiled import ClientKey, Rules
+from .rules.problem import printable
 from .rules.secrets import SecretError
 from .sending import Means, Sending
 from .stages import plan
@@ -42,6 +43,7 @@ from .upstream import Upstream, UpstreamFailure
 
 logger = logging.getLogger(__name__)
 
+MOST_SHOWN = 100
 _INDEX = re.compile(r"\[\d+\]")
 
 
@@ -222,7 +224,8 @@ class Engine:
         """Says in the log which budgets cannot hold what has no price, once a model."""
         for name in dict.fromkeys(chosen.unpriced):
             asked = chosen.facts.model if chosen.facts is not None else None
-            model = chosen.attempts[0].model or asked or "of no name"
+            # The client's word: it is neither to end a line of the log nor to fill it.
+            model = printable((chosen.attempts[0].model or asked or "of no name")[:MOST_SHOWN])
             kind = (name, "unpriced", model)
             if kind not in self._warned:
                 self._warned[kind] = None
