@@ -14,7 +14,7 @@ from interpose.rules.facts import Content
 from interpose.rules.matching import Match as Wanted
 from interpose.rules.values import size
 from interpose.stages.claim import read_facts
-from interpose.stages.content import reader
+from interpose.stages.content import BEYOND, reader
 
 IMAGE = "iVBORw0KGgo="
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
@@ -122,7 +122,7 @@ def test_sizes_are_of_what_was_said() -> None:
 
 
 def test_a_body_that_streams_through_is_as_large_as_it_says() -> None:
-    """Nothing else is known of it; and nothing at all, where it does not say."""
+    """Nothing else is known of it. Where it does not say, it is more than what does not stream."""
 
     async def pieces() -> AsyncIterator[bytes]:
         yield b""
@@ -132,7 +132,19 @@ def test_a_body_that_streams_through_is_as_large_as_it_says() -> None:
     found = reader(call, match)()
     assert found == Content(9_000_000, 2_250_000)
     call.headers = ()
+    assert reader(call, match)() == BEYOND
+    facts = read_facts(call, match)
+    assert Wanted(larger_than=size("8MiB")).reason(facts) is None
+    assert Wanted(larger_than=size("8.1MiB")).reason(facts) == "larger_than"
+    assert Wanted(smaller_than=size("100MiB")).reason(facts) == "smaller_than"
+    call.headers = ((b"upgrade", b"websocket"),)
     assert reader(call, match)() is None
+
+
+def test_a_body_that_decodes_to_more_than_is_read_is_large() -> None:
+    """However little of it there is to see."""
+    packed = gzip.compress(json.dumps({**CHAT, "padding": "text " * 2_000_000}).encode())
+    assert content("api.openai.com", "/v1/chat/completions", packed, content_encoding="gzip") == BEYOND
 
 
 def test_conditions_on_the_body() -> None:

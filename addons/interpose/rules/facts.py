@@ -18,13 +18,14 @@ Brought = Literal["tools", "images", "documents", "audio"]
 @dataclass(frozen=True, slots=True)
 class Content:
     """What rules may ask about a body: its size, an estimate of its tokens, what it brings along, and the most tokens
-    that it lets the answer have.
+    that it lets the answer have. `at_least` says that it may be larger than its size.
     """
 
     bytes: int
     tokens: int
     has: frozenset[Brought] = frozenset()
     max_output: int | None = None
+    at_least: bool = False
 
 
 # How `Facts.value` names a header: this, and its lower-case name.
@@ -41,8 +42,8 @@ class Facts:
     `endpoint` one of ENDPOINTS, `format` the client's format (a provider format's contract name), `wire` the exact
     body shape, `ip` the client's address as text, `entrance` intercept, gateway or embedded. `stream` says whether the
     call asks for a stream. `header` looks a request header up by its lower-case name: its first value, or None. `app`
-    is the calling program, where that is known. `content` reads the body, once somebody asks; it gives None for one
-    that streams through without saying how long it is. `quota` gives the share that a provider has left of its quota,
+    is the calling program, where that is known. `content` reads the body, once somebody asks; it gives None for the
+    messages of a WebSocket. `quota` gives the share that a provider has left of its quota,
     None for the one where the call goes without a route; it gives None where nobody knows.
     """
 

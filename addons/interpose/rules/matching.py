@@ -129,7 +129,7 @@ def _asks_size(limit: Size | None, compare: Callable[[int, int], bool]) -> Test 
 
     def holds(facts: Facts) -> bool:
         content = facts.content()
-        if content is None:
+        if content is None or (content.at_least and compare is operator.lt):
             return False
         return compare(content.tokens if limit.unit == "tokens" else content.bytes, limit.count)
 

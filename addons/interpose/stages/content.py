@@ -10,19 +10,21 @@ from functools import cache
 
 import orjson
 
-from interpose.call import Call, header
+from interpose.call import Call, header, upgrades
 from interpose.formats.codecs import CODECS, Asked, Malformed
 from interpose.formats.dialects import codec_of_client
 from interpose.formats.endpoints import Match
 from interpose.ir import Block, Media, Request, ToolResult
 from interpose.rules.facts import Brought, Content
 from interpose.wire.coding import decode
-from interpose.wire.error import WireError
+from interpose.wire.error import TooLarge, WireError
 
 from .metering import estimated_input
 
-# A request body that arrives compressed is decoded up to this size; of a larger one nothing is known.
+# A call's body is whole up to this size, and streams through beyond. One that arrives compressed is
+# decoded up to it; of a larger one nothing else is known.
 PEEK_LIMIT = 8 * 1024 * 1024
+BEYOND = Content(PEEK_LIMIT + 1, estimated_input(PEEK_LIMIT + 1), at_least=True)
 _MEDIA: Mapping[str, Brought] = {"image": "images", "document": "documents", "audio": "audio"}
 
 
@@ -41,11 +43,16 @@ def reader(call: Call, match: Match) -> Callable[[], Content | None]:
     @cache
     def read() -> Content | None:
         if not isinstance(call.body, bytes):
+            if upgrades(call.headers):
+                return None
             told = header(call.headers, b"content-length")
             size = int(told) if told is not None and told.isdigit() else None
-            return None if size is None else Content(size, estimated_input(size))
+            # Who does not say how much will come must not seem to send little: it streams since it is more than that.
+            return BEYOND if size is None else Content(size, estimated_input(size))
         try:
             body = plain_body(call)
+        except TooLarge:
+            return BEYOND
         except WireError:
             return Content(len(call.body), estimated_input(len(call.body)))
         request = conversation(call, match, body)

@@ -13,7 +13,7 @@ from typing import Protocol
 import brotli  # type: ignore[import-untyped]  # it has no type information
 import zstandard
 
-from .error import WireError
+from .error import TooLarge, WireError
 
 DEFAULT_LIMIT = 256 * 1024 * 1024
 PIECE = 64 * 1024
@@ -198,9 +198,9 @@ class ContentDecoder:
         self._produced[index] += size
         produced = self._produced[index]
         if produced > self._limit:
-            raise WireError(f"the decoded body is larger than {self._limit} bytes")
+            raise TooLarge(f"the decoded body is larger than {self._limit} bytes")
         if produced > ABSURD_FROM and produced > self._taken * ABSURD_RATIO:
-            raise WireError(f"the decoded body is more than {ABSURD_RATIO} times as large as the coded one")
+            raise TooLarge(f"the decoded body is more than {ABSURD_RATIO} times as large as the coded one")
 
 
 def _cut(data: bytes, size: int) -> Iterator[bytes]:
