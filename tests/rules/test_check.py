@@ -219,3 +219,30 @@ def test_a_budget_that_cannot_hold_is_told(said: Said, to: str, prices: str, fou
     problems = said(f"{SOLD}routes: [{{name: r, to: {to}}}]\n{budget}{prices}")
     told = [problem for problem in problems if "has no known price, so no budget can hold it" in problem]
     assert len(told) == (found if budget else 0)
+
+
+@pytest.mark.parametrize("entry", ["per: client", "wait: 5s", "match: {endpoint: chat}, per: [ip]"])
+def test_a_limit_without_a_number_is_an_error(said: Said, entry: str) -> None:
+    """It would stand there and let everything pass."""
+    assert said(limits(entry)) == [
+        "r.yaml:5:3: limits[0]: limits nothing; write one of requests, tokens, concurrent, budget"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("v1/chat", "begins with no slash, as every path does; write /v1/chat"),
+        ("/v1/realtime?model=x", "has a query, which is no part of a path; write what stands before the ?"),
+    ],
+)
+def test_a_path_that_no_call_has_is_an_error(said: Said, path: str, message: str) -> None:
+    """Nothing would ever match it."""
+    (only,) = said(limits(f"requests: 1/minute, match: {{path: '{path}'}}"))
+    assert only.endswith(f"limits[0].match.path: {message}")
+
+
+@pytest.mark.parametrize("path", ["/v1/*", "*/completions", "?v1", "[/]v1", "/v?/chat"])
+def test_globs_of_paths_are_fine(said: Said, path: str) -> None:
+    """A glob may begin with whatever stands for a slash."""
+    assert said(limits(f"requests: 1/minute, match: {{path: '{path}'}}")) == []

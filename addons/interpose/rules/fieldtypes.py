@@ -165,6 +165,14 @@ def _network(text: str) -> str:
     return text
 
 
+def _path(text: str) -> str:
+    if checked_glob(text)[0] not in "/*?[":
+        raise BadValue("begins with no slash, as every path does", f"write /{text}")
+    if re.search(r"\?[\w.-]+=", text):
+        raise BadValue("has a query, which is no part of a path", "write what stands before the ?")
+    return text
+
+
 def _method(text: str) -> str:
     if re.fullmatch(r"[A-Za-z*?]+", text) is None:
         raise BadValue("is not an HTTP method", "write for example POST")
@@ -241,6 +249,7 @@ Counted = Annotated[
     WithJsonSchema({"anyOf": [{"enum": [*OF_CALL, *OF_ATTEMPT]}, {"type": "string", "pattern": f"^{HEADER_WORD}."}]}),
 ]
 Addresses = Annotated[list[Annotated[str, AfterValidator(_network)]], OneOrMany(), Field(min_length=1)]
+Paths = Annotated[list[Annotated[str, AfterValidator(_path)]], OneOrMany(), Field(min_length=1)]
 Methods = Annotated[list[Annotated[str, AfterValidator(_method)]], OneOrMany(), Field(min_length=1)]
 Sinks = Annotated[list[Annotated[str, AfterValidator(_sink)]], OneOrMany(), Field(min_length=1)]
 Variable = Annotated[str, AfterValidator(_variable)]

@@ -46,6 +46,8 @@ _VERSION = r"/v[0-9]+(?:(?:alpha|beta)[0-9]*)?"
 _ENDPOINT = r"(?:/(?:messages|models|chat|chat/completions|complete|completions|embed|embeddings|generate|rerank))?"
 
 SOURCES = ("env", "file", "keyring", "exec", "aws", "google")
+# What a limit may limit.
+_LIMITED = ("requests", "tokens", "concurrent", "budget")
 
 # What must be unique: where it stands, and what it is called.
 _UNIQUE: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -77,6 +79,7 @@ def check(document: Document) -> None:
         _weights,
         _quotas,
         _trust,
+        _nothing,
         _waits,
         _prices,
         _sends,
@@ -298,6 +301,12 @@ def _trust(document: Document) -> None:
         for where in named:
             message = "goes by a header, which a client can make up or leave out"
             document.report(where, message, "write trust_headers: true beside it if something that you trust sets it")
+
+
+def _nothing(document: Document) -> None:
+    for path, limit, _ in _limits(document):
+        if all(limit.get(name) is None for name in _LIMITED):
+            document.report(path, "limits nothing", f"write one of {', '.join(_LIMITED)}")
 
 
 def _waits(document: Document) -> None:

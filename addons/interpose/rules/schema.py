@@ -40,6 +40,7 @@ from .fieldtypes import (
     Name,
     OneOrMany,
     OrWord,
+    Paths,
     Placeholders,
     ProxyUrl,
     QuotaBelow,
@@ -155,7 +156,7 @@ class MatchSpec(Section):
     app: Globs | None = None
     header: Annotated[dict[HeaderName, HeaderGlobs], Field(min_length=1)] | None = None
     method: Methods | None = None
-    path: Globs | None = Field(default=None, description="the URL's path, without its query")
+    path: Paths | None = Field(default=None, description="the URL's path, without its query")
     stream: bool | None = Field(default=None, description="whether the call asks for a stream")
     has: Annotated[list[Literal["tools", "images", "documents", "audio"]], OneOrMany(), Field(min_length=1)] | None = (
         None
