@@ -9,13 +9,16 @@ from types import MappingProxyType
 import pytest
 
 from interpose.call import Call, Origin, Peer, Url
+from interpose.formats.endpoints import classify
+from interpose.rules import compiling
 from interpose.rules.compiled import Limit, Provider, Route, Rules, Target
 from interpose.rules.matching import Match
 from interpose.rules.patterns import AnyOf
+from interpose.rules.schema import LimitSpec, MatchSpec
 from interpose.rules.secrets import CredentialSource
 from interpose.rules.values import Budget, Rate
 from interpose.stages import plan
-from interpose.stages.claim import Territory
+from interpose.stages.claim import Territory, read_facts
 from interpose.stages.draft import EXPECTED_OUTPUT, Plan, View
 from interpose.stages.limits import LONGEST
 
@@ -95,6 +98,25 @@ def test_only_limits_that_match_ask() -> None:
         Limit("yes", chat, embeddings, requests=Rate(1, 60)),
     )
     assert [each.key for each in found.demands] == ["yes/requests/"]
+
+
+@pytest.mark.parametrize("written", ["/v1/chat/completions", "/v1/chat/completions/", "/v1/chat/*"])
+def test_a_final_slash_is_no_way_around_a_path(written: str) -> None:
+    """The same endpoint answers, so the same limit holds, however the rules spell it."""
+    limit = compiling.limit(LimitSpec.model_validate({"name": "p", "match": {"path": written}, "requests": "9/minute"}))
+    for path in ("/v1/chat/completions", "/v1/chat/completions/", "/v1/chat/completions/?a=b"):
+        assert [each.key for each in decided(limit, path=path).demands] == ["p/requests/"]
+
+
+def test_an_escaped_colon_is_no_way_around_a_path() -> None:
+    """Google takes both, and so do rules."""
+    for written in ("/v1beta/models/g:generateContent", "*%3agenerateContent"):
+        match = compiling.match(MatchSpec.model_validate({"path": written}))
+        for path in ("/v1beta/models/g:generateContent", "/v1beta/models/g%3AgenerateContent?key=k"):
+            call = Call("POST", Url(ORIGIN, path), (), b"{}", Peer("10.1.2.3"))
+            row = Territory(Rules.default()).row("generativelanguage.googleapis.com", 443)
+            assert row is not None
+            assert match.reason(read_facts(call, classify(row, "POST", path))) is None
 
 
 def test_a_long_name_does_not_make_a_long_key() -> None:

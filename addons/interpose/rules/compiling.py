@@ -10,6 +10,7 @@ from interpose.prices import Overrides, Price
 
 from . import aliases
 from .compiled import Limit, LossPolicy, Model, Retry, Route, Target
+from .facts import bare_path
 from .matching import Match
 from .patterns import AnyOf, Networks, parsed_network
 from .schema import LimitSpec, LossesSpec, MatchSpec, ModelSpec, PriceSpec, RetrySpec, RouteSpec
@@ -100,7 +101,7 @@ def match(spec: MatchSpec) -> Match:
         ip=Networks(tuple(map(parsed_network, spec.ip))) if spec.ip is not None else None,
         header=tuple((name.lower(), AnyOf(tuple(texts))) for name, texts in headers.items()),
         method=any_of(spec.method, fold=True),
-        path=any_of(spec.path),
+        path=any_of([bare_path(text) for text in spec.path]) if spec.path is not None else None,
         stream=spec.stream,
         app=any_of(spec.app),
         has=frozenset(spec.has) if spec.has is not None else None,

@@ -5,6 +5,7 @@ Nothing here knows where the values come from: classification is the formats' wo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -31,14 +32,25 @@ class Content:
 # How `Facts.value` names a header: this, and its lower-case name.
 HEADER = "header "
 
+_COLON = re.compile("%3a", re.IGNORECASE)
+
 ENDPOINTS: tuple[str, ...] = get_args(EndpointName)
+
+
+def bare_path(path: str) -> str:
+    """A path, or a pattern of paths, as rules compare it: in one spelling of those that lead to the same endpoint, so
+    that no condition is walked around. A final slash makes no other one, nor does an escaped colon, as some of Google's
+    and Amazon's clients send it.
+    """
+    path = _COLON.sub(":", path)
+    return path[:-1] if len(path) > 1 and path.endswith("/") else path
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """One call as rules see it. None means "not known" and never matches a pattern, `*` included.
 
-    `host` is canonical (lower case, no trailing dot, IPv6 without brackets), `path` is the raw path without its query,
+    `host` is canonical (lower case, no trailing dot, IPv6 without brackets), `path` is a `bare_path` without its query,
     `endpoint` one of ENDPOINTS, `format` the client's format (a provider format's contract name), `wire` the exact
     body shape, `ip` the client's address as text, `entrance` intercept, gateway or embedded. `stream` says whether the
     call asks for a stream. `header` looks a request header up by its lower-case name: its first value, or None. `app`

@@ -19,7 +19,7 @@ from interpose.errors import Refusal
 from interpose.formats.endpoints import Match, classify, judged_path
 from interpose.formats.hosts import HostRow, canonical_host, generic_row, lookup, row_for_provider
 from interpose.rules.compiled import Rules
-from interpose.rules.facts import Facts
+from interpose.rules.facts import Facts, bare_path
 from interpose.wire.error import WireError
 from interpose.wire.jsonedit import peek, spelled
 from interpose.wire.multipart import field_spans
@@ -197,7 +197,7 @@ def read_facts(
         scheme=call.url.origin.scheme,
         host=call.url.origin.host,
         port=call.url.origin.port,
-        path=judged_path(call.url.target),
+        path=bare_path(judged_path(call.url.target)),
         endpoint=match.endpoint,
         format=match.format,
         wire=match.wire,
