@@ -78,6 +78,19 @@ def test_a_header_counts_by_its_value() -> None:
     assert demand.key == "team/requests/header:x-team=-"
 
 
+@pytest.mark.parametrize("name", ["Authorization", "X-Api-Key", "Cookie", "X-Goog-Api-Key", "api-key"])
+def test_a_key_is_counted_by_its_digest(name: str) -> None:
+    """The name of a bucket stands in the 429 and in a shared store, where no key belongs."""
+    limit = Limit("each", ANYWHERE, None, (f"header:{name.lower()}",), Rate(9, 60))
+    keys = set()
+    for value in (b"sk-FAKE-one", b"sk-FAKE-two", b"sk-FAKE-two"):
+        (demand,) = decided(limit, headers=((name.encode(), value),)).demands
+        assert "FAKE" not in demand.key
+        keys.add(demand.key)
+    assert len(keys) == 2
+    assert decided(limit).demands[0].key == f"each/requests/header:{name.lower()}=-"
+
+
 def test_attempts_are_asked_by_what_they_alone_have() -> None:
     """Provider, route and key are those of each attempt, a provider without a key has none."""
     limit = Limit("lane", ANYWHERE, None, ("provider", "route", "key"), concurrent=2)

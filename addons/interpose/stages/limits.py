@@ -16,6 +16,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from interpose.errors import Refusal
+from interpose.formats.keys import KEY_HEADERS
 from interpose.limits.periods import Period
 from interpose.limits.store import Demand
 from interpose.prices import micro_dollars, vendor
@@ -34,6 +35,11 @@ LONGEST = 64
 _ANSWERED = frozenset(("chat", "completions"))
 # What costs nothing is refused by no budget.
 _FREE = frozenset(("models", "count_tokens", "files"))
+# Who is counted by one of these is known by its digest: the name of a bucket goes into errors, and to a shared store.
+_SECRET = frozenset(
+    HEADER_WORD + name.decode()
+    for name in (*KEY_HEADERS, b"cookie", b"proxy-authorization", b"x-amz-security-token", b"sec-websocket-protocol")
+)
 # The name of the budgets that clients' keys have: no limit can be called so.
 KEY = "(key)"
 
@@ -177,7 +183,9 @@ def uses_tokens(facts: Facts) -> bool:
 def whom(limit: Limit, facts: Facts, named: Mapping[str, str | None]) -> str:
     """Which bucket of the limit counts the call."""
     counted = [(word, named[word] if word in named else known(facts, word)) for word in limit.per]
-    return ",".join(f"{word}={_short(value)}" for word, value in counted)
+    return ",".join(
+        f"{word}={_digest(value) if value and word in _SECRET else _short(value)}" for word, value in counted
+    )
 
 
 def known(facts: Facts, word: str) -> str | None:
@@ -224,4 +232,8 @@ def _short(value: str | None) -> str:
         return "-"
     if len(value) <= LONGEST and value.isprintable():
         return value
+    return _digest(value)
+
+
+def _digest(value: str) -> str:
     return blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
