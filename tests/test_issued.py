@@ -206,3 +206,19 @@ def test_what_was_told_and_revoked_meanwhile_is_untold(keys: Open, tmp_path: Pat
     assert list(store.untold(9)) == []
     store.take([], told=[], heard=Heard("f", 1), again=True)
     assert len(store.untold(9)) == 1
+
+
+def test_a_file_that_another_one_has_replaced_is_let_go(keys: Open, tmp_path: Path) -> None:
+    """Where a backup is put back, or the file is removed, its keys are the good ones, or none is: without a restart."""
+    clock = Clock()
+    store = keys(tmp_path, clock)
+    before = store.add("ci", now="2026-11-25T00:00:00Z")
+    assert store.find(before) is not None
+    (tmp_path / NAME).rename(tmp_path / "old.db")
+    clock.now += FRESH
+    assert store.find(before) is None
+    after = keys(tmp_path).add("ci", now="2026-11-26T00:00:00Z")
+    clock.now += FRESH
+    assert store.find(before) is None
+    assert store.find(after) is not None
+    assert store.named("ci") == store.find(after)

@@ -111,6 +111,8 @@ class Keys:
     def __init__(self, folder: Path, *, timer: Callable[[], float]) -> None:
         self.path = folder / NAME
         self._connection: sqlite3.Connection | None = None
+        # Which file that leads to: by its device and inode.
+        self._opened: tuple[int, int] | None = None
         self._known: TTLCache[str, ClientKey | None] = TTLCache(REMEMBERED, ttl=FRESH, timer=timer)
 
     def find(self, key: str) -> ClientKey | None:
@@ -125,7 +127,7 @@ class Keys:
         return found
 
     def _find(self, sha256: str) -> ClientKey | None:
-        if self._connection is None and not self.path.exists():
+        if not self.path.exists():
             return None
         with self._told():
             row = self._open().execute("SELECT * FROM keys WHERE sha256 = ?", (sha256,)).fetchone()
@@ -202,7 +204,7 @@ class Keys:
 
     def heard(self) -> Heard:
         """What has been heard of a shared store's keys."""
-        if self._connection is None and not self.path.exists():
+        if not self.path.exists():
             return Heard()
         with self._told():
             row = self._open().execute("SELECT epoch, version FROM heard").fetchone()
@@ -210,7 +212,7 @@ class Keys:
 
     def untold(self, most: int) -> Sequence[Row]:
         """Keys that a shared store has not heard of as they are."""
-        if self._connection is None and not self.path.exists():
+        if not self.path.exists():
             return ()
         with self._told():
             rows = self._open().execute("SELECT * FROM keys WHERE told IS NULL LIMIT ?", (most,)).fetchall()
@@ -257,7 +259,10 @@ class Keys:
 
     def _open(self, *, create: bool = False) -> sqlite3.Connection:
         if self._connection is not None:
-            return self._connection
+            if _identity(self.path) == self._opened:
+                return self._connection
+            # Somebody has put another file in its place, such as a backup, or removed it: its keys count, or none.
+            self.close()
         if create and not self.path.exists():
             # Made for its owner alone, before anything is in it.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -279,7 +284,7 @@ class Keys:
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
+        self._connection, self._opened = connection, _identity(self.path)
         return connection
 
     @contextmanager
@@ -300,6 +305,14 @@ class Keys:
             yield
         except sqlite3.Error as error:
             raise KeysError(f"the keys in {self.path} cannot be used: {error}") from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _version(connection: sqlite3.Connection) -> int:
