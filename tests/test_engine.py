@@ -20,8 +20,10 @@ from interpose.exchange import Clock
 from interpose.ledger.record import Record
 from interpose.prices import Catalogue, Overrides, Price
 from interpose.prices.catalogue import PRICES, GenaiPrices
-from interpose.rules.compiled import Provider, Rules
+from interpose.rules.compiled import Limit, Provider, Rules
+from interpose.rules.matching import Match
 from interpose.rules.secrets import CredentialSource, SecretError
+from interpose.rules.values import Budget
 from interpose.secret import Secret
 from interpose.upstream import Outgoing, UpstreamFailure
 
@@ -522,3 +524,13 @@ async def test_a_record_waits_for_the_prices_and_its_call_does_not() -> None:
     go.set()
     await asyncio.to_thread(slow.settle)
     assert bench.record.cost_usd == (5 * 2.5 + 7 * 10) / 1_000_000
+
+
+async def test_a_models_name_does_not_write_lines_of_its_own_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """It is the client's to choose, line breaks and all."""
+    limit = Limit("money", Match(), None, budget=Budget(Decimal(5), "day"))
+    bench = Bench(lambda: ScriptedReply([COMPLETION]), replace(with_provider(), limits=(limit,)))
+    await body(await bench.handle(body=b'{"model": "m\\nERROR: forged", "messages": []}'))
+    (said,) = [record.getMessage() for record in caplog.records if "money" in record.getMessage()]
+    assert "ERROR: forged" in said
+    assert "\n" not in said

@@ -731,3 +731,15 @@ def test_one_model_is_one_however_often_the_word_is_said(body: bytes) -> None:
     """Text and nested members name no model; an empty body is the provider's to answer."""
     by = rules(provider("openai", OPENAI), limits=ABOUT_MODELS[:1])
     assert planned(call(bearer("sk-own-fake"), body=body), by).refusal is None
+
+
+def test_a_name_that_is_longer_than_any_models_is_none() -> None:
+    """Nothing is compared with megabytes of it, and nothing remembers it; where limits go by models it is refused."""
+    for name, known in (("m" * 4096, True), ("m" * 4097, False)):
+        made = call(bearer("sk-own-fake"), body=json.dumps({"model": name, "messages": []}).encode())
+        chosen = planned(made, rules(provider("openai", OPENAI)))
+        assert chosen.facts is not None
+        assert (chosen.facts.model is not None) is known
+        assert chosen.refusal is None
+        chosen = planned(made, rules(provider("openai", OPENAI), limits=ABOUT_MODELS[:1]))
+        assert (chosen.refusal is None) is known

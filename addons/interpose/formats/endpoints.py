@@ -132,9 +132,13 @@ _MODEL_IN_QUERY = re.compile(r"[?&](?:model|deployment)=([^&#]*)")
 
 
 def _model_in_query(target: str) -> tuple[int, int] | None:
-    """Where the query names a model; None if it names none, or two, of which a provider takes who knows which."""
+    """Where the query names a model; None if it names none, one longer than any is, or two, of which a provider takes
+    who knows which.
+    """
     found = [match.span(1) for match in _MODEL_IN_QUERY.finditer(target)]
-    return found[0] if len(found) == 1 else None
+    if len(found) != 1 or found[0][1] - found[0][0] > MAX_PATH:
+        return None
+    return found[0]
 
 
 def replace_model(target: str, match: Match, model: str) -> str:

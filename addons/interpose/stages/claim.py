@@ -28,6 +28,8 @@ from .content import plain_body, reader
 from .draft import Draft, Stage
 from .unrouted import quota_left
 
+# The longest ARNs of Amazon's are half of that; a model's name in a URL is no longer than its path.
+MOST_NAME = 4096
 # What a reader might take for the name of the member that names a model.
 _NAMED = re.compile(rb'"model"', re.IGNORECASE)
 _BLANK = b" \t\r\n\xef\xbb\xbf"
@@ -90,11 +92,11 @@ class Claim(Stage):
             )
         check_binding(call)
         draft.match = match = classify(row, call.method, call.url.target)
-        asked = asked_of(call, match)
-        draft.body_read = asked.read
+        found = asked_of(call, match)
+        draft.body_read = found.read
         if draft.rules.judges_models:
             check_model(draft)
-        draft.facts = read_facts(call, match, partial(quota_left, draft), asked)
+        draft.facts = read_facts(call, match, partial(quota_left, draft), found)
         draft.note(f"{call.method} {call.url.path} on {call.url.origin.host} is {match.format} {match.endpoint}")
 
 
@@ -178,12 +180,12 @@ def read_facts(
     call: Call,
     match: Match,
     quota: Callable[[str | None], float | None] = lambda _: None,
-    asked: Asked | None = None,
+    found: Asked | None = None,
 ) -> Facts:
     """The facts that rules match on, the asked model and `stream` from the URL or else from the body."""
-    asked = asked if asked is not None else asked_of(call, match)
-    stream = match.stream if match.stream is not None else asked.stream
-    if stream is None and asked.read and match.endpoint in ("chat", "completions"):
+    found = found if found is not None else asked_of(call, match)
+    stream = match.stream if match.stream is not None else found.stream
+    if stream is None and found.read and match.endpoint in ("chat", "completions"):
         # Left out, it is the format's default: Ollama streams unless told not to, everyone else does not.
         stream = match.wire == "ollama"
     headers = call.headers
@@ -201,7 +203,7 @@ def read_facts(
         endpoint=match.endpoint,
         format=match.format,
         wire=match.wire,
-        model=match.model if match.model is not None else asked.model,
+        model=match.model if match.model is not None else found.model,
         client=None,
         ip=call.peer.ip,
         entrance=call.entrance,
@@ -237,15 +239,22 @@ def asked_in_body(call: Call) -> Asked:
         if body.lstrip(_BLANK)[:1] == b"{":
             found = peek(body, ("model", "stream"))
             model, stream = found.get("model"), found.get("stream")
-            return Asked(
-                model if isinstance(model, str) else None, stream if isinstance(stream, bool) else None, read=True
-            )
+            return asked(model if isinstance(model, str) else None, stream if isinstance(stream, bool) else None)
     except WireError:
         return Asked()
     named = {body[start:end] for start, end in field_spans(body, kind, b"model")}
     if len(named) == 1:
-        return Asked(named.pop().decode("utf-8", "replace").strip(), read=True)
+        return asked(named.pop().decode("utf-8", "replace").strip())
     return Asked()
+
+
+def asked(model: str | None, stream: bool | None = None) -> Asked:
+    """What a body asks for that was read. A name longer than any model has is none: patterns would be held against all
+    of it, and it would be remembered wherever models are.
+    """
+    if model is not None and len(model) > MOST_NAME:
+        return Asked(None, stream)
+    return Asked(model, stream, read=True)
 
 
 def check_model(draft: Draft) -> None:

@@ -99,8 +99,8 @@ def check_readable(draft: Draft) -> None:
         raise Refusal(
             400,
             "unreadable_model",
-            "The limits here depend on the model that a call names, and this body cannot be read. Send a JSON object "
-            "in UTF-8, as it is or compressed (gzip, deflate, br, zstd).",
+            "The limits here depend on the model that a call names, and none can be read in this body. Send a JSON "
+            "object in UTF-8, as it is or compressed (gzip, deflate, br, zstd).",
             param="model",
         )
 
