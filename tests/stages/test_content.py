@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from interpose.rules.matching import Match as Wanted
 from interpose.rules.values import size
 from interpose.stages.claim import read_facts
 from interpose.stages.content import BEYOND, reader
+from interpose.stages.metering import estimated_input
 
 IMAGE = "iVBORw0KGgo="
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
@@ -162,3 +164,12 @@ def test_conditions_on_the_body() -> None:
     wide, narrow = Wanted(has=frozenset(("images", "tools"))), Wanted(has=frozenset(("tools",)))
     assert wide.covers(narrow)
     assert not narrow.covers(wide)
+
+
+def test_runs_that_are_almost_media_cost_no_more_than_others() -> None:
+    """A run of letters that is not quite as long as an image's is looked at once: it takes a hundredth of that time."""
+    runs = b" ".join([b"A" * 1000] * 6000)
+    begun = time.process_time()
+    assert estimated_input(runs) == -(-len(runs) // 4)
+    assert time.process_time() - begun < 2
+    assert estimated_input(b"{" + b"A" * 1024 + b"}" + b"B" * 1023) == -(-1025 // 4)
