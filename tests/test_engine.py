@@ -23,7 +23,7 @@ from interpose.prices.catalogue import PRICES, GenaiPrices
 from interpose.rules.compiled import Limit, Provider, Rules
 from interpose.rules.matching import Match
 from interpose.rules.secrets import CredentialSource, SecretError
-from interpose.rules.values import Budget
+from interpose.rules.values import Budget, Rate
 from interpose.secret import Secret
 from interpose.upstream import Outgoing, UpstreamFailure
 
@@ -260,6 +260,29 @@ async def test_a_client_that_leaves_before_the_reply_is_recorded_too() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert bench.record.outcome == "aborted"
+
+
+async def test_a_call_that_is_given_up_before_a_word_of_its_use_counts_as_reserved() -> None:
+    """Its provider may bill for it all the same: who asks and hangs up again and again is limited, too."""
+    waiting = asyncio.Event()
+
+    class Slow(ScriptedUpstream):
+        async def send(self, request: Outgoing) -> ScriptedReply:
+            waiting.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    limit = Limit("t", Match(), None, tokens=Rate(700, 3600))
+    bench = Bench(lambda: ScriptedReply([]), replace(with_provider(), limits=(limit,)), upstream=Slow)
+    task = asyncio.create_task(bench.handle())
+    await waiting.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    refused = await bench.handle()
+    assert refused.status == 429
+    await body(refused)
+    assert [record.outcome for record in bench.records] == ["aborted", "limited"]
 
 
 @pytest.mark.parametrize("stage", ["claim.Claim", "clients.Clients", "routing.Routing", "credentials.Credentials"])

@@ -354,7 +354,9 @@ class Exchange:
         """Tells the limits what was used."""
         told = (record.input_tokens, record.output_tokens)
         sent = any(count is not None for count in told)
-        unknown = None if record.outcome == "ok" else 0
+        # Of a call that was sent and given up before a word of its use, what was reserved counts: it may be billed.
+        given_up = record.outcome == "aborted" and any(leg.sent for leg in self._legs)
+        unknown = None if record.outcome == "ok" or given_up else 0
         tokens = sum(count or 0 for count in told) if sent else unknown
         cost = self._bill.charged(self._legs)
         for granted in self._held:
