@@ -42,8 +42,6 @@ from .terminal import console, refuse
 # Of a body that is shown; what is sent is whole.
 SHOWN = 20_000
 LINE = 500
-# Of the clients that there are, so many are named.
-SOME = 10
 
 
 @dataclass(frozen=True, slots=True)
