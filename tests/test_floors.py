@@ -29,6 +29,7 @@ FLOORS = {
     "engine": 5,
     "exchange": 5,
     "gate": 5,
+    "gateway": 5,
     "held": 5,
     "inforce": 5,
     "legs": 5,

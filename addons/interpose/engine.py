@@ -121,7 +121,7 @@ class Engine:
         """What is done with a call, `by` the rules that it began with, else by those of this moment."""
         by = by or self.inforce
         origin = call.url.origin
-        rules, row = by.rules, by.territory.row(origin.host, origin.port)
+        rules, row = by.rules, by.territory.row_of(call)
         released = None
         if row is None and call.addressed in (None, origin):
             released = by.let_go(origin.host, origin.port)

@@ -272,8 +272,7 @@ class Exchange:
         """The client's format: what the plan found, else what is spoken at that host and path, planned or not."""
         if self.plan is not None and self.plan.facts is not None:
             return self.plan.facts.format
-        origin = self.call.url.origin
-        row = self.inforce.territory.row(origin.host, origin.port)
+        row = self.inforce.territory.row_of(self.call)
         return classify(row, self.call.method, self.call.url.target).format if row is not None else "openai"
 
     def _marks(self, plan: Plan, attempt: Attempt) -> Headers:

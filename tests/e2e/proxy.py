@@ -87,6 +87,10 @@ class Ledger:
 class Proxy:
     """One `interpose run` process. `errors` is everything it has said on stderr, `state` its state folder."""
 
+    # The command, and what it says once it listens.
+    command = "run"
+    listening = LISTENING
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.state = folder / "state"
@@ -152,7 +156,16 @@ class Proxy:
     async def launch(self, rules: str | None, environ: Mapping[str, str] | None = None, *more: str) -> None:
         """Starts without waiting for anything."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "interpose", "run", "--listen", "127.0.0.1:0", "--state", str(self.state)]
+        command = [
+            sys.executable,
+            "-m",
+            "interpose",
+            self.command,
+            "--listen",
+            "127.0.0.1:0",
+            "--state",
+            str(self.state),
+        ]
         if rules is not None:
             file = self.folder / "rules.yaml"
             file.write_text(rules)
@@ -180,10 +193,11 @@ class Proxy:
         while line := await process.stderr.readline():
             text = line.decode("utf-8", "replace")
             self.stderr.append(text)
-            if LISTENING in text:
-                self.ports.append(int(text.partition(LISTENING)[2].split()[0].rstrip("/").rpartition(":")[2]))
+            if self.listening in text:
+                place = text.partition(self.listening)[2].split()[0].partition("/")[0]
+                self.ports.append(int(place.rpartition(":")[2]))
                 self.port = self.ports[0]
-            if LISTENING in text or CATCHING in text:
+            if self.listening in text or CATCHING in text:
                 self._listening.set()
 
     async def ended(self) -> int:
@@ -218,3 +232,14 @@ class Proxy:
             if path.is_file() and path.name != "rules.yaml"
         }
         return {**files, "(stderr)": self.errors.encode()}
+
+
+class Gateway(Proxy):
+    """One `interpose serve` process, with its workers."""
+
+    command = "serve"
+    listening = "interpose: answering at http://"
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.url}/v1"

@@ -264,11 +264,37 @@ def explain(
     raise typer.Exit(status)
 
 
+@app.command()
+def serve(
+    *,
+    rules: Annotated[Path, typer.Option("--rules", metavar="F", help="The rules file.")],
+    listen: Annotated[
+        str | None, typer.Option("--listen", metavar="H:P", help="Where to listen. Default: 127.0.0.1:8080.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Processes that answer.")] = 1,
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="DIR", help="The state folder: ledger and keys.")
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="A certificate chain, PEM.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key, PEM.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
+) -> None:
+    """Answer as an API proxy: plain HTTP, /v1/… for all providers of the rules."""
+    from .serve import Options as Serving
+    from .serve import serve as serving
+
+    with told():
+        status = serving(Serving(rules, listen, workers, state, tls_cert, tls_key, quiet))
+    raise typer.Exit(status)
+
+
 app.add_typer(ca.app, name="ca")
 app.add_typer(keys.app, name="keys")
 
 # Commands that a later version will have: known by name, so that whoever tries one is told.
-LATER = ("serve", "replay", "export", "alerts")
+LATER = ("replay", "export", "alerts")
 
 
 def _later(ctx: typer.Context) -> None:

@@ -77,7 +77,7 @@ def run(options: Options) -> int:
         refuse(str(error))
     try:
         for each in listen:
-            check_exposure(each, clients_required=rules.clients.required)
+            check_exposure(each, clients_required=bool(rules.clients.required))
         if options.command:
             find_command(options.command[0], environ)
     except CommandError as error:

@@ -12,6 +12,7 @@ from .known_hosts import DIALECT_MOUNTS, EVERY_ROW, KNOWN_HOSTS
 from .surfaces import ANYWHERE, MESSAGES, OPENAI, SURFACES
 
 __all__ = [
+    "GATEWAY",
     "KNOWN_HOSTS",
     "HostRow",
     "HostTable",
@@ -34,6 +35,12 @@ def lookup(host: str, port: int) -> HostRow | None:
 _ANYTHING = (
     *(Mount(prefix, OPENAI) for prefix in ("/v1", "/openai/v1", "/api/v1")),
     *(Mount("", surface) for surface in ANYWHERE),
+)
+
+
+# The gateway's own paths: those of every format, whatever it is called.
+GATEWAY = HostRow(
+    "gateway", "openai", _ANYTHING, "https://platform.openai.com/docs/api-reference", scheme=None, ports=()
 )
 
 

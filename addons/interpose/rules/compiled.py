@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, Self
 
-from interpose.call import Origin
+from interpose.call import Entrance, Origin
 from interpose.formats.capabilities import Change
 from interpose.prices import NO_OVERRIDES, Overrides, vendor
 
@@ -284,7 +284,8 @@ class ClientKey:
 class Clients:
     """Who may call. Keys are found by digest, so that neither a value nor a timing tells anything about others."""
 
-    required: bool = False
+    # None: the rules do not say; see `asked_at`.
+    required: bool | None = None
     keys: tuple[ClientKey, ...] = ()
     _by_digest: Mapping[str, ClientKey] = field(init=False, repr=False, compare=False)
 
@@ -294,6 +295,10 @@ class Clients:
     def find(self, key: str) -> ClientKey | None:
         """The listed key of that value, expired or not (ask `ClientKey.expired`), else None."""
         return self._by_digest.get(key_digest(key))
+
+    def asked_at(self, entrance: Entrance) -> bool:
+        """Whether a call that comes that way needs a key. Where the rules do not say, only the gateway asks for one."""
+        return entrance is Entrance.GATEWAY if self.required is None else self.required
 
 
 @dataclass(frozen=True, slots=True)

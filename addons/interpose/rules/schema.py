@@ -141,7 +141,9 @@ class ClientKeySpec(Section):
 
 
 class ClientsSpec(Section):
-    required: bool = Field(default=False, description="refuse calls without a valid key")
+    required: bool | None = Field(
+        default=None, description="refuse calls without a valid key; default: `serve` does, `run` does not"
+    )
     keys: list[ClientKeySpec] = []
 
 

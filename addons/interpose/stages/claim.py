@@ -14,10 +14,10 @@ from functools import partial
 
 from cachetools import LRUCache
 
-from interpose.call import DEFAULT_PORTS, Call, header, header_values
+from interpose.call import DEFAULT_PORTS, Call, Entrance, header, header_values
 from interpose.errors import Refusal
 from interpose.formats.endpoints import Match, classify, judged_path
-from interpose.formats.hosts import HostRow, canonical_host, generic_row, lookup, row_for_provider
+from interpose.formats.hosts import GATEWAY, HostRow, canonical_host, generic_row, lookup, row_for_provider
 from interpose.rules.compiled import Rules
 from interpose.rules.facts import Facts, bare_path
 from interpose.wire.error import WireError
@@ -41,6 +41,12 @@ class Territory:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._rows: LRUCache[tuple[str, int], HostRow | None] = LRUCache(4096)
+
+    def row_of(self, call: Call) -> HostRow | None:
+        """The row by which a call is judged: the gateway's own for what came to that."""
+        if call.entrance is Entrance.GATEWAY:
+            return GATEWAY
+        return self.row(call.url.origin.host, call.url.origin.port)
 
     def row(self, host: str, port: int) -> HostRow | None:
         """The row of the host table that says what is spoken there; None if that host and port are not ours."""
@@ -90,7 +96,8 @@ class Claim(Stage):
                 f"{call.url.origin.host}:{call.url.origin.port} speaks {row.scheme}, the request came by "
                 f"{call.url.origin.scheme}. Use a {row.scheme}:// URL.",
             )
-        check_binding(call)
+        if call.entrance is not Entrance.GATEWAY:
+            check_binding(call)
         draft.match = match = classify(row, call.method, call.url.target)
         found = asked_of(call, match)
         draft.body_read = found.read

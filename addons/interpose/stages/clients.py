@@ -57,7 +57,7 @@ class Clients(Stage):
         if told is not None and draft.virtual is None:
             self._identify(draft, told)
             draft.note(f"the client is {told.name}, by the key in its proxy's URL")
-        if rules.clients.required and draft.virtual is None:
+        if rules.clients.asked_at(draft.call.entrance) and draft.virtual is None:
             raise Refusal(
                 401,
                 "missing_api_key" if key is None else "invalid_api_key",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 
+from interpose.call import Entrance
 from interpose.errors import Refusal
 from interpose.rules.compiled import Route, Target
 from interpose.rules.facts import Facts
@@ -18,7 +19,7 @@ from interpose.rules.patterns import household
 
 from .draft import Aim, Draft, Stage
 from .preference import ranked
-from .unrouted import models_asked
+from .unrouted import by_name, models_asked
 
 
 class Routing(Stage):
@@ -44,6 +45,9 @@ class Routing(Stage):
             draft.aims = [Aim(draft.rules.providers[model.provider], model.model) for model in models]
             there = ", then ".join(map(str, models))
             draft.note(f"no route matches, but {facts.model} is a model of the rules: to {there}")
+            return
+        if draft.call.entrance is Entrance.GATEWAY:
+            draft.aims = by_name(draft)
             return
         if draft.rules.intercept.unmatched == "reject":
             raise Refusal(403, "no_route", "No route of the rules matches this call, and the rules reject such calls.")

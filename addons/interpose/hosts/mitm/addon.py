@@ -295,7 +295,7 @@ class EngineAddon:
     def reserved(self, host: str, port: int, client: Client) -> bool:
         """Whether that client may reach nothing but the hosts of the rules, and this is none."""
         required = self.engine.rules.clients.required
-        return required and not loopback(client.peername[0]) and not self.claims(host, port)
+        return bool(required) and not loopback(client.peername[0]) and not self.claims(host, port)
 
     async def server_connect(self, data: ServerConnectionHookData) -> None:
         """The last lock: what mitmproxy itself dials is never a claimed host, a metadata service or ourselves."""

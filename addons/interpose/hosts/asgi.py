@@ -1,0 +1,152 @@
+"""The gateway as an ASGI application: each HTTP request becomes a `Call`, each `Reply` a response.
+
+It decides nothing: its front and the engine do. Whatever server runs it (granian under `interpose serve`, uvicorn, or a
+Starlette app that it is mounted into), a client that leaves is noticed, and its call ends at once.
+https://asgi.readthedocs.io/en/latest/specs/www.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any, Self
+
+from interpose.call import DEFAULT_PORTS, Call, Entrance, Headers, Origin, Peer, Url, header
+from interpose.formats.hosts import canonical_host
+from interpose.gateway import Answers
+
+logger = logging.getLogger(__name__)
+
+type Scope = MutableMapping[str, Any]
+type Message = MutableMapping[str, Any]
+type Receive = Callable[[], Awaitable[Message]]
+type Send = Callable[[Message], Awaitable[None]]
+
+# Up to so many bytes a body can be read, converted and sent again; Anthropic takes 32 MB, the largest of all providers.
+# https://docs.anthropic.com/en/api/overview#request-size-limits
+READABLE = 32 * 1024 * 1024
+# A host that nobody can name, for requests whose Host header names none.
+NOWHERE = "gateway.invalid"
+
+
+class Left(Exception):
+    """The client has gone."""
+
+
+class Gateway:
+    """Answers HTTP requests by a front. `readable` is how many bytes of a body are held in memory at most."""
+
+    def __init__(self, front: Answers, *, readable: int = READABLE) -> None:
+        self._front = front
+        self._readable = readable
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise ValueError(f"the gateway answers http, not {scope['type']}")
+        upload = Upload(receive)
+        try:
+            body = await upload.begun(self._readable)
+        except Left:
+            return
+        answering = asyncio.ensure_future(self._answer(call_of(scope, body), send))
+        leaving = asyncio.ensure_future(upload.left())
+        try:
+            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            if not answering.done():
+                answering.cancel()
+        try:
+            await answering
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+
+    async def _answer(self, call: Call, send: Send) -> None:
+        reply = await self._front.handle(call)
+        try:
+            await send({"type": "http.response.start", "status": reply.status, "headers": list(reply.headers)})
+            # A failure in here reaches the server, which breaks the response off: nobody is to take it for whole.
+            async for piece in reply.body:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            await reply.body.aclose()
+
+
+class Upload:
+    """A request's body as it arrives, and the news that its client has left."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._ended = asyncio.Event()
+        self._gone = False
+        self._pieces: list[bytes] = []
+
+    async def begun(self, readable: int) -> bytes | AsyncIterator[bytes]:
+        """All of it, or if it is longer than `readable` an iterator of it. Raises Left."""
+        size = 0
+        while not self._ended.is_set():
+            piece = await self._next()
+            self._pieces.append(piece)
+            size += len(piece)
+            if size > readable:
+                return self
+        return b"".join(self._pieces)
+
+    async def left(self) -> None:
+        """Returns when the client has left."""
+        await self._ended.wait()
+        while not self._gone:
+            self._gone = (await self._receive())["type"] == "http.disconnect"
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._pieces:
+            pieces, self._pieces = self._pieces, []
+            return b"".join(pieces)
+        if self._ended.is_set():
+            raise StopAsyncIteration
+        return await self._next()
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._gone = True
+            self._ended.set()
+            raise Left
+        if not message.get("more_body", False):
+            self._ended.set()
+        piece: bytes = message.get("body", b"")
+        return piece
+
+
+def call_of(scope: Scope, body: bytes | AsyncIterator[bytes]) -> Call:
+    """The request as the engine sees it: addressed to the host that the client named."""
+    headers: Headers = tuple((bytes(name), bytes(value)) for name, value in scope["headers"])
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope.get("query_string", b"")
+    target = path.partition(b"?")[0] + (b"?" + query if query else b"")
+    client = scope.get("client") or ("", 0)
+    return Call(
+        method=scope["method"],
+        url=Url(origin_of(scope["scheme"], header(headers, b"host") or b""), target.decode("latin-1")),
+        headers=headers,
+        body=body,
+        peer=Peer(client[0], client[1] or 0),
+        entrance=Entrance.GATEWAY,
+    )
+
+
+def origin_of(scheme: str, host: bytes) -> Origin:
+    """Where the client believes itself to be. Nothing depends on it but what rules say of hosts."""
+    name, colon, port = host.decode("latin-1").rpartition(":")
+    if not colon or "]" in port:
+        name, port = host.decode("latin-1"), ""
+    try:
+        return Origin(scheme, canonical_host(name.strip("[]")), int(port) if port else DEFAULT_PORTS[scheme])
+    except (ValueError, KeyError):
+        return Origin(scheme, NOWHERE, DEFAULT_PORTS.get(scheme, 80))

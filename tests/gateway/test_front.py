@@ -1,0 +1,52 @@
+"""The gateway's pages, in front of its engine."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from interpose.call import Call, Entrance, Origin, Peer, Reply, Url, header
+from interpose.gateway import Front, page_of_json, said
+
+
+class Engine:
+    """Says that it was asked."""
+
+    async def handle(self, call: Call) -> Reply:
+        return said(418, call.url.target.encode(), "text/plain")
+
+
+FRONT = Front(Engine(), {"/healthz": page_of_json(lambda: (503, {"status": "starting"}))})
+
+
+async def answered(method: str, target: str) -> tuple[Reply, bytes]:
+    url = Url(Origin("http", "gateway", 80), target)
+    reply = await FRONT.handle(Call(method, url, (), b"", Peer("127.0.0.1"), Entrance.GATEWAY))
+    return reply, b"".join([piece async for piece in reply.body])
+
+
+@pytest.mark.parametrize("target", ["/healthz", "/healthz?from=balancer"])
+async def test_a_page_is_answered_by_itself(target: str) -> None:
+    """Whatever its query is."""
+    reply, body = await answered("GET", target)
+    assert (reply.status, json.loads(body)) == (503, {"status": "starting"})
+
+
+async def test_a_head_has_no_body() -> None:
+    """But says how long it would be."""
+    reply, body = await answered("HEAD", "/healthz")
+    assert (reply.status, body, header(reply.headers, b"content-length")) == (503, b"", b"22")
+
+
+async def test_a_page_is_only_read() -> None:
+    """Another method is told which ones there are."""
+    reply, _ = await answered("POST", "/healthz")
+    assert (reply.status, header(reply.headers, b"allow")) == (405, b"GET, HEAD")
+
+
+@pytest.mark.parametrize("target", ["/v1/models", "/healthz/", "/healthz/x", "/%68ealthz"])
+async def test_everything_else_is_the_engines(target: str) -> None:
+    """What only looks like a page, too."""
+    reply, body = await answered("POST", target)
+    assert (reply.status, body) == (418, target.encode())
