@@ -281,7 +281,7 @@ def test_the_version_is_of_the_content_alone() -> None:
     plain = loaded(ONE)
     same = (
         "# a comment\nproviders:\n  q:\n    base_url: https://b.test/v1\n    format: openai\n"
-        "  p: {base_url: 'https://a.test/v1', format: openai}\nlosses: {dropped: warn}\nversion: 1\n"
+        "  p: {base_url: 'https://a.test/v1', format: openai}\nstate: {store: memory}\nversion: 1\n"
     )
     assert loaded(same).version == plain.version
     assert len(plain.version) == 16
