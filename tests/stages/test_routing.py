@@ -10,7 +10,7 @@ from types import MappingProxyType
 import pytest
 
 from interpose.attempts.pace import Standing, Way
-from interpose.call import Call, Origin, Peer, Url
+from interpose.call import Call, Entrance, Origin, Peer, Url
 from interpose.rules.compiled import Clients, Intercept, Limit, Model, Provider, Route, Rules, Target
 from interpose.rules.matching import Match
 from interpose.rules.patterns import AnyOf
@@ -293,3 +293,65 @@ def test_who_has_no_price_comes_last() -> None:
     assert [provider for provider, _ in ways(chosen)][-2:] == ["groq", "openai"]
     (told,) = [reason for reason in trace if reason.startswith("prefers")]
     assert told.endswith("groq as own (price not known), openai as own (price not known)")
+
+
+def own(name: str, format_: str, vendor: str | None = None, *, dialect: str | None = None) -> Provider:
+    """A provider at a known host, or at one of somebody's own."""
+    return Provider(name, format_, dialect, Origin("https", vendor or f"{name}.test", 443), "/v1", KEY)
+
+
+OPENROUTER = own("router", "openai", "openrouter.ai", dialect="openrouter")
+OURS = own("ours", "openai")
+MAKERS = own("gpt", "openai", "api.openai.com")
+CLAUDE = own("claude", "anthropic")
+XAI = own("x-ai", "openai")
+BY_NAME: list[tuple[list[Provider], str, tuple[str, str] | str]] = [
+    ([CLAUDE, MAKERS], "gpt-4o", ("gpt", "gpt-4o")),
+    ([OPENROUTER, OURS, MAKERS], "gpt-4o", ("gpt", "gpt-4o")),
+    ([OPENROUTER, OURS], "gpt-4o", ("ours", "gpt-4o")),
+    ([OPENROUTER, CLAUDE], "gpt-4o", ("router", "gpt-4o")),
+    ([OURS, CLAUDE], "claude-x", ("claude", "claude-x")),
+    ([OURS, XAI], "grok-4", ("x-ai", "grok-4")),
+    ([OURS, CLAUDE], "claude/llama", ("claude", "llama")),
+    ([OURS, CLAUDE], "ours/meta/llama", ("ours", "meta/llama")),
+    ([OURS], "anything", ("ours", "anything")),
+    ([OURS, CLAUDE], "anything", "model_not_found"),
+    ([OURS, CLAUDE], "nobody/gpt", "model_not_found"),
+    ([OURS, CLAUDE], "ours/", "model_not_found"),
+]
+
+
+def at_the_gateway(providers: list[Provider], method: str, path: str, body: bytes) -> Plan:
+    by = Rules("test", providers=MappingProxyType({each.name: each for each in providers}), clients=Clients(False))
+    url = Url(Origin("http", "gateway", 8080), path)
+    call = Call(method, url, ((b"Host", b"gateway:8080"),), body, Peer("127.0.0.1"), Entrance.GATEWAY)
+    return plan(call, Territory(by).row_of(call), by, View(1_800_000_000.0), None)
+
+
+@pytest.mark.parametrize(("providers", "model", "expected"), BY_NAME)
+def test_at_the_gateway_a_models_name_says_where(
+    providers: list[Provider], model: str, expected: tuple[str, str] | str
+) -> None:
+    """Its provider before a slash, else its maker, else whoever may have it; the likeliest, whatever the rules' order."""
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hi"}]}).encode()
+    chosen = at_the_gateway(providers, "POST", "/v1/chat/completions", body)
+    found = chosen.refusal.code if chosen.refusal is not None else ways(chosen)[0]
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("providers", "method", "path", "expected"),
+    [
+        ([OURS, CLAUDE], "GET", "/v1/files", "ours"),
+        ([MAKERS, OURS, CLAUDE], "GET", "/v1/files", "no_route"),
+        ([CLAUDE], "GET", "/v1/files", "no_route"),
+        ([OURS], "GET", "/v1/something/new", "no_route"),
+    ],
+)
+def test_a_call_without_a_model_goes_to_the_only_provider_of_its_format(
+    providers: list[Provider], method: str, path: str, expected: str
+) -> None:
+    """If it is a known call; a credential is not sent along with what nobody knows."""
+    chosen = at_the_gateway(providers, method, path, b"")
+    found = chosen.refusal.code if chosen.refusal is not None else ways(chosen)[0][0]
+    assert found == expected

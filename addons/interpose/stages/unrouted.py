@@ -1,14 +1,14 @@
 """Where a call goes that no route takes: what `models` says of its model, else the provider at its origin.
 
-At the gateway there is no such origin, and the model's name says where: `PROVIDER/MODEL`, or one that the maker of some
-provider's format is known to make.
+At the gateway there is no such origin, and the model's name says where: `PROVIDER/MODEL`, or one of which it is known
+who makes it.
 """
 
 from __future__ import annotations
 
 from interpose.call import upgrades
 from interpose.errors import Refusal
-from interpose.formats.makers import makers as formats_of
+from interpose.formats.makers import makers
 from interpose.rules.compiled import Model, Provider
 
 from .conversion import runs_a_model
@@ -32,13 +32,12 @@ def by_name(draft: Draft) -> list[Aim]:
     facts, providers = draft.facts, draft.rules.providers
     assert facts is not None
     if facts.model is None:
-        raise Refusal(404, "no_route", f"No route of the rules takes {facts.method} {facts.path}.")
+        return [Aim(only_speaker(draft))]
     name, slash, model = facts.model.partition("/")
     if slash and model and name in providers:
         draft.note(f"no route matches: to {name}, which the model's name begins with")
         return [Aim(providers[name], model)]
-    makers = formats_of(facts.model)
-    made = [provider for provider in providers.values() if FAMILY.get(provider.format, provider.format) in makers]
+    made = offered(facts.model, draft)
     if not made and len(providers) == 1:
         made = list(providers.values())
     if not made:
@@ -49,8 +48,48 @@ def by_name(draft: Draft) -> list[Aim]:
             "Write PROVIDER/MODEL to name a provider.",
             param="model",
         )
-    draft.note(f"no route matches: to {made[0].name}, whose format's maker makes {facts.model}")
+    draft.note(f"no route matches: to {made[0].name}, the likeliest to have {facts.model}")
     return [Aim(made[0])]
+
+
+def offered(model: str, draft: Draft) -> list[Provider]:
+    """The providers that are likely to have a model of that name, the likeliest first: who makes it (by its host, or
+    by its name in the rules), then a server of its maker's format, which may be anybody's, then those who sell what
+    others make.
+    """
+    known = makers(model)
+    vendors, formats = {maker.vendor for maker in known}, {maker.format for maker in known}
+
+    def unlikely(provider: Provider) -> int:
+        return 0 if provider.vendor in vendors or provider.name in vendors else 1 if provider.vendor is None else 2
+
+    providers = draft.rules.providers.values()
+    return sorted(
+        (each for each in providers if each.vendor in vendors or family(each.format) in formats), key=unlikely
+    )
+
+
+def only_speaker(draft: Draft) -> Provider:
+    """The one provider of the client's own format, for a known call that names no model: its files, its batches."""
+    facts = draft.facts
+    assert facts is not None
+    assert draft.match is not None
+    speakers = [
+        provider for provider in draft.rules.providers.values() if family(provider.format) == family(facts.format)
+    ]
+    if draft.match.known and len(speakers) == 1:
+        draft.note(f"no route matches: to {speakers[0].name}, the only provider of the format {facts.format}")
+        return speakers[0]
+    raise Refusal(
+        404,
+        "no_route",
+        f"No route of the rules takes {facts.method} {facts.path[:100]}, and it names no model that would say where to.",
+    )
+
+
+def family(format_: str) -> str:
+    """The format by which a maker is known."""
+    return FAMILY.get(format_, format_)
 
 
 def provider_of(draft: Draft) -> Provider | None:
