@@ -332,7 +332,7 @@ def at_the_gateway(providers: list[Provider], method: str, path: str, body: byte
 def test_at_the_gateway_a_models_name_says_where(
     providers: list[Provider], model: str, expected: tuple[str, str] | str
 ) -> None:
-    """Its provider before a slash, else its maker, else whoever may have it; the likeliest, whatever the rules' order."""
+    """Its provider before a slash, else its maker, else whoever may have it: the likeliest, in whatever order."""
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hi"}]}).encode()
     chosen = at_the_gateway(providers, "POST", "/v1/chat/completions", body)
     found = chosen.refusal.code if chosen.refusal is not None else ways(chosen)[0]

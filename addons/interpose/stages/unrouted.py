@@ -83,7 +83,7 @@ def only_speaker(draft: Draft) -> Provider:
     raise Refusal(
         404,
         "no_route",
-        f"No route of the rules takes {facts.method} {facts.path[:100]}, and it names no model that would say where to.",
+        f"No route of the rules takes {facts.method} {facts.path[:100]}, and no model says where to.",
     )
 
 
