@@ -8,45 +8,24 @@ One at a time in a process: mitmproxy keeps its options in globals.
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import os
 import ssl
-import tempfile
-import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from .errors import InterposeError
+from .hosts.aside import Aside
+from .hosts.embedding import AGAIN, PATIENCE, Given, RulesLike, recorded, scrubbed
 from .ledger import Record
-from .ledger.record import CALLS, from_row
-from .ledger.schema import open_for_reading
-from .rules.compiled import Rules
-from .rules.load import load, parse
 from .secret import Scrubber
-from .state import make_state_folder, state_path
 
 if TYPE_CHECKING:
     from .hosts.mitm import Interceptor
-
-log = logging.getLogger(__name__)
-
-RulesLike = Rules | Path | str | Mapping[str, object] | None
-"""Rules, a path to a rules file, the text of one (a str of several lines), what one holds (a mapping); None: no rules,
-hence record everything and change nothing.
-"""
-
-# Stands for the rules that were named last.
-AGAIN: Final = Rules.default()
-# How long `calls` waits for calls that are still in flight.
-PATIENCE = 5.0
-# Whose log lines are ours.
-LOGGERS = ("interpose", "mitmproxy")
 
 
 def intercept(
@@ -70,41 +49,20 @@ def intercept_sync(
     return SyncInterception(rules, state=state, environ=environ)
 
 
-def read_rules(rules: RulesLike) -> Rules:
-    """Raises RulesError. Relative paths in text or a mapping start from the current folder."""
-    match rules:
-        case None:
-            return Rules.default()
-        case Rules():
-            return rules
-        case str() if "\n" in rules:
-            return parse(rules, "rules", Path.cwd())
-        case str() | Path():
-            return load(rules)
-        case _:
-            # JSON is YAML.
-            return parse(json.dumps(rules, indent=1, default=str), "rules", Path.cwd())
-
-
 class Embedded:
     """What both kinds have in common: the thread, and what can be said without waiting for it."""
 
     def __init__(
         self, rules: RulesLike = None, *, state: Path | str | None = None, environ: Mapping[str, str] | None = None
     ) -> None:
-        self._asked = rules
-        self._state = state
-        self._environ = environ
-        self._rules = Rules.default()
-        self._stack = ExitStack()
-        self._running: tuple[Interceptor, asyncio.AbstractEventLoop, asyncio.Event] | None = None
-        self._over: Future[None] = Future()
+        self._given = Given(rules, state, environ)
+        self._aside = Aside(self._opening)
 
     @property
     def _interceptor(self) -> Interceptor:
-        if self._running is None:
+        if (interceptor := self._aside.held) is None:
             raise InterposeError("the interceptor does not run: use it inside of its `with`")
-        return self._running[0]
+        return interceptor
 
     @property
     def url(self) -> str:
@@ -128,7 +86,7 @@ class Embedded:
         from .cli.leading import leading_environment
 
         base = dict(os.environ if base is None else base)
-        return leading_environment(self._rules, base, proxy=self.url, authority=self.ca_certificate).values
+        return leading_environment(self._given.rules, base, proxy=self.url, authority=self.ca_certificate).values
 
     def ssl_context(self) -> ssl.SSLContext:
         """A client's TLS context: it trusts what the system trusts, and our CA."""
@@ -141,79 +99,29 @@ class Embedded:
 
     def _prepare(self) -> None:
         """What takes a moment and can fail, before the thread. Raises InterposeErrors."""
-        if self._running is not None:
+        if self._aside.held is not None:
             raise InterposeError("this interceptor runs already: make another one when it has ended")
-        self._rules = read_rules(self._asked)
-        for warning in self._rules.warnings:
-            log.warning("%s", warning)
+        self._given.read()
         with warnings.catch_warnings(action="ignore"):
             # mitmproxy's dependencies deprecate each other; a program that makes warnings errors should not see that.
             from .hosts import mitm  # noqa: F401
 
-    def _folder(self) -> Path:
-        if self._state is not None:
-            return make_state_folder(state_path(Path(self._state), os.environ))
-        return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="interpose-")))
-
-    def _start(self) -> Future[None]:
-        """Starts the thread; the future is done when the interceptor listens, or has failed to."""
-        ready: Future[None] = Future()
-        self._over = Future()
-        threading.Thread(target=self._run, args=(ready,), name="interpose", daemon=True).start()
-        return ready
-
-    def _run(self, ready: Future[None]) -> None:
-        try:
-            with self._stack:
-                asyncio.run(self._hold(ready))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the other thread is to see it
-            self._over.set_exception(error)
-            if not ready.done():
-                ready.set_exception(error)
-        else:
-            self._over.set_result(None)
-
-    async def _hold(self, ready: Future[None]) -> None:
+    @asynccontextmanager
+    async def _opening(self) -> AsyncIterator[Interceptor]:
         from .hosts.mitm import Interceptor
 
-        environ = dict(os.environ if self._environ is None else self._environ)
-        stop = asyncio.Event()
         scrubber = Scrubber()
-        with scrubbed(scrubber):
+        with self._given.folder() as state, scrubbed(scrubber):
             async with Interceptor(
-                self._rules, state=self._folder(), environ=environ, scrubber=scrubber
+                self._given.rules, state=state, environ=self._given.environ(), scrubber=scrubber
             ) as interceptor:
-                self._running = interceptor, asyncio.get_running_loop(), stop
-                ready.set_result(None)
-                try:
-                    await stop.wait()
-                finally:
-                    self._running = None
-
-    def _stop(self) -> Future[None]:
-        """Has the interceptor end; the future is done when nothing of it is left."""
-        if self._running is not None:
-            _, loop, stop = self._running
-            loop.call_soon_threadsafe(stop.set)
-        return self._over
+                yield interceptor
 
     def _reload(self, rules: RulesLike) -> Future[None]:
-        """Reads rules in this thread, and has the other one put them in force."""
-        read = read_rules(rules)
-        for warning in read.warnings:
-            log.warning("%s", warning)
-        interceptor = self._interceptor
-        assert self._running is not None
-        return asyncio.run_coroutine_threadsafe(self._adopt(interceptor, rules, read), self._running[1])
-
-    async def _adopt(self, interceptor: Interceptor, asked: RulesLike, rules: Rules) -> None:
-        await interceptor.reload(rules)
-        self._asked, self._rules = asked, rules
+        return self._aside.submit(self._given.reload(self._interceptor, rules))
 
     def _calls(self, since: str, seconds: float) -> Future[list[Record]]:
-        interceptor = self._interceptor
-        assert self._running is not None
-        return asyncio.run_coroutine_threadsafe(_recorded(interceptor, since, seconds), self._running[1])
+        return self._aside.submit(recorded(self._interceptor, since, seconds))
 
 
 class Interception(Embedded):
@@ -221,13 +129,13 @@ class Interception(Embedded):
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._prepare)
-        ready = self._start()
+        ready = self._aside.start()
         try:
             await asyncio.shield(asyncio.wrap_future(ready))
         except asyncio.CancelledError:
             # What has begun to start ends first: the next one in this process would be refused.
-            ready.add_done_callback(lambda _: self._stop())
-            over = asyncio.wrap_future(self._over)
+            ready.add_done_callback(lambda _: self._aside.stop())
+            over = asyncio.wrap_future(self._aside.stop())
             await asyncio.wait([over])
             over.exception()
             raise
@@ -236,7 +144,7 @@ class Interception(Embedded):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.shield(asyncio.wrap_future(self._stop()))
+        await asyncio.shield(asyncio.wrap_future(self._aside.stop()))
 
     async def reload(self, rules: RulesLike = AGAIN) -> None:
         """Calls that begin from now on go by these rules; by those that it was started with, read again, if none are
@@ -244,8 +152,7 @@ class Interception(Embedded):
 
         Raises RulesError for rules that cannot be used: then those of before stay in force.
         """
-        future = await asyncio.to_thread(self._reload, self._asked if rules is AGAIN else rules)
-        await asyncio.shield(asyncio.wrap_future(future))
+        await asyncio.shield(asyncio.wrap_future(self._reload(rules)))
 
     async def calls(self, *, since: str = "", wait: float = PATIENCE) -> list[Record]:
         """The calls so far, in the order in which they began, once those in flight have ended: for at most `wait`
@@ -259,57 +166,24 @@ class SyncInterception(Embedded):
 
     def __enter__(self) -> Self:
         self._prepare()
-        ready = self._start()
+        ready = self._aside.start()
         try:
             ready.result()
         except BaseException:
             # A signal, or its failure: either way, nothing of it is to run on.
-            ready.add_done_callback(lambda _: self._stop())
+            ready.add_done_callback(lambda _: self._aside.stop())
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop().result()
+        self._aside.stop().result()
 
     def reload(self, rules: RulesLike = AGAIN) -> None:
         """As `Interception.reload`."""
-        self._reload(self._asked if rules is AGAIN else rules).result()
+        self._reload(rules).result()
 
     def calls(self, *, since: str = "", wait: float = PATIENCE) -> list[Record]:
         """As `Interception.calls`."""
         return self._calls(since, wait).result()
-
-
-@contextmanager
-def scrubbed(scrubber: Scrubber) -> Iterator[None]:
-    """No secret that `scrubber` knows is in what we log, whoever handles it."""
-    # A filter sees its own logger's records alone, not those of the loggers below.
-    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in LOGGERS]
-    loggers = [logging.getLogger(name) for name in names]
-    for logger in loggers:
-        logger.addFilter(scrubber)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(scrubber)
-
-
-async def _recorded(interceptor: Interceptor, since: str, seconds: float) -> list[Record]:
-    await interceptor.committed(seconds)
-    return await asyncio.to_thread(_read, interceptor.ledger_path, interceptor.writer, since)
-
-
-def _read(path: Path, writer: str, since: str) -> list[Record]:
-    connection = open_for_reading(path)
-    try:
-        rows = connection.execute(
-            f"SELECT {', '.join(CALLS.columns)} FROM calls"  # noqa: S608 - our columns
-            " WHERE writer = ? AND started_at >= ? AND entrance != 'ledger' ORDER BY started_at, seq",
-            (writer, since),
-        ).fetchall()
-    finally:
-        connection.close()
-    return [from_row(row) for row in rows]

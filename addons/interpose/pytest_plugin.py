@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .embedded import RulesLike, SyncInterception
+    from .embedded import SyncInterception
+    from .hosts.embedding import RulesLike
     from .ledger import Record
 
 

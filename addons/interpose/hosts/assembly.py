@@ -66,6 +66,11 @@ class Assembly:
         for name in settled:
             logger.warning("%s has changed in the rules: it stays as it was until interpose is started again", name)
 
+    async def committed(self, seconds: float) -> bool:
+        """Waits until the calls in flight have ended and all records are in the ledger; False if that takes longer."""
+        ended = await self.engine.idle(seconds)
+        return await self.ledger.flush(seconds) and ended
+
 
 def unusable(rules: Rules, message: str, path: str = "") -> Problem:
     """What is wrong with rules that are good by themselves."""

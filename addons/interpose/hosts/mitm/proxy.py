@@ -116,8 +116,7 @@ class Interceptor:
         """Waits until the calls in flight have ended and all records are in the ledger; False if that takes longer."""
         if self._assembly is None:
             raise InterposeError("the interceptor does not run yet")
-        ended = await self._assembly.engine.idle(seconds)
-        return await self._assembly.ledger.flush(seconds) and ended
+        return await self._assembly.committed(seconds)
 
     async def reload(self, rules: Rules) -> None:
         """Calls that begin from now on go by these rules; those in flight keep theirs.
