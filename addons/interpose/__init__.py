@@ -11,23 +11,32 @@ The floors, each of which imports only from those below it (tests/test_floors.py
 6. `hosts`      what carries calls to the engine; mitmproxy is imported under `hosts/mitm` alone
 7. `cli`, `embedded`, `pytest_plugin`   the `interpose` command; the interceptor inside a program, or a test suite
 
-`from interpose import intercept` brings the embedded one; `import interpose` alone costs nothing.
+`from interpose import intercept` brings the embedded one, `Gateway` and `GatewayMiddleware` are ASGI applications; `import
+interpose` alone costs nothing.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .embedded import intercept, intercept_sync
+    from .hosts.application import Gateway, GatewayMiddleware
 
-__all__ = ["__version__", "intercept", "intercept_sync"]
+__all__ = ["Gateway", "GatewayMiddleware", "__version__", "intercept", "intercept_sync"]
 __version__ = "0.1.0"
+
+# Where each name is, for when it is asked for.
+_PLACES = {
+    "Gateway": "hosts.application",
+    "GatewayMiddleware": "hosts.application",
+    "intercept": "embedded",
+    "intercept_sync": "embedded",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("intercept", "intercept_sync"):
-        from . import embedded
-
-        return getattr(embedded, name)
+    if (place := _PLACES.get(name)) is not None:
+        return getattr(import_module(f".{place}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,8 +11,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Self
+from urllib.parse import quote, unquote
 
 from interpose.call import DEFAULT_PORTS, Call, Entrance, Headers, Origin, Peer, Url, header
+from interpose.errors import Refusal
+from interpose.formats import FORMATS
 from interpose.formats.hosts import canonical_host
 from interpose.gateway import Answers
 
@@ -22,19 +25,22 @@ type Scope = MutableMapping[str, Any]
 type Message = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
+type Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # Up to so many bytes a body can be read, converted and sent again; Anthropic takes 32 MB, the largest of all providers.
 # https://docs.anthropic.com/en/api/overview#request-size-limits
 READABLE = 32 * 1024 * 1024
 # A host that nobody can name, for requests whose Host header names none.
 NOWHERE = "gateway.invalid"
+# What stands unescaped in a path: https://www.rfc-editor.org/rfc/rfc3986#section-3.3
+PLAIN = "/:@!$&'()*+,;=~"
 
 
 class Left(Exception):
     """The client has gone."""
 
 
-class Gateway:
+class Responder:
     """Answers HTTP requests by a front. `readable` is how many bytes of a body are held in memory at most."""
 
     def __init__(self, front: Answers, *, readable: int = READABLE) -> None:
@@ -42,8 +48,6 @@ class Gateway:
         self._readable = readable
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            raise ValueError(f"the gateway answers http, not {scope['type']}")
         upload = Upload(receive)
         try:
             body = await upload.begun(self._readable)
@@ -73,6 +77,14 @@ class Gateway:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             await reply.body.aclose()
+
+
+async def refuse(refusal: Refusal, send: Send, kind: str = "http.response") -> None:
+    """Answers where there is no engine to do it: an error of OpenAI's shape, which nothing records."""
+    error = FORMATS["openai"].error(refusal)
+    headers = (*error.headers, (b"content-length", str(len(error.body)).encode()))
+    await send({"type": f"{kind}.start", "status": refusal.status, "headers": list(headers)})
+    await send({"type": f"{kind}.body", "body": error.body, "more_body": False})
 
 
 class Upload:
@@ -125,11 +137,14 @@ class Upload:
 
 
 def call_of(scope: Scope, body: bytes | AsyncIterator[bytes]) -> Call:
-    """The request as the engine sees it: addressed to the host that the client named."""
+    """The request as the engine sees it: addressed to the host that the client named, its path as it is below the place
+    where the application is mounted.
+    """
     headers: Headers = tuple((bytes(name), bytes(value)) for name, value in scope["headers"])
-    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    path: bytes = scope.get("raw_path") or quote(scope["path"], safe=PLAIN).encode()
+    path = below(path.partition(b"?")[0], scope.get("root_path", ""))
     query: bytes = scope.get("query_string", b"")
-    target = path.partition(b"?")[0] + (b"?" + query if query else b"")
+    target = path + (b"?" + query if query else b"")
     client = scope.get("client") or ("", 0)
     return Call(
         method=scope["method"],
@@ -139,6 +154,18 @@ def call_of(scope: Scope, body: bytes | AsyncIterator[bytes]) -> Call:
         peer=Peer(client[0], client[1] or 0),
         entrance=Entrance.GATEWAY,
     )
+
+
+def below(path: bytes, root: str) -> bytes:
+    """A path without the root at its beginning, if it is there. By segments: what is escaped in the one need not be in
+    the other.
+    """
+    if not (wanted := [segment for segment in root.split("/") if segment]):
+        return path
+    _, *segments = path.split(b"/", len(wanted) + 1)
+    if [unquote(segment.decode("latin-1")) for segment in segments[: len(wanted)]] != wanted:
+        return path
+    return b"/" + b"/".join(segments[len(wanted) :])
 
 
 def origin_of(scheme: str, host: bytes) -> Origin:

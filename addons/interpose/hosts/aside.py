@@ -97,6 +97,11 @@ class Within[T]:
             return None
         return ready.result()
 
+    @property
+    def here(self) -> T | None:
+        """What is open in the loop that runs, if it is."""
+        return self.held if self._loop is asyncio.get_running_loop() else None
+
     def _alive(self) -> bool:
         return self._keeper is not None and self._loop is not None and not self._loop.is_closed()
 

@@ -64,6 +64,12 @@ class Given:
         self._state = state
         self._environ = environ
 
+    @property
+    def path(self) -> Path | None:
+        """The rules' file, if that is what was given."""
+        asked = self._asked
+        return Path(asked) if isinstance(asked, Path) or (isinstance(asked, str) and "\n" not in asked) else None
+
     def read(self) -> None:
         """Raises RulesError. What is worth a warning is logged."""
         self.rules = told(read_rules(self._asked))

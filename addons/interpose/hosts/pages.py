@@ -1,0 +1,41 @@
+"""Which pages the gateway has, as a table: a path, and what makes its page for an engine that is open.
+
+Every way to the gateway (a server, an application that it is mounted into, a client in the same program) has them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from interpose.gateway import Front, Page, page_of_json
+
+from .assembly import Assembly
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a page may tell of. `stale` says why the rules in force are not those of their file, if they are not."""
+
+    assembly: Assembly
+    stale: Callable[[], object | None] = lambda: None
+
+    def front(self) -> Front:
+        """The engine with the pages in front of it."""
+        return Front(self.assembly.engine, {path: page(self) for path, page in PAGES.items()})
+
+
+def healthz(_: Served) -> Page:
+    return page_of_json(lambda: (200, {"status": "ok"}))
+
+
+def readyz(served: Served) -> Page:
+    def told() -> tuple[int, Mapping[str, object]]:
+        stale = served.stale()
+        # Stale rules still serve: that is for people to know, not for a balancer to act upon.
+        return 200, {"status": "ok", "stale": None if stale is None else str(stale)}
+
+    return page_of_json(told)
+
+
+PAGES: Mapping[str, Callable[[Served], Page]] = {"/healthz": healthz, "/readyz": readyz}
