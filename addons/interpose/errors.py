@@ -10,16 +10,12 @@ from typing import Literal
 
 Outcome = Literal["ok", "error", "refused", "limited", "aborted", "truncated"]
 
-# The `type` that OpenAI's error object carries for a status: https://platform.openai.com/docs/guides/error-codes
+# The `type` that OpenAI's error object carries for a status, where it is none of the two for all others:
+# https://platform.openai.com/docs/guides/error-codes
 ERROR_TYPES = {
-    400: "invalid_request_error",
     401: "authentication_error",
     403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
     429: "rate_limit_error",
-    500: "api_error",
-    502: "api_error",
     503: "service_unavailable_error",
     504: "timeout_error",
 }
@@ -56,4 +52,4 @@ class Refusal(InterposeError):
 
     @property
     def type(self) -> str:
-        return ERROR_TYPES.get(self.status, "api_error")
+        return ERROR_TYPES.get(self.status, "api_error" if self.status >= 500 else "invalid_request_error")

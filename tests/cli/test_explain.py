@@ -130,7 +130,7 @@ def test_a_client_with_an_issued_key_is_taken_at_its_name(interpose: Command, ru
     assert 'did you mean "desk"?' in misspelt.stderr
     assert interpose("keys", "revoke", "desk").returncode == 0
     revoked = interpose("explain", rules, "--url", CHAT, "--model", "gpt-4o", "--client", "desk")
-    assert (revoked.returncode, "Refused with 401 revoked_api_key" in revoked.stdout) == (1, True)
+    assert (revoked.returncode, "Refused with 401 invalid_api_key" in revoked.stdout) == (1, True)
     assert interpose("keys", "add", "desk").returncode == 0
     again = interpose("explain", rules, "--url", CHAT, "--model", "o3", "--client", "desk")
     assert again.returncode == 0

@@ -147,10 +147,10 @@ async def test_a_stream_that_breaks_off_is_not_taken_for_whole(gateway: Gateway,
 
 
 REFUSED: list[tuple[dict[str, str], dict[str, Any], int, str]] = [
-    ({}, {"model": "gpt-4o"}, 401, "missing_api_key"),
+    ({}, {"model": "gpt-4o"}, 401, "invalid_api_key"),
     ({"authorization": "Bearer sk-other"}, {"model": "gpt-4o"}, 401, "invalid_api_key"),
     ({"authorization": f"Bearer {UNKNOWN}"}, {"model": "gpt-4o"}, 401, "invalid_api_key"),
-    ({"authorization": f"Bearer {VIRTUAL}", "x-api-key": UNKNOWN}, {"model": "gpt-4o"}, 401, "conflicting_keys"),
+    ({"authorization": f"Bearer {VIRTUAL}", "x-api-key": UNKNOWN}, {"model": "gpt-4o"}, 401, "invalid_api_key"),
     ({"x-api-key": VIRTUAL}, {"model": "nobodys"}, 404, "model_not_found"),
     ({"x-api-key": VIRTUAL}, {}, 404, "no_route"),
 ]

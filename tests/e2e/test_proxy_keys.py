@@ -175,7 +175,7 @@ async def test_other_proxies_passwords_say_nothing(
         async with httpx.AsyncClient(proxy=url(proxy, "user:secret")) as client:
             refused = await client.post(CHAT, json=ASKS)
             own = await client.post(CHAT, json=ASKS, headers={"Authorization": f"Bearer {VIRTUAL}"})
-        assert (refused.status_code, refused.json()["error"]["code"]) == (401, "missing_api_key")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
         assert own.status_code == 200
         tells_no_key(upstream)
     assert [row["client"] for row in await proxy.ledger.rows(mark, 2)] == [None, "ci"]

@@ -359,7 +359,7 @@ async def test_an_offer_of_another_protocol_takes_nothing_from_a_request(audit: 
         (
             upgrade(f"Sec-WebSocket-Protocol: openai-insecure-api-key.{VIRTUAL}", key=PLACEHOLDER),
             401,
-            b"conflicting_keys",
+            b"invalid_api_key",
         ),
         (upgrade(key=NARROW, target="/v1/responses"), 403, b"model_not_permitted"),
         (upgrade(key=PLACEHOLDER, target="/v1/%72ealtime?model=gpt-realtime"), 403, b""),

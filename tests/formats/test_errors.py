@@ -72,6 +72,27 @@ def test_any_message_and_status_can_be_rendered(message: str, status: int, name:
     assert FORMATS[name].stream_error(said)
 
 
+OPENAI_TYPES = {
+    **dict.fromkeys((400, 404, 405, 413, 415, 422), "invalid_request_error"),
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+    500: "api_error",
+    502: "api_error",
+    503: "service_unavailable_error",
+    504: "timeout_error",
+}
+
+
+@pytest.mark.parametrize("status", OPENAI_TYPES)
+@pytest.mark.parametrize("name", ["openai", "openai-responses"])
+def test_openais_types_follow_the_status(status: int, name: str) -> None:
+    """What is wrong with a request is an invalid_request_error, an unknown model included; four fields, no other."""
+    error = json.loads(FORMATS[name].error(refusal(status)).body)["error"]
+    assert error["type"] == OPENAI_TYPES[status]
+    assert error.keys() == {"message", "type", "param", "code"}
+
+
 ANTHROPIC_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",

@@ -22,6 +22,9 @@ from .draft import Draft, KeyKind, Stage
 from .proxied import proxied
 from .virtual import found
 
+# The code of every key that is missing or not good, as OpenAI has it: what is wrong with it is said in words.
+INVALID = "invalid_api_key"
+
 
 class Clients(Stage):
     """Identifies the client by its key."""
@@ -33,12 +36,12 @@ class Clients(Stage):
         if len({key.value for key in keys}) > 1:
             raise Refusal(
                 401,
-                "conflicting_keys",
+                INVALID,
                 "The request carries two different keys; send one, in one place.",
             )
         draft.key = key = keys[0] if keys else None
         if disguised(draft.call.headers, keys):
-            raise Refusal(401, "malformed_key", "A key of ours stands in a header in a form that no client sends.")
+            raise Refusal(401, INVALID, "A key of ours stands in a header in a form that no client sends.")
         rules = draft.rules
         told = by_proxy(draft)
         if draft.view.client is not None:
@@ -47,7 +50,7 @@ class Clients(Stage):
             draft.key_kind = KeyKind.NONE
         elif (known := found(key.value, rules, draft.view.issued)) is not None or key.value.startswith(VIRTUAL_PREFIX):
             if known is None:
-                raise Refusal(401, "invalid_api_key", "The API key is not known here. Ask for a valid one.")
+                raise Refusal(401, INVALID, "The API key is not known here. Ask for a valid one.")
             self._admit(draft, known)
         elif key.value in rules.intercept.placeholders:
             draft.key_kind = KeyKind.PLACEHOLDER
@@ -60,16 +63,18 @@ class Clients(Stage):
         if rules.clients.asked_at(draft.call.entrance) and draft.virtual is None:
             raise Refusal(
                 401,
-                "missing_api_key" if key is None else "invalid_api_key",
-                "A key issued here is required (clients.required). Send it where the provider's key would go.",
+                INVALID,
+                f"{'No API key came with the call' if key is None else 'The API key is not known here'}. A key issued "
+                "here is required (clients.required): send it where the provider's key would go, or as Authorization: "
+                "Bearer KEY or X-API-Key: KEY.",
             )
 
     def _admit(self, draft: Draft, known: ClientKey) -> None:
         """The client is the one of that virtual key, if the key is good for the call."""
         if known.revoked:
-            raise Refusal(401, "revoked_api_key", f"The API key of {known.name} has been revoked. Ask for a new one.")
+            raise Refusal(401, INVALID, f"The API key of {known.name} has been revoked. Ask for a new one.")
         if known.expired(draft.view.now):
-            raise Refusal(401, "expired_api_key", f"The API key of {known.name} has expired. Ask for a new one.")
+            raise Refusal(401, INVALID, f"The API key of {known.name} has expired. Ask for a new one.")
         draft.key_kind = KeyKind.VIRTUAL
         self._identify(draft, known)
 
