@@ -557,3 +557,19 @@ async def test_a_models_name_does_not_write_lines_of_its_own_into_the_log(caplog
     (said,) = [record.getMessage() for record in caplog.records if "money" in record.getMessage()]
     assert "ERROR: forged" in said
     assert "\n" not in said
+
+
+async def test_a_refused_client_learns_where_its_limits_stand() -> None:
+    """Its reply has the headers of the limits that hold for it; being refused costs nothing of them."""
+    limits = (
+        Limit("calls", Match(), None, ("ip",), Rate(9, 60)),
+        Limit("models", Match(), None, ("model",), Rate(99, 60)),
+    )
+    made = Bench(lambda: ScriptedReply([COMPLETION]), replace(with_provider(), limits=limits))
+    two = b'{"model": "a", "model": "b"}'
+    for _ in range(2):
+        refused = await made.handle(body=two)
+        assert refused.status == 400
+        assert header(refused.headers, b"x-ratelimit-remaining-requests") == b"9"
+    good = await made.handle()
+    assert (good.status, header(good.headers, b"x-ratelimit-remaining-requests")) == (200, b"8")

@@ -212,6 +212,7 @@ class Engine:
         by = exchange.inforce
         exchange.plan = chosen = self.plan(exchange.call, by=by)
         if chosen.refusal is not None:
+            exchange.remind(await self.gate.standings(chosen.demands))
             raise chosen.refusal
         assert chosen.facts is not None
         self._tell_unpriced(chosen)

@@ -27,7 +27,7 @@ from .inforce import InForce
 from .ir import Reading, Usage, UsageSource
 from .ledger.record import Record, utc_text
 from .legs import Leg
-from .limits.store import Granted
+from .limits.store import Granted, Standing
 from .prices import Catalogue
 from .stages import STAGES
 from .stages.draft import Attempt, Head, Plan, Trip
@@ -86,11 +86,16 @@ class Exchange:
         self._first: float | None = None
         self._uploaded = 0
         self._held: list[Granted] = []
+        self._minded: tuple[Standing, ...] = ()
 
     def hold(self, granted: Granted | None) -> None:
         """What the limits have granted to the call."""
         if granted is not None:
             self._held.append(granted)
+
+    def remind(self, standings: tuple[Standing, ...]) -> None:
+        """Where the limits stand of a call that is refused without being counted."""
+        self._minded = standings
 
     @property
     def gate(self) -> Gate:
@@ -233,7 +238,7 @@ class Exchange:
 
     def _limited(self, headers: Headers) -> Headers:
         """With our limits in the place of the provider's, where there are any: they are the client's to mind."""
-        standings = [standing for granted in self._granted() for standing in granted.standings]
+        standings = [*self._minded, *(standing for granted in self._granted() for standing in granted.standings)]
         if not standings or self.plan is None or self.plan.facts is None:
             return headers
         ours = limit_headers(standings, self.plan.facts.format, self._engine.clock.now())
@@ -261,6 +266,7 @@ class Exchange:
         headers: Headers = (
             *error.headers,
             *refusal.headers,
+            *without(self._limited(()), frozenset(name for name, _ in refusal.headers)),
             (b"content-length", str(len(error.body)).encode()),
             (b"x-interpose-id", self.id.encode()),
         )

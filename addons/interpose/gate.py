@@ -55,6 +55,10 @@ class Gate:
             raise refusal(answer, client_format, self._now())
         return answer
 
+    async def standings(self, demands: Sequence[Demand]) -> tuple[Standing, ...]:
+        """Where these limits stand. Nothing is charged."""
+        return (await self._store.peek(demands, self._now())).standings if demands else ()
+
     def leave(self, reservation: Reservation, tokens: int | None, cost: int | None = None) -> None:
         """The call has ended: it used so many tokens and cost so many micro-dollars; None of what nobody knows."""
         used = {"tokens": tokens, "budget": cost}

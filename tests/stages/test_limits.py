@@ -11,7 +11,7 @@ import pytest
 from interpose.call import Call, Origin, Peer, Url
 from interpose.formats.endpoints import classify
 from interpose.rules import compiling
-from interpose.rules.compiled import Limit, Provider, Route, Rules, Target
+from interpose.rules.compiled import ClientKey, Limit, Provider, Route, Rules, Target
 from interpose.rules.matching import Match
 from interpose.rules.patterns import AnyOf
 from interpose.rules.schema import LimitSpec, MatchSpec
@@ -226,3 +226,32 @@ def test_a_limit_that_goes_by_the_model_wants_one_model(limit: Limit) -> None:
     refusal = decided(limit, body=b'{"model": "gpt-4o", "model": "other", "messages": []}').refusal
     assert refusal is not None
     assert refusal.code == "ambiguous_model"
+
+
+CALLS = Limit("calls", ANYWHERE, None, ("client",), Rate(9, 60))
+SPEND = Limit("spend", ANYWHERE, None, ("client",), budget=Budget(Decimal(1), "day"))
+TWO_MODELS = b'{"model": "gpt-4o", "model": "other", "messages": []}'
+
+
+@pytest.mark.parametrize(
+    ("key", "body", "status"),
+    [
+        (ClientKey("ci", "", endpoints=AnyOf(("embeddings",))), b'{"model": "gpt-4o", "messages": []}', 403),
+        (ClientKey("ci", "", models=AnyOf(("o3",))), b'{"model": "gpt-4o", "messages": []}', 403),
+        (ClientKey("ci", ""), TWO_MODELS, 400),
+    ],
+    ids=["endpoint", "model", "malformed"],
+)
+def test_a_known_client_that_is_refused_is_told_its_limits(key: ClientKey, body: bytes, status: int) -> None:
+    """Whatever is wrong with the call, its plan names the limits to be looked at, and none to be reserved from."""
+    found = decided(CALLS, SPEND, view=View(0.0, client=key), body=body)
+    assert found.refusal is not None
+    assert found.refusal.status == status
+    assert [demand.key for demand in found.demands] == ["calls/requests/client=ci"]
+
+
+def test_who_is_not_known_is_told_no_limits() -> None:
+    """A key that is not good belongs to nobody."""
+    found = decided(CALLS, headers=((b"authorization", b"Bearer vk-FAKE-unknown"),))
+    assert found.refusal is not None
+    assert (found.refusal.status, found.demands) == (401, ())

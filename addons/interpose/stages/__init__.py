@@ -9,6 +9,7 @@ from __future__ import annotations
 from interpose.call import Call
 from interpose.errors import Refusal
 from interpose.formats.hosts import HostRow
+from interpose.limits.store import Demand
 from interpose.rules.compiled import Retry, Rules
 
 from .claim import Claim
@@ -51,12 +52,23 @@ def plan(call: Call, host: HostRow | None, rules: Rules, view: View, trace: list
         losses=tuple(draft.losses),
         retry=_retry(draft),
         left_out=() if refusal else tuple(draft.left_out),
-        demands=() if refusal else tuple(draft.demands),
+        demands=tuple(draft.demands) if refusal is None else _mindful(draft, refusal),
         wait=draft.wait,
         unpriced=tuple(draft.unpriced),
         hold=draft.route is not None and draft.route.hold,
         hedge=_hedge(draft),
     )
+
+
+def _mindful(draft: Draft, refusal: Refusal) -> tuple[Demand, ...]:
+    """The limits that a client who is refused has to mind all the same; none of one that is not known."""
+    if draft.facts is None or refusal.status in (401, 407):
+        return ()
+    if draft.client is None and draft.rules.clients.asked_at(draft.call.entrance):
+        return ()
+    if not draft.limited:
+        Limits().decide(draft)
+    return tuple(demand for demand in draft.demands if demand.period is None)
 
 
 def _hedge(draft: Draft) -> float | None:

@@ -101,8 +101,6 @@ class Claim(Stage):
         draft.match = match = classify(row, call.method, call.url.target)
         found = asked_of(call, match)
         draft.body_read = found.read
-        if draft.rules.judges_models:
-            check_model(draft)
         draft.facts = read_facts(call, match, partial(quota_left, draft), found)
         draft.note(f"{call.method} {call.url.path} on {call.url.origin.host} is {match.format} {match.endpoint}")
 

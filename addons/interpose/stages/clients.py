@@ -68,6 +68,9 @@ class Clients(Stage):
                 "here is required (clients.required): send it where the provider's key would go, or as Authorization: "
                 "Bearer KEY or X-API-Key: KEY.",
             )
+        if rules.judges_models:
+            # Not before: who has no key is told of that, and who has one how much it has left.
+            check_model(draft)
 
     def _admit(self, draft: Draft, known: ClientKey) -> None:
         """The client is the one of that virtual key, if the key is good for the call."""
@@ -80,8 +83,9 @@ class Clients(Stage):
 
     def _identify(self, draft: Draft, known: ClientKey) -> None:
         """That is the client, if its key is good for the call."""
-        draft.client, draft.virtual = known.name, known
         assert draft.facts is not None
+        draft.client, draft.virtual = known.name, known
+        draft.facts = replace(draft.facts, client=known.name)
         if known.judges_models:
             # A key that was issued stands in no rules, of which this was asked before.
             check_model(draft)
@@ -97,7 +101,6 @@ class Clients(Stage):
                 f"{draft.facts.model or 'none that could be read'}.",
                 param="model",
             )
-        draft.facts = replace(draft.facts, client=known.name)
 
 
 def by_proxy(draft: Draft) -> ClientKey | None:

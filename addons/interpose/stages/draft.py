@@ -121,7 +121,8 @@ class Plan:
     `attempts` are the ways in which it can be sent, in order: the next one is taken where one fails, as far as `retry`
     goes; without that the call is sent once. `left_out` are targets that cannot take this call. `losses` are what the
     first attempt's conversion cannot keep of the request, those that led to a refusal included. `demands` are what
-    the limits of the call ask, for which it waits up to `wait` seconds. `unpriced` names the
+    the limits of the call ask, for which it waits up to `wait` seconds; of a call that is refused they are not asked,
+    but its client is told where they stand. `unpriced` names the
     budgets that hold for the call and cannot be held: what it costs is not known. `hold` and `hedge` are the route's.
     """
 
@@ -199,7 +200,8 @@ class Draft:
     left_out: list[LeftOut] = field(default_factory=list)
     # why the first target that was left out was
     first_refusal: Refusal | None = None
-    # limits
+    # limits, and whether it has been found out which of them hold
+    limited: bool = False
     demands: list[Demand] = field(default_factory=list)
     wait: float = 0.0
     # those that hold for the call and say what it may cost

@@ -52,6 +52,7 @@ class Limits(Stage):
     def decide(self, draft: Draft) -> None:
         facts = draft.facts
         assert facts is not None
+        draft.limited = True
         for limit in draft.rules.limits_on(facts):
             if limit.of_attempt:
                 draft.attempt_limits.append(limit)
