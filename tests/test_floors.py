@@ -38,6 +38,7 @@ FLOORS = {
     "preamble": 5,
     "pool": 5,
     "shared": 5,
+    "unavailable": 5,
     "upgraded": 5,
     "upstream": 5,
     "ledger": 5,

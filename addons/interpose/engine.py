@@ -17,6 +17,7 @@ from functools import partial
 
 from cachetools import LRUCache
 
+from . import unavailable
 from .attempts.lanes import News
 from .attempts.pace import Paces
 from .attempts.quotas import Quotas
@@ -158,7 +159,7 @@ class Engine:
         except Refusal as refusal:
             return exchange.refuse(refusal)
         except UpstreamFailure as failure:
-            return exchange.refuse(Refusal(failure.status, failure.code, f"{failure}.", outcome="error"))
+            return exchange.refuse(unavailable.of_failure(failure, exchange))
         except SecretError as error:
             logger.error("no credential for the call %s: %s", exchange.id, error)
             return exchange.refuse(
@@ -219,7 +220,21 @@ class Engine:
         exchange.hold(await self.gate.enter(chosen.demands, chosen.wait, chosen.facts.format))
         warn = partial(self._warn, by.rules)
         means = Means(by.upstream, self._resolve, by.lanes, self.clock, self._rng, warn, self._paces, self._quotas)
-        return await Sending(means, exchange, chosen).reply()
+        reply = await Sending(means, exchange, chosen).reply()
+        if (refusal := unavailable.of_reply(reply, exchange, self.clock.now())) is not None:
+            self._tell_refused(exchange, reply)
+            raise refusal
+        return reply
+
+    def _tell_refused(self, exchange: Exchange, reply: Reply) -> None:
+        """Says in the log whose credential a provider refuses, once a credential: its clients cannot mend it."""
+        attempt = exchange.trip.attempt if exchange.trip is not None else None
+        if reply.status != 401 or attempt is None or attempt.provider is None or attempt.injection is None:
+            return
+        kind = (attempt.provider.name, "credential", attempt.injection.source.name)
+        if kind not in self._warned:
+            self._warned[kind] = None
+            logger.error("the provider %s refuses the credential %s (401)", attempt.provider.name, kind[2])
 
     def _tell_unpriced(self, chosen: Plan) -> None:
         """Says in the log which budgets cannot hold what has no price, once a model."""

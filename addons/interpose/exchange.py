@@ -107,6 +107,11 @@ class Exchange:
         return self._leg.trip if self._leg is not None else None
 
     @property
+    def sends(self) -> int:
+        """How many attempts have been sent."""
+        return sum(leg.sent for leg in self._legs)
+
+    @property
     def under_way(self) -> list[Leg]:
         """The attempts that have not come to an end."""
         return [leg for leg in self._legs if not leg.over]

@@ -22,7 +22,7 @@ from .attempts.pace import Paces
 from .attempts.quotas import Quotas
 from .attempts.usefulness import Failure, place
 from .attempts.verdicts import Verdict
-from .call import Reply, upgrades
+from .call import Entrance, Reply, upgrades
 from .errors import Refusal
 from .exchange import Clock, Exchange, phrase
 from .held import Held, hold
@@ -32,6 +32,7 @@ from .rules.compiled import Retry, Timeouts
 from .rules.secrets import SecretError
 from .stages import STAGES
 from .stages.draft import Attempt, Plan, Request, Resolve, Trip
+from .unavailable import UNAVAILABLE
 from .upstream import UPGRADE, Outgoing, Upstream, UpstreamFailure, UpstreamReply, end_to_end
 
 logger = logging.getLogger(__name__)
@@ -398,7 +399,7 @@ class Sending:
         wait = max(1, math.ceil(seconds))
         refusal = Refusal(
             503,
-            "provider_failing",
+            UNAVAILABLE if self._exchange.call.entrance is Entrance.GATEWAY else "provider_failing",
             f"{name} keeps failing, so it is left alone for a while. Try again in {wait} s.",
             outcome="error",
             headers=((b"retry-after", str(wait).encode()),),

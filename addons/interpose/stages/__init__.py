@@ -6,7 +6,7 @@ plan out by the same stages: `send` in their order on the way out, `receive` in 
 
 from __future__ import annotations
 
-from interpose.call import Call
+from interpose.call import Call, Entrance
 from interpose.errors import Refusal
 from interpose.formats.hosts import HostRow
 from interpose.limits.store import Demand
@@ -26,6 +26,9 @@ STAGES: tuple[Stage, ...] = (
     *(Claim(), Clients(), Limits(), Routing(), Conversion()),
     *(Credentials(), AttemptLimits(), Metering()),
 )
+
+# What says that a provider has done nothing with a call: a file that is uploaded twice, or a batch, is two of them.
+UNHEARD: frozenset[int | str] = frozenset((429, "connect"))
 
 
 def plan(call: Call, host: HostRow | None, rules: Rules, view: View, trace: list[str] | None = None) -> Plan:
@@ -80,10 +83,13 @@ def _hedge(draft: Draft) -> float | None:
 
 def _retry(draft: Draft) -> Retry | None:
     """What the route says; where there are several ways without a word, each of them is tried once. A hedge alone is a
-    second send for silence, and for no failure.
+    second send for silence, and for no failure. At the gateway a call is sent again where nothing says otherwise.
     """
     if draft.route is not None and draft.route.retry is not None:
         return draft.route.retry
+    if draft.call.entrance is Entrance.GATEWAY and draft.facts is not None:
+        repeats = runs_a_model(draft.facts) or draft.facts.method in ("GET", "HEAD")
+        return Retry() if repeats else Retry(on=UNHEARD)
     if len(draft.attempts) > 1:
         return Retry(attempts=len(draft.attempts))
     hedged = draft.route is not None and draft.route.hedge is not None
