@@ -11,8 +11,8 @@ The floors, each of which imports only from those below it (tests/test_floors.py
 6. `hosts`      what carries calls to the engine; mitmproxy is imported under `hosts/mitm` alone
 7. `cli`, `embedded`, `pytest_plugin`   the `interpose` command; the interceptor inside a program, or a test suite
 
-`from interpose import intercept` brings the embedded one, `Gateway` and `GatewayMiddleware` are ASGI applications; `import
-interpose` alone costs nothing.
+`from interpose import intercept` brings the embedded one, `Gateway` and `GatewayMiddleware` are ASGI applications;
+`import interpose` alone costs nothing.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ REFUSED: list[tuple[dict[str, str], dict[str, Any], int, str]] = [
     ({"authorization": f"Bearer {UNKNOWN}"}, {"model": "gpt-4o"}, 401, "invalid_api_key"),
     ({"authorization": f"Bearer {VIRTUAL}", "x-api-key": UNKNOWN}, {"model": "gpt-4o"}, 401, "invalid_api_key"),
     ({"x-api-key": VIRTUAL}, {"model": "nobodys"}, 404, "model_not_found"),
-    ({"x-api-key": VIRTUAL}, {}, 404, "no_route"),
+    ({"x-api-key": VIRTUAL}, {}, 400, "missing_required_parameter"),
 ]
 
 

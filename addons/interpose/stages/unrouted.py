@@ -14,6 +14,8 @@ from interpose.rules.compiled import Model, Provider
 from .conversion import runs_a_model
 from .draft import Aim, Draft
 
+# Endpoints whose calls always name the model that they run; an image may be left to the provider's usual one.
+NAMED = ("chat", "completions", "embeddings", "count_tokens")
 # Formats with the same maker.
 FAMILY = {"openai-responses": "openai"}
 
@@ -32,6 +34,8 @@ def by_name(draft: Draft) -> list[Aim]:
     facts, providers = draft.facts, draft.rules.providers
     assert facts is not None
     if facts.model is None:
+        if facts.method == "POST" and facts.endpoint in NAMED:
+            raise Refusal(400, "missing_required_parameter", "The call names no model that it runs.", param="model")
         return [Aim(only_speaker(draft))]
     name, slash, model = facts.model.partition("/")
     if slash and model and name in providers:
