@@ -34,7 +34,8 @@ DROPPED = frozenset(("created", "owner"))
 
 
 def _read_request(body: Json, asked: Asked) -> Request:
-    return read_request(NAME, asked, QUERY)
+    # https://ai.google.dev/api/models#query-parameters: at most 1000, "even if you pass a larger pageSize".
+    return read_request(NAME, asked, QUERY, lenient=True)
 
 
 def _write_request(request: Request, target: Target, losses: Losses) -> Written:

@@ -66,14 +66,16 @@ class Reply:
 # Requests
 
 
-def read_request(format_: str, asked: Asked, names: dict[str, str]) -> Request:
-    """What a path and query ask for; `names` are those of the query for limit, after and before."""
+def read_request(format_: str, asked: Asked, names: dict[str, str], *, lenient: bool = False) -> Request:
+    """What a path and query ask for; `names` are those of the query for limit, after and before. `lenient` is an API
+    that takes the usual number for 0, and the most that it gives for any larger one.
+    """
     request = Request(format_, unquote(asked.path.partition("/models/")[2]))
     left: dict[str, Any] = {}
     for name, value in parse_qsl(asked.query, keep_blank_values=True):
         known = names.get(name)
-        if known == "limit" and value.isascii() and value.isdigit() and 0 < int(value[:9]) <= MOST:
-            request.limit = int(value)
+        if known == "limit" and value.isascii() and value.isdigit() and (lenient or 0 < int(value[:9]) <= MOST):
+            request.limit = min(int(value[:9]), MOST) or None
         elif known in ("after", "before") and value:
             setattr(request, known, value)
         elif known is not None and value:
