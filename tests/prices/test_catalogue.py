@@ -155,6 +155,9 @@ class Slow:
     def __init__(self, go: threading.Event) -> None:
         go.wait(60)
 
+    def window(self, vendor: str, model: str) -> int | None:
+        return None
+
     def tariff(self, vendor: str, model: str, at: datetime.datetime, context: Context) -> Tariff | None:
         return Price(Decimal(1)).tariff()
 

@@ -64,6 +64,7 @@ class Book(Protocol):
     version: str
 
     def tariff(self, vendor: str, model: str, at: datetime, context: Context) -> Tariff | None: ...
+    def window(self, vendor: str, model: str) -> int | None: ...
 
 
 class Catalogue:
@@ -77,6 +78,7 @@ class Catalogue:
         self._thread: threading.Thread | None = None
         self._waiting: list[Callable[[], None]] = []
         self._known: LRUCache[tuple[str, str, int, Context], Tariff | None] = LRUCache(8192)
+        self._windows: LRUCache[tuple[str, str], int | None] = LRUCache(8192)
 
     @classmethod
     def empty(cls) -> Catalogue:
@@ -145,6 +147,19 @@ class Catalogue:
             self._known[key] = found
         return found
 
+    def window(self, vendor: str | None, model: str) -> int | None:
+        """How many tokens the context of a model holds; None if it is not known (or not yet)."""
+        book = self._book
+        if vendor is None or book is None or len(model) > LONGEST:
+            return None
+        with self._lock:
+            if (vendor, model) in self._windows:
+                return self._windows[vendor, model]
+        found = book.window(vendor, model)
+        with self._lock:
+            self._windows[vendor, model] = found
+        return found
+
     def version(self, overrides: Overrides = NO_OVERRIDES) -> str:
         """Which prices these are: the release of genai-prices, and a digest of the rules' own if there are any."""
         book = self._book.version if self._book is not None else "none"
@@ -173,6 +188,9 @@ class _Empty:
     def tariff(self, vendor: str, model: str, at: datetime, context: Context) -> Tariff | None:
         return None
 
+    def window(self, vendor: str, model: str) -> int | None:
+        return None
+
 
 class GenaiPrices:
     """The data of the installed release: https://github.com/pydantic/genai-prices. Making one imports it."""
@@ -198,6 +216,13 @@ class GenaiPrices:
         own = any(info is each for each in provider.models)
         prices: Mapping[str, Any] = info.get_prices(at, dict(context) if own else None).__dict__
         return self._compiled(prices, free=info.id.endswith(":free"))
+
+    def window(self, vendor: str, model: str) -> int | None:
+        try:
+            _, info = self._snapshot.find_provider_model(model, None, vendor, None)
+        except LookupError:
+            return None
+        return info.context_window
 
     def _compiled(self, prices: Mapping[str, Any], *, free: bool) -> Tariff | None:
         units = [(self._units.unit_for_price_key(key), price) for key, price in prices.items() if price is not None]
