@@ -35,6 +35,7 @@ FLOORS = {
     "legs": 5,
     "sending": 5,
     "issued": 5,
+    "lists": 5,
     "preamble": 5,
     "pool": 5,
     "shared": 5,

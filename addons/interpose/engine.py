@@ -32,6 +32,7 @@ from .ledger.record import Record
 from .limits.memory import MemoryStore
 from .limits.queue import WaitingStore
 from .limits.store import Store
+from .lists import Gathered, Lists, ask_for_models
 from .prices import Catalogue
 from .rules.compiled import ClientKey, Rules
 from .rules.problem import printable
@@ -39,6 +40,7 @@ from .rules.secrets import SecretError
 from .sending import Means, Sending
 from .stages import plan
 from .stages.draft import Attempt, Plan, Resolve, View
+from .stages.listing import Listing, in_full, missing
 from .stages.proxied import proxied
 from .upstream import Upstream, UpstreamFailure
 
@@ -83,6 +85,8 @@ class Engine:
         self._quotas = Quotas(clock.now)
         self.gate = Gate(WaitingStore(store or MemoryStore(), clock.now, clock.monotonic), clock.now)
         self._resolve = resolve
+        self._lists = Lists(clock.monotonic)
+        self._single = Lists(clock.monotonic)
         self._live: set[Exchange] = set()
         self._warned: LRUCache[tuple[str | None, str, str], None] = LRUCache(4096)
         self._idle = asyncio.Event()
@@ -218,6 +222,8 @@ class Engine:
         assert chosen.facts is not None
         self._tell_unpriced(chosen)
         exchange.hold(await self.gate.enter(chosen.demands, chosen.wait, chosen.facts.format))
+        if chosen.listing is not None:
+            return await self._list(exchange, chosen.listing)
         warn = partial(self._warn, by.rules)
         means = Means(by.upstream, self._resolve, by.lanes, self.clock, self._rng, warn, self._paces, self._quotas)
         reply = await Sending(means, exchange, chosen).reply()
@@ -235,6 +241,31 @@ class Engine:
         if kind not in self._warned:
             self._warned[kind] = None
             logger.error("the provider %s refuses the credential %s (401)", attempt.provider.name, kind[2])
+
+    async def _list(self, exchange: Exchange, listing: Listing) -> Reply:
+        """The gateway's own list of models, or its word of one. Raises Refusal."""
+        assert exchange.plan is not None
+        assert exchange.plan.facts is not None
+        fetch = partial(
+            ask_for_models,
+            call=exchange.call,
+            facts=exchange.plan.facts,
+            upstream=exchange.inforce.upstream,
+            resolve=self._resolve,
+        )
+        gathered = await self._lists.gather(listing.asks, fetch)
+        body = await asyncio.to_thread(self._listed, listing, gathered)
+        if body is None and listing.then is not None and not gathered.missing:
+            gathered = gathered.with_more(await self._single.gather((listing.then,), fetch))
+            body = await asyncio.to_thread(self._listed, listing, gathered)
+        if body is None:
+            raise missing(listing, bool(gathered.missing))
+        return exchange.answer(body, gathered.headers())
+
+    def _listed(self, listing: Listing, gathered: Gathered) -> bytes | None:
+        """In a thread, for the prices know how long contexts are, and may still be read."""
+        self.prices.wait()
+        return in_full(listing, gathered.told, self.prices.window)
 
     def _tell_unpriced(self, chosen: Plan) -> None:
         """Says in the log which budgets cannot hold what has no price, once a model."""
@@ -286,5 +317,7 @@ class Engine:
         """Settles whatever is still in flight as aborted and closes the connections."""
         for exchange in list(self._live):
             exchange.abort()
+        await self._lists.close()
+        await self._single.close()
         await self.gate.close()
         await self.inforce.upstream.close()

@@ -19,7 +19,6 @@ from .call import Call, Headers, Reply, without
 from .errors import Outcome, Refusal
 from .formats import FORMATS
 from .formats.codecs import Client
-from .formats.endpoints import classify
 from .gate import Gate
 from .gate import headers as limit_headers
 from .held import Answer, Held
@@ -30,6 +29,7 @@ from .legs import Leg
 from .limits.store import Granted, Standing
 from .prices import Catalogue
 from .stages import STAGES
+from .stages.claim import matched
 from .stages.draft import Attempt, Head, Plan, Trip
 from .stages.gauge import Gauge
 from .stages.metering import measure
@@ -279,12 +279,23 @@ class Exchange:
             refusal.status, HTTPStatus(refusal.status).phrase, headers, Local(self, error.body, refusal.outcome)
         )
 
+    def answer(self, data: bytes, headers: Headers) -> Reply:
+        """An answer of our own that is no refusal: JSON. A HEAD is told its length alone."""
+        self._status = 200
+        told: Headers = (
+            *self._limited(((b"content-type", b"application/json"),)),
+            (b"content-length", str(len(data)).encode()),
+            (b"x-interpose-id", self.id.encode()),
+            *headers,
+        )
+        return Reply(200, phrase(200), told, Local(self, b"" if self.call.method == "HEAD" else data, "ok"))
+
     def _format(self) -> str:
         """The client's format: what the plan found, else what is spoken at that host and path, planned or not."""
         if self.plan is not None and self.plan.facts is not None:
             return self.plan.facts.format
         row = self.inforce.territory.row_of(self.call)
-        return classify(row, self.call.method, self.call.url.target).format if row is not None else "openai"
+        return matched(self.call, row).format if row is not None else "openai"
 
     def _marks(self, plan: Plan, attempt: Attempt) -> Headers:
         """The headers that say what was done: contract, "Headers we add to replies"."""

@@ -9,7 +9,7 @@ from interpose.call import Origin
 
 from .hostnames import HostRow, HostTable, Mount, canonical_host
 from .known_hosts import DIALECT_MOUNTS, EVERY_ROW, KNOWN_HOSTS
-from .surfaces import ANYWHERE, MESSAGES, OPENAI, SURFACES
+from .surfaces import ANYWHERE, LISTS, MESSAGES, OPENAI, OTHER_LISTS, SURFACES
 
 __all__ = [
     "GATEWAY",
@@ -32,15 +32,21 @@ def lookup(host: str, port: int) -> HostRow | None:
     return _CLAIMED.find(host, port)
 
 
+_ROOTS = ("/v1", "/openai/v1", "/api/v1")
 _ANYTHING = (
-    *(Mount(prefix, OPENAI) for prefix in ("/v1", "/openai/v1", "/api/v1")),
+    *(Mount(prefix, OPENAI) for prefix in _ROOTS),
     *(Mount("", surface) for surface in ANYWHERE),
 )
 
 
-# The gateway's own paths: those of every format, whatever it is called.
+# The gateway's own paths: those of every format, whatever it is called, and lists of models.
 GATEWAY = HostRow(
-    "gateway", "openai", _ANYTHING, "https://platform.openai.com/docs/api-reference", scheme=None, ports=()
+    "gateway",
+    "openai",
+    (*(Mount(prefix, LISTS) for prefix in _ROOTS), *(Mount("", surface) for surface in OTHER_LISTS), *_ANYTHING),
+    "https://platform.openai.com/docs/api-reference",
+    scheme=None,
+    ports=(),
 )
 
 

@@ -81,6 +81,8 @@ NAMES = {
     "bedrock_image_model": r"(?:[a-z]+\.)?(?:stability\.|amazon\.nova-canvas|amazon\.titan-image)[^/]*",
     "bedrock_rerank_model": r"[^/]+",
     "image_model": r"imagen[^/:]*?",
+    # Whatever stands behind the list itself: the gateway's names hold slashes and colons.
+    "listed_model": r".+",
     # What a gateway puts before the path that it stands in for.
     "gateway": r"(?:/[^/]+){0,8}?",
 }

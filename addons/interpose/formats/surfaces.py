@@ -281,6 +281,27 @@ ANYWHERE = (
     Surface("ollama", OLLAMA_GENERATION),
 )
 
+# The gateway's own lists of models: one of all providers, for clients of any format. OpenAI's stands below what is
+# taken for its /v1.
+_READ_ONLY = ("GET", "HEAD")
+LISTS = Surface(
+    "openai",
+    (
+        Path("/models", "models", methods=_READ_ONLY),
+        Path("/models/{listed_model}", "models", methods=_READ_ONLY),
+    ),
+)
+OTHER_LISTS = (
+    Surface(
+        "gemini",
+        (
+            Path("/{google}/models", "models", methods=_READ_ONLY),
+            Path("/{google}/models/{listed_model}", "models", methods=_READ_ONLY),
+        ),
+    ),
+    Surface("ollama", (Path("/api/tags", "models", methods=_READ_ONLY),)),
+)
+
 # What a provider of each format answers below its base_url.
 SURFACES = {
     "openai": OPENAI,

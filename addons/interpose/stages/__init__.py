@@ -60,6 +60,7 @@ def plan(call: Call, host: HostRow | None, rules: Rules, view: View, trace: list
         unpriced=tuple(draft.unpriced),
         hold=draft.route is not None and draft.route.hold,
         hedge=_hedge(draft),
+        listing=None if refusal else draft.listing,
     )
 
 

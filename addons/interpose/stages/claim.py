@@ -18,6 +18,7 @@ from interpose.call import DEFAULT_PORTS, Call, Entrance, header, header_values
 from interpose.errors import Refusal
 from interpose.formats.endpoints import Match, classify, judged_path
 from interpose.formats.hosts import GATEWAY, HostRow, canonical_host, generic_row, lookup, row_for_provider
+from interpose.formats.modellists.ours import spoken
 from interpose.rules.compiled import Rules
 from interpose.rules.facts import Facts, bare_path
 from interpose.wire.error import WireError
@@ -98,11 +99,17 @@ class Claim(Stage):
             )
         if call.entrance is not Entrance.GATEWAY:
             check_binding(call)
-        draft.match = match = classify(row, call.method, call.url.target)
+        draft.match = match = matched(call, row)
         found = asked_of(call, match)
         draft.body_read = found.read
         draft.facts = read_facts(call, match, partial(quota_left, draft), found)
         draft.note(f"{call.method} {call.url.path} on {call.url.origin.host} is {match.format} {match.endpoint}")
+
+
+def matched(call: Call, row: HostRow) -> Match:
+    """What the call's path is; at the gateway one path may be several formats'."""
+    match = classify(row, call.method, call.url.target)
+    return spoken(match, call.headers) if call.entrance is Entrance.GATEWAY else match
 
 
 def check_target(call: Call) -> None:

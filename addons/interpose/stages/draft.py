@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from interpose.attempts.lanes import Lane
 from interpose.attempts.pace import Lap, Standing, Way
@@ -29,6 +30,9 @@ from interpose.secret import Secret
 from .gauge import Gauge
 from .session import SessionGauge
 from .translation import Translation
+
+if TYPE_CHECKING:
+    from .listing import Listing
 
 # What an answer is expected to have, in tokens, before anything is known of its model.
 EXPECTED_OUTPUT = 500
@@ -124,6 +128,7 @@ class Plan:
     the limits of the call ask, for which it waits up to `wait` seconds; of a call that is refused they are not asked,
     but its client is told where they stand. `unpriced` names the
     budgets that hold for the call and cannot be held: what it costs is not known. `hold` and `hedge` are the route's.
+    With a `listing` there are no attempts: the gateway answers the call itself, by what providers tell of their models.
     """
 
     facts: Facts | None
@@ -140,6 +145,7 @@ class Plan:
     alias: str | None = None
     hold: bool = False
     hedge: float | None = None
+    listing: Listing | None = None
 
     @property
     def sends(self) -> int:
@@ -194,6 +200,7 @@ class Draft:
     route: Route | None = None
     alias: str | None = None
     aims: list[Aim] = field(default_factory=list)
+    listing: Listing | None = None
     # conversion and credentials
     attempts: list[Attempt] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)

@@ -18,6 +18,7 @@ from interpose.rules.facts import Facts
 from interpose.rules.patterns import household
 
 from .draft import Aim, Draft, Stage
+from .listing import asks_for_models, listing_of
 from .preference import ranked
 from .unrouted import by_name, models_asked
 
@@ -28,35 +29,52 @@ class Routing(Stage):
     name = "routing"
 
     def decide(self, draft: Draft) -> None:
-        facts = draft.facts
-        assert facts is not None
-        # Whoever asks for reasons wants to hear of every route.
-        for route in draft.rules.routes_for(facts) if draft.trace is None else draft.rules.routes:
-            reason = route.reason(facts)
-            if reason is None:
-                draft.route = route
-                order = (*ordered(draft, route, facts), *route.fallback)
-                draft.note(f"route {route.name} matches: to {', then '.join(map(str, order))}")
-                draft.aims = [aim(draft, target) for target in order]
-                return
-            draft.note(f"route {route.name} does not match: {reason}")
-        if models := models_asked(draft):
-            draft.alias = facts.model
-            draft.aims = [Aim(draft.rules.providers[model.provider], model.model) for model in models]
-            there = ", then ".join(map(str, models))
-            draft.note(f"no route matches, but {facts.model} is a model of the rules: to {there}")
+        lead(draft)
+
+
+def lead(draft: Draft) -> None:
+    """Decides where the call goes. Raises Refusal."""
+    facts = draft.facts
+    assert facts is not None
+    listing = draft.call.entrance is Entrance.GATEWAY and asks_for_models(facts)
+    # Whoever asks for reasons wants to hear of every route.
+    for route in draft.rules.routes_for(facts) if draft.trace is None else draft.rules.routes:
+        reason = route.reason(facts) or (unmeant(route) if listing else None)
+        if reason is None:
+            draft.route = route
+            order = (*ordered(draft, route, facts), *route.fallback)
+            draft.note(f"route {route.name} matches: to {', then '.join(map(str, order))}")
+            draft.aims = [aim(draft, target) for target in order]
             return
-        if draft.call.entrance is Entrance.GATEWAY:
-            draft.aims = by_name(draft)
-            return
-        if draft.rules.intercept.unmatched == "reject":
-            raise Refusal(403, "no_route", "No route of the rules matches this call, and the rules reject such calls.")
-        if configured := draft.rules.providers_at(draft.call.url.origin):
-            draft.aims = [Aim(configured[0])]
-            draft.note(f"no route matches: to {configured[0].name}, the provider configured for {facts.host}")
-        else:
-            draft.aims = [Aim(None)]
-            draft.note(f"no route matches and no provider is configured for {facts.host}: to the host itself")
+        draft.note(f"route {route.name} does not match: {reason}")
+    if models := models_asked(draft):
+        draft.alias = facts.model
+        draft.aims = [Aim(draft.rules.providers[model.provider], model.model) for model in models]
+        there = ", then ".join(map(str, models))
+        draft.note(f"no route matches, but {facts.model} is a model of the rules: to {there}")
+        return
+    if listing:
+        draft.listing = listing_of(draft, lead)
+        return
+    if draft.call.entrance is Entrance.GATEWAY:
+        draft.aims = by_name(draft)
+        return
+    if draft.rules.intercept.unmatched == "reject":
+        raise Refusal(403, "no_route", "No route of the rules matches this call, and the rules reject such calls.")
+    if configured := draft.rules.providers_at(draft.call.url.origin):
+        draft.aims = [Aim(configured[0])]
+        draft.note(f"no route matches: to {configured[0].name}, the provider configured for {facts.host}")
+    else:
+        draft.aims = [Aim(None)]
+        draft.note(f"no route matches and no provider is configured for {facts.host}: to the host itself")
+
+
+def unmeant(route: Route) -> str | None:
+    """Why a route does not take lists of models from the gateway, which has its own: None if it is about them, and not
+    just about everything.
+    """
+    about = route.match.endpoint is not None or route.match.path is not None
+    return None if about else "the gateway's list of models is no provider's; name endpoint: models"
 
 
 def aim(draft: Draft, target: Target) -> Aim:
