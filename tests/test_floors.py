@@ -41,6 +41,7 @@ FLOORS = {
     "shared": 5,
     "unavailable": 5,
     "upgraded": 5,
+    "hops": 1,
     "upstream": 5,
     "ledger": 5,
     "hosts": 6,

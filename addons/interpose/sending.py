@@ -26,6 +26,7 @@ from .call import Entrance, Reply, upgrades
 from .errors import Refusal
 from .exchange import Clock, Exchange, phrase
 from .held import Held, hold
+from .hops import onward
 from .legs import Leg
 from .preamble import Preamble, ended, failure_in, preamble
 from .rules.compiled import Retry, Timeouts
@@ -33,7 +34,7 @@ from .rules.secrets import SecretError
 from .stages import STAGES
 from .stages.draft import Attempt, Plan, Request, Resolve, Trip
 from .unavailable import UNAVAILABLE
-from .upstream import UPGRADE, Outgoing, Upstream, UpstreamFailure, UpstreamReply, end_to_end
+from .upstream import UPGRADE, Outgoing, Upstream, UpstreamFailure, UpstreamReply
 
 logger = logging.getLogger(__name__)
 
@@ -268,7 +269,7 @@ class Sending:
         trip = leg.trip
         exchange, attempt, call = self._exchange, trip.attempt, trip.call
         self._means.warn(self._plan, attempt)
-        headers = (*UPGRADE, *end_to_end(call.headers)) if self._upgrade else end_to_end(call.headers)
+        headers = (*UPGRADE, *onward(call)) if self._upgrade else onward(call)
         request = Request(call.method, attempt.url, headers, b"" if self._upgrade else exchange.body())
         for stage in STAGES:
             request = await stage.send(request, trip)

@@ -21,28 +21,14 @@ from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
 
-from .call import Header, Headers, Origin, Url, header_values, without
+from .call import Headers, Origin, Url
 from .errors import InterposeError
+from .hops import end_to_end
 from .pool import ForbiddenAddress, client_context, metadata_address, session
 from .rules.compiled import Timeouts
 from .rules.compiled import Upstream as UpstreamRules
 from .upgraded import Session
 
-# RFC 9110, 7.6.1: these end at each hop. Expect is answered by the host; Proxy-* is ours alone.
-HOP_BY_HOP = frozenset(
-    (
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"proxy-authorization",
-        b"proxy-authenticate",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"expect",
-    )
-)
 # Above this size a body is written in slices: one huge write would hold the event loop.
 SLICE = 256 * 1024
 # How long a reply that is complete for its reader may take to end for HTTP too.
@@ -358,17 +344,6 @@ def host_origin(value: str | None, scheme: str) -> Origin | None:
         return Origin(scheme, (url.host or "").lower().rstrip("."), url.port or 0)
     except ValueError:
         return None
-
-
-def end_to_end(headers: tuple[Header, ...]) -> Headers:
-    """Without the hop-by-hop headers, those that Connection names included.
-
-    For what the other side has sent, and so before a credential is put in: a client must not name it away.
-    """
-    drop = HOP_BY_HOP
-    for value in header_values(headers, b"connection"):
-        drop |= {token.strip().lower() for token in value.split(b",")} - {b"content-length", b"host"}
-    return without(headers, drop)
 
 
 class FirstByte:

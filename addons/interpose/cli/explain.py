@@ -22,6 +22,7 @@ from rich.text import Text as Line
 from interpose.call import Call
 from interpose.errors import InterposeError
 from interpose.formats.codecs.codec import parsed
+from interpose.hops import onward
 from interpose.ir import Usage
 from interpose.prices.catalogue import PRICES
 from interpose.rules.compiled import ClientKey, Retry, Route, Rules
@@ -33,7 +34,6 @@ from interpose.rules.values import Shares, Size
 from interpose.secret import AwsKeys, Secret
 from interpose.stages import STAGES, plan
 from interpose.stages.draft import Plan, Request, Trip, View
-from interpose.upstream import end_to_end
 
 from .question import Question, asked_call, asked_client
 from .standings import Standings, as_json, heading, rows, standings
@@ -105,7 +105,7 @@ async def _sent(call: Call, chosen: Plan) -> Request:
 
     assert chosen.facts is not None
     trip = Trip(call, chosen.facts, chosen.attempts[0], resolve)
-    request = Request(call.method, trip.attempt.url, end_to_end(call.headers), call.body)
+    request = Request(call.method, trip.attempt.url, onward(call), call.body)
     for stage in STAGES:
         request = await stage.send(request, trip)
     return request

@@ -1,0 +1,54 @@
+"""Which headers end here: those of one hop, which go no further in either direction, and what a balancer before the
+gateway says of its client. Nothing here knows a rule or a credential.
+"""
+
+from __future__ import annotations
+
+from .call import Call, Entrance, Header, Headers, header_values, without
+
+# RFC 9110, 7.6.1: these end at each hop. Expect is answered by the host; Proxy-* is ours alone.
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authorization",
+        b"proxy-authenticate",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"expect",
+    )
+)
+# Who the client is, as a balancer tells us: for our rules, and no business of a provider's. RFC 7239, and before it.
+FORWARDED = frozenset(
+    (
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-proto",
+        b"x-forwarded-server",
+        b"x-real-ip",
+    )
+)
+
+
+def end_to_end(headers: tuple[Header, ...]) -> Headers:
+    """Without the hop-by-hop headers, those that Connection names included.
+
+    For what the other side has sent, and so before a credential is put in: a client must not name it away.
+    """
+    drop = HOP_BY_HOP
+    for value in header_values(headers, b"connection"):
+        drop |= {token.strip().lower() for token in value.split(b",")} - {b"content-length", b"host"}
+    return without(headers, drop)
+
+
+def onward(call: Call) -> Headers:
+    """A call's headers as they go on to a provider, before any rule has its say. An intercepted program's own are left
+    as they are: it was its wish that the provider has them.
+    """
+    headers = end_to_end(call.headers)
+    return without(headers, FORWARDED) if call.entrance is Entrance.GATEWAY else headers
