@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -230,6 +234,28 @@ def test_a_pod_gets_time_to_end_its_calls(name: str) -> None:
     sleep, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
     assert sleep == "sleep"
     assert pod(name)["terminationGracePeriodSeconds"] > int(seconds) + DRAIN + 5
+
+
+def test_interceptors_get_the_ca_that_was_made_for_all_of_them(tmp_path: Path) -> None:
+    """By the command of their init container, from a Secret as Kubernetes mounts it: one CA, its key for us alone."""
+    made, secret, state = (tmp_path / name for name in ("made", "secret", "state"))
+
+    def shown(folder: Path) -> str:
+        command = [sys.executable, "-m", "interpose", "ca", "show", "--state", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        (fingerprint,) = re.findall(r"(?:[0-9A-F]{2}:){31}[0-9A-F]{2}", done.stdout)
+        return str(fingerprint)
+
+    fingerprint = shown(made)
+    for folder in (secret, state):
+        folder.mkdir()
+    shutil.copy(made / "ca" / "mitmproxy-ca.pem", secret)
+    (secret / "mitmproxy-ca.pem").chmod(0o440)
+    (init,) = pod("interceptor")["initContainers"]
+    assert {each["name"] for each in init["env"]} == {"CA", "STATE"}
+    environ = {"PATH": os.environ["PATH"], "CA": str(secret), "STATE": str(state)}
+    subprocess.run(init["command"], env=environ, timeout=60, check=True)
+    assert shown(state) == fingerprint
 
 
 def allowed() -> Iterator[tuple[set[str], str, Any]]:

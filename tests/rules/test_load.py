@@ -2,6 +2,8 @@
 
 import datetime
 import json
+import os
+import stat
 import string
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from interpose.call import Origin
 from interpose.errors import InterposeError
 from interpose.rules.check import check
 from interpose.rules.compiled import Rules, Target
-from interpose.rules.load import load, parse
+from interpose.rules.load import load, open_to_others, parse
 from interpose.rules.problem import Problem, RulesError
 from interpose.rules.schema import fields
 
@@ -165,6 +167,26 @@ def test_a_credential_file_open_to_others_is_a_warning(rules_file: Path) -> None
     assert check(rules_file) == [warning]
     key.chmod(0o600)
     assert load(rules_file).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "group", "is_open"),
+    [
+        (0o600, 10001, 10001, False),
+        (0o400, 0, 0, False),
+        (0o640, 10001, 10001, True),
+        (0o440, 0, 10001, False),
+        (0o440, 0, 0, True),
+        (0o460, 0, 10001, True),
+        (0o444, 0, 10001, True),
+    ],
+)
+def test_a_secret_as_kubernetes_mounts_it_is_not_open_to_others(
+    mode: int, owner: int, group: int, is_open: bool
+) -> None:
+    """Root's, and readable by a group of ours: nobody else has got it. Of a file of our own we say who may read it."""
+    found = os.stat_result((stat.S_IFREG | mode, 1, 1, 1, owner, group, 9, 0, 0, 0))
+    assert open_to_others(found, 10001, {10001}) is is_open
 
 
 def test_dangerous_lists_of_hosts_are_warned_of(rules_file: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import ssl
 import stat
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -213,11 +214,11 @@ class _Compiler:
 
     def _warn_of_mode(self, path: Where, file: Path) -> None:
         try:
-            mode = stat.S_IMODE(file.stat().st_mode)
+            found = file.stat()
         except OSError:
             return  # whether the credential can be read is checked when it is needed, or by SecretStore.check
-        if os.name == "posix" and mode & 0o077:
-            message = f"the file is open to other users (mode {mode:04o})"
+        if os.name == "posix" and open_to_others(found, os.geteuid(), {os.getegid(), *os.getgroups()}):
+            message = f"the file is open to other users (mode {stat.S_IMODE(found.st_mode):04o})"
             self._warnings.append(self._document.place(path).problem(message, "chmod 600 it", "warning"))
 
     def _intercept(self, spec: RulesSpec) -> Intercept:
@@ -280,3 +281,13 @@ class _Compiler:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             self._document.report(path, f"{file} cannot be read: {reason}")
         return file
+
+
+def open_to_others(file: os.stat_result, user: int, groups: AbstractSet[int]) -> bool:
+    """Whether others than `user` may read or write a file.
+
+    One that somebody else owns, and that a group of ours may read, was given to us like that: Kubernetes mounts Secrets
+    so, with root as the owner and the pod's fsGroup. There is nothing that we could do about it.
+    """
+    given = file.st_uid != user and file.st_gid in groups
+    return bool(stat.S_IMODE(file.st_mode) & (0o037 if given else 0o077))
