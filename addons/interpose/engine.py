@@ -33,6 +33,7 @@ from .limits.memory import MemoryStore
 from .limits.queue import WaitingStore
 from .limits.store import Store
 from .lists import Gathered, Lists, ask_for_models
+from .observer import NOBODY, Observer
 from .prices import Catalogue
 from .rules.compiled import ClientKey, Rules
 from .rules.problem import printable
@@ -56,7 +57,8 @@ class Engine:
     `resolve` gives the secret behind a credential's reference, `issued` finds a virtual key that the rules do not list
     (it raises KeysError if it cannot say), `store` counts limits (None: in memory; it is closed with the engine),
     `news` tells those who share a store what is left alone here, `record` takes a finished record and never blocks,
-    `new_id` gives a call its id, `prices` what a call costs, `rng` numbers from 0 up to 1. `close` when done.
+    `new_id` gives a call its id, `prices` what a call costs, `rng` numbers from 0 up to 1, `observer` is told what no
+    record says. `close` when done.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Engine:
         store: Store | None = None,
         news: News | None = None,
         rng: Callable[[], float] = random.random,
+        observer: Observer = NOBODY,
     ) -> None:
         self.inforce = InForce.first(rules, upstream, clock.monotonic, news)
         self.clock = clock
@@ -83,7 +86,8 @@ class Engine:
         self._rng = rng
         self._paces = Paces(clock.monotonic)
         self._quotas = Quotas(clock.now)
-        self.gate = Gate(WaitingStore(store or MemoryStore(), clock.now, clock.monotonic), clock.now)
+        self.observer = observer
+        self.gate = Gate(WaitingStore(store or MemoryStore(), clock.now, clock.monotonic), clock.now, observer)
         self._resolve = resolve
         self._lists = Lists(clock.monotonic)
         self._single = Lists(clock.monotonic)
@@ -96,6 +100,11 @@ class Engine:
     def rules(self) -> Rules:
         """The rules that the next call begins with."""
         return self.inforce.rules
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls have begun and are not settled."""
+        return len(self._live)
 
     async def reload(self, rules: Rules) -> None:
         """Calls that begin from now on go by these rules; those that have begun, by those that they began with.

@@ -27,6 +27,7 @@ from .ir import Reading, Usage, UsageSource
 from .ledger.record import Record, utc_text
 from .legs import Leg
 from .limits.store import Granted, Standing
+from .observer import Observer
 from .prices import Catalogue
 from .stages import STAGES
 from .stages.claim import matched
@@ -58,6 +59,7 @@ class Books(Protocol):
     record: Callable[[Record], None]
     gate: Gate
     prices: Catalogue
+    observer: Observer
     new_id: Callable[[], str]
 
     def forget(self, exchange: Exchange) -> None: ...
@@ -264,6 +266,7 @@ class Exchange:
         self._hang_up()
         self._status = refusal.status
         self._reason = refusal.code
+        self._engine.observer.refused(refusal.code, refusal.outcome)
         if self.trip is not None and self.trip.secret is not None:
             # No text of ours quotes an upstream; this is the second lock on an echoed credential.
             refusal.message = self.trip.secret.masked(refusal.message)

@@ -20,6 +20,7 @@ from .formats import ratelimits
 from .limits.periods import Period
 from .limits.queue import WaitingStore
 from .limits.store import Demand, Granted, Refused, Reservation, Standing
+from .observer import NOBODY, Observer
 from .stages.draft import EXPECTED_OUTPUT
 from .stages.limits import KEY
 
@@ -36,10 +37,11 @@ LONGEST_WAIT = 86_400.0
 class Gate:
     """One engine's limits. `close` when done."""
 
-    def __init__(self, store: WaitingStore, now: Callable[[], float]) -> None:
+    def __init__(self, store: WaitingStore, now: Callable[[], float], observer: Observer = NOBODY) -> None:
         """`now` gives Unix time in seconds."""
         self._store = store
         self._now = now
+        self._observer = observer
         self._outputs: LRUCache[str | None, float] = LRUCache(4096)
         self._settling: set[asyncio.Task[None]] = set()
 
@@ -52,6 +54,8 @@ class Gate:
             return None
         answer = await self._store.reserve(demands, self._now(), wait)
         if isinstance(answer, Refused):
+            if not answer.unavailable:
+                self._observer.limited(*answer.demand.key.split("/", 2)[:2])
             raise refusal(answer, client_format, self._now())
         return answer
 

@@ -6,18 +6,20 @@ share a store, and heard of them. There are as many lanes as the rules have cred
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 
 from interpose.rules.secrets import CredentialSource
 
-from .breaker import Breaker
+from .breaker import Breaker, State
 from .budget import Budget
 
 # What a rest and an opened circuit are called in what processes tell each other.
 REST, OPEN = "rest", "open"
+# What a lane is that its provider has asked to leave alone.
+RESTING = "resting"
 # Of so many lanes that nobody has used here is remembered what was heard.
 UNUSED = 4096
 # Nobody is left alone for longer because somebody else says so.
@@ -111,6 +113,13 @@ class Lanes:
                 return 0.0
             condition = self[lane]
         return max(0.0, condition.rests_until - self._clock(), condition.breaker.closed_for())
+
+    def states(self) -> Iterator[tuple[Lane, str]]:
+        """Each lane that was used, and in which state it is: its breaker's, or RESTING if that would let it be used."""
+        for lane, condition in self._lanes.items():
+            state = condition.breaker.state
+            rests = state is State.CLOSED and condition.rests_until > self._clock()
+            yield lane, RESTING if rests else state
 
     def rest(self, lane: Lane, seconds: float) -> None:
         """Leaves a credential alone for so long: its provider has asked for that. A client's own is the client's."""

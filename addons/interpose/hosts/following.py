@@ -45,7 +45,7 @@ class Following:
 
     `load` reads and compiles it, in a thread; `adopt` puts rules in force. Both raise InterposeError where that cannot
     be, RulesError with its places. `rules` are those that were loaded and adopted last, `seen` is what the file looked
-    like before they were read.
+    like before they were read. `read` is told of each reading that changed something, and whether it was good.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Following:
         load: Callable[[Path], Rules],
         adopt: Callable[[Rules], Awaitable[None]],
         now: Callable[[], float],
+        read: Callable[[bool], None] = lambda good: None,
     ) -> None:
         self.path = path
         self.stale: Stale | None = None
@@ -64,6 +65,7 @@ class Following:
         self._load = load
         self._adopt = adopt
         self._now = now
+        self._told = read
         self._watch = Watch(path, seen)
         self._asked = asyncio.Event()
 
@@ -123,6 +125,7 @@ class Following:
                 return
             since = before.since
         self.stale = Stale(str(self.path), since, problems)
+        self._told(False)
         logger.error(
             "%s cannot be used; the rules of before stay in force until it is repaired:\n%s",
             self.path,
@@ -132,6 +135,7 @@ class Following:
     def _succeeds(self, rules: Rules, *, changed: bool, asked: bool) -> None:
         stale, self.stale, self._rules = self.stale, None, rules
         if changed:
+            self._told(True)
             for warning in rules.warnings:
                 logger.warning("%s", warning)
         again = " is good again:" if stale is not None else ":"

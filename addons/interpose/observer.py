@@ -1,0 +1,28 @@
+"""Who is told what an engine does that no record of a call says: metrics."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Observer(Protocol):
+    """Told in passing: whoever it is must neither raise nor wait."""
+
+    def refused(self, code: str, outcome: str) -> None:
+        """A call was answered by us, with an error of that code, and is recorded with that outcome."""
+
+    def limited(self, limit: str, kind: str) -> None:
+        """That limit (of requests, tokens, concurrent or budget) has refused a call, or one of its attempts."""
+
+
+class Nobody:
+    """Nobody looks."""
+
+    def refused(self, code: str, outcome: str) -> None:
+        pass
+
+    def limited(self, limit: str, kind: str) -> None:
+        pass
+
+
+NOBODY = Nobody()
