@@ -33,6 +33,7 @@ FLOORS = {
     "held": 5,
     "inforce": 5,
     "legs": 5,
+    "metrics": 5,
     "observer": 5,
     "sending": 5,
     "issued": 5,

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from interpose.attempts.lanes import News
@@ -18,7 +19,9 @@ from interpose.budgets import budgets_of, spent
 from interpose.engine import Engine
 from interpose.exchange import Clock
 from interpose.issued import Keys, KeysError
-from interpose.ledger import Ledger
+from interpose.ledger import Ledger, Record
+from interpose.metrics import Metrics
+from interpose.metrics.states import of_engine, of_ledger
 from interpose.prices.catalogue import PRICES
 from interpose.rules.compiled import Rules
 from interpose.rules.problem import Problem, RulesError
@@ -44,6 +47,7 @@ class Assembly:
     writer: str
     credentials: SecretStore
     keys: Keys
+    metrics: Metrics
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     async def reload(self, rules: Rules) -> None:
@@ -62,6 +66,7 @@ class Assembly:
                 raise RulesError(
                     [unusable(rules, f"a file of CAs cannot be used: {error.strerror or error}")]
                 ) from error
+            self.metrics.adopt(rules)
             self.credentials.keep([*rules.credentials, *rules.state.credentials])
         for name in settled:
             logger.warning("%s has changed in the rules: it stays as it was until interpose is started again", name)
@@ -103,19 +108,36 @@ def ledger_path(rules: Rules, state: Path) -> Path:
 
 @asynccontextmanager
 async def assemble(
-    rules: Rules, *, state: Path, environ: Mapping[str, str], scrubber: Scrubber, writer: str
+    rules: Rules,
+    *,
+    state: Path,
+    environ: Mapping[str, str],
+    scrubber: Scrubber,
+    writer: str,
+    metrics: Path | None = None,
 ) -> AsyncIterator[Assembly]:
-    """Raises RulesError for a credential that cannot be had, LedgerError for a ledger that cannot be opened."""
+    """Raises RulesError for a credential that cannot be had, LedgerError for a ledger that cannot be opened.
+
+    `metrics` is the folder in which several workers count together.
+    """
     async with AsyncExitStack() as stack:
         secret_store = SecretStore(environ, clock=CLOCK.monotonic, learn=scrubber.learn)
         if problems := await secret_store.check_all([*rules.credentials, *rules.state.credentials]):
             raise RulesError(problems)
         PRICES.start()
+        measured = Metrics(metrics, now=CLOCK.now)
+        stack.callback(measured.close)
+        measured.adopt(rules)
         path = ledger_path(rules, state)
         ledger = Ledger.open(path, writer=writer, clock=CLOCK.now, scrub=scrubber.scrub)
         stack.callback(ledger.close)
         # Records that wait for the prices come before the ledger's end.
         stack.callback(PRICES.settle)
+
+        def record(record: Record) -> None:
+            measured.record(record)
+            ledger.record(record)
+
         keys = Keys(state, timer=CLOCK.monotonic)
         stack.callback(keys.close)
         login = await sharing.login(rules.state, secret_store, scrubber)
@@ -124,17 +146,22 @@ async def assemble(
             rules,
             upstream=Upstream(rules.upstream),
             resolve=secret_store.resolve,
-            record=ledger.record,
+            record=record,
             clock=CLOCK,
             new_id=new_id,
             issued=keys.find,
             prices=PRICES,
             store=await sharing.opened(rules.state, login, CLOCK.now),
             news=News(board.tell) if board is not None else None,
+            observer=measured,
         )
         stack.push_async_callback(engine.close)
         if board is not None:
             stack.push_async_callback(board.aclose)
             await board.open(engine.hear, sharing.START)
         await restore_budgets(engine, rules, keys, path)
-        yield Assembly(engine, ledger, path, writer, secret_store, keys)
+        measured.watch(partial(of_engine, engine))
+        measured.watch(partial(of_ledger, ledger))
+        showing = asyncio.create_task(measured.show())
+        stack.callback(showing.cancel)
+        yield Assembly(engine, ledger, path, writer, secret_store, keys, measured)
