@@ -323,7 +323,7 @@ async def test_it_takes_a_key_and_counts_like_any_call(models: Gateway, upstream
                 f"{models.base_url}/models?limit=none",
                 headers={"x-api-key": VIRTUAL, "anthropic-version": "2023-06-01"},
             )
-    assert (without.status_code, without.json()["error"]["code"]) == (401, "missing_api_key")
+    assert (without.status_code, without.json()["error"]["code"]) == (401, "invalid_api_key")
     assert (theirs.status_code, theirs.json()["type"]) == (401, "error")
     assert reply.headers["x-ratelimit-limit-requests"] == "1000"
     assert reply.headers["x-interpose-id"].startswith("ip_")
