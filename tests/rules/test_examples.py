@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from interpose.call import Call, Origin, Peer, Url
+from interpose.call import Call, Entrance, Origin, Peer, Url
 from interpose.rules.check import check
 from interpose.rules.compiled import ClientKey
 from interpose.rules.load import load
@@ -30,6 +30,7 @@ def planned(
     body: dict[str, Any],
     *,
     client: str | None = None,
+    entrance: Entrance = Entrance.INTERCEPT,
     header: tuple[bytes, bytes] | None = None,
     quota: float | None = None,
 ) -> Plan:
@@ -39,10 +40,11 @@ def planned(
     rules = load(RULES / example)
     headers = ((b"host", host.encode()), (b"authorization", b"Bearer sk-dummy"), (b"content-type", b"application/json"))
     headers = headers if header is None else (*headers, header)
-    call = Call("POST", Url(Origin("https", host, 443), path), headers, json.dumps(body).encode(), Peer("127.0.0.1"))
+    url = Url(Origin("https", host, 443), path)
+    call = Call("POST", url, headers, json.dumps(body).encode(), Peer("127.0.0.1"), entrance)
     caller = ClientKey(client, "") if client else None
     view = View(0.0, client=caller, quota=lambda provider, model: quota)
-    return plan(call, Territory(rules).row(host, 443), rules, view)
+    return plan(call, Territory(rules).row_of(call), rules, view)
 
 
 SENT = [
@@ -197,6 +199,9 @@ GATEWAY = [
         CHAT, {"model": "gemini-2.5-pro", **HI},
         "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-pro:generateContent", ("chat", 20),
     ),
+    (CHAT, {"model": "mistral-small-latest", **HI}, "https://api.mistral.ai/v1/chat/completions", ("chat", 20)),
+    (CHAT, {"model": "cohere/command-a-03-2025", **HI}, "https://api.cohere.com/v2/chat", ("chat", 20)),
+    (MESSAGES, {"model": "gpt-5", "max_tokens": 9, **HI}, OPENAI_CHAT, ("chat", 20)),
     (
         "/v1/embeddings", {"model": "text-embedding-3-small", "input": "Hi"},
         "https://api.openai.com/v1/embeddings", ("embeddings", 100),
@@ -210,7 +215,7 @@ def test_the_gateway_goes_by_the_model_and_limits_each_endpoint(
     path: str, body: dict[str, Any], url: str, limit: tuple[str, int]
 ) -> None:
     """One limit holds for a call, that of its endpoint or else the standard one, for each client at each address."""
-    chosen = planned("gateway.yaml", OPENAI, path, body, client="ci")
+    chosen = planned("gateway.yaml", "gateway.test", path, body, client="ci", entrance=Entrance.GATEWAY)
     assert str(chosen.attempts[0].url) == url
     name, count = limit
     (demand,) = chosen.demands
@@ -233,7 +238,7 @@ def test_a_team_has_budgets_for_each_client_and_for_all() -> None:
 
 def test_the_gateway_wants_a_key() -> None:
     """A call without one of ours is a 401, and is not sent."""
-    refusal = planned("gateway.yaml", OPENAI, CHAT, {"model": "gpt-5", **HI}).refusal
+    refusal = planned("gateway.yaml", "gateway.test", CHAT, {"model": "gpt-5", **HI}, entrance=Entrance.GATEWAY).refusal
     assert refusal is not None
     assert (refusal.status, refusal.code) == (401, "invalid_api_key")
 

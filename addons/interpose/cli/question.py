@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from interpose.call import DEFAULT_PORTS, Call, Headers, Origin, Peer, Url
+from interpose.call import DEFAULT_PORTS, Call, Entrance, Headers, Origin, Peer, Url
 from interpose.errors import InterposeError
 from interpose.formats.codecs import Target
 from interpose.formats.codecs.codec import encoded, parsed
@@ -21,7 +21,7 @@ from interpose.formats.dialects import Address
 from interpose.formats.embeddings.neutral import Input
 from interpose.formats.embeddings.neutral import Request as Embedding
 from interpose.formats.endpoints import Match, classify
-from interpose.formats.hosts import HostRow, canonical_host
+from interpose.formats.hosts import GATEWAY, HostRow, canonical_host
 from interpose.ir import Losses, Message, Text
 from interpose.ir import Request as Conversation
 from interpose.issued import Keys
@@ -52,9 +52,12 @@ class Question:
 
 
 def asked_call(rules: Rules, question: Question) -> tuple[Call, HostRow | None]:
-    """The call, and the row of the host table that claims it; None if none does."""
-    url = _url(question.url)
-    row = Territory(rules).row(url.origin.host, url.origin.port)
+    """The call, and the row of the host table that claims it; None if none does. One that names a path and no host is
+    a call at the gateway.
+    """
+    at_gateway = question.url.startswith("/")
+    url = _url(f"http://{GATEWAY.pattern}{question.url}" if at_gateway else question.url)
+    row = GATEWAY if at_gateway else Territory(rules).row(url.origin.host, url.origin.port)
     match = classify(row, question.method or "POST", url.target) if row is not None else None
     if match is not None and not match.known and question.method is None and question.request is None:
         # What is no POST may be a list: GET /v1/models.
@@ -67,8 +70,9 @@ def asked_call(rules: Rules, question: Question) -> tuple[Call, HostRow | None]:
     headers = ((b"host", host.encode()), *_headers(question.headers))
     if body and not any(name.lower() == b"content-type" for name, _ in headers):
         headers = (*headers, (b"content-type", b"application/json"))
-    call = Call(method, url, headers, body, Peer("127.0.0.1"), sni=url.origin.host)
-    return call, row
+    if at_gateway:
+        return Call(method, url, headers, body, Peer("127.0.0.1"), Entrance.GATEWAY), row
+    return Call(method, url, headers, body, Peer("127.0.0.1"), sni=url.origin.host), row
 
 
 def asked_client(rules: Rules, question: Question) -> ClientKey | None:
