@@ -83,7 +83,14 @@ class Authority:
         self.pem.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def server_context(self, names: Sequence[str], *, expired: bool = False) -> ssl.SSLContext:
-        """A server's TLS context with a fresh leaf for `names` (host names, `*.` wildcards or IP addresses)."""
+        """A server's TLS context with a fresh leaf for `names`."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.leaf(names, expired=expired))
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    def leaf(self, names: Sequence[str], *, expired: bool = False) -> Path:
+        """A file with a fresh certificate for `names` (host names, `*.` wildcards or IP addresses), and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
         begins, ends = now - datetime.timedelta(days=9), now + datetime.timedelta(days=-1 if expired else 9)
@@ -117,10 +124,7 @@ class Authority:
             )
         )
         path.chmod(0o600)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
-        context.set_alpn_protocols(["http/1.1"])
-        return context
+        return path
 
     def client_context(self) -> ssl.SSLContext:
         """A client's TLS context which trusts this authority alone."""

@@ -239,7 +239,9 @@ def convert(
 def explain(
     *,
     file: Annotated[Path, typer.Argument(metavar="F", help="The rules file.", show_default=False)],
-    url: Annotated[str, typer.Option("--url", metavar="U", help="What the application would call.")],
+    url: Annotated[
+        str, typer.Option("--url", metavar="U", help="What the application would call; /v1/… at the gateway.")
+    ],
     model: Annotated[str | None, typer.Option("--model", metavar="M", help="The model that it would ask for.")] = None,
     header: Annotated[
         list[str] | None,
@@ -267,21 +269,41 @@ def explain(
 @app.command()
 def serve(
     *,
-    rules: Annotated[Path, typer.Option("--rules", metavar="F", help="The rules file.")],
-    listen: Annotated[
-        str | None, typer.Option("--listen", metavar="H:P", help="Where to listen. Default: 127.0.0.1:8080.")
+    rules: Annotated[
+        Path | None,
+        typer.Option(
+            "--rules",
+            metavar="F",
+            help="The rules file. Without one: OpenAI, Anthropic, Gemini, Mistral and Cohere, as far as their keys are "
+            "in the environment, and the usual limits.",
+        ),
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Processes that answer.")] = 1,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            "--listen", metavar="H:P", help="Where to listen: also [::1]:8080, port 0. Default: 127.0.0.1:8080."
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", min=1, help="Processes that answer; one for each core is usual.")
+    ] = 1,
     state: Annotated[
-        Path | None, typer.Option("--state", metavar="DIR", help="The state folder: ledger and keys.")
+        Path | None,
+        typer.Option("--state", metavar="DIR", help="Where ledger and keys are. Default: the user's state folder."),
     ] = None,
     tls_cert: Annotated[
-        Path | None, typer.Option("--tls-cert", metavar="FILE", help="A certificate chain, PEM.")
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="Speak TLS with this chain, PEM.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key, PEM.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say where it answers and what is wrong, and no more.")
+    ] = False,
 ) -> None:
-    """Answer as an API proxy: plain HTTP, /v1/… for all providers of the rules."""
+    """Answer as an API proxy: one /v1 for all providers, by a base URL and a key of yours (`interpose keys add NAME`).
+
+    SIGTERM or Ctrl-C: no more calls are taken, those in flight may end (a second one ends them). SIGHUP: the rules are
+    read again.
+    """
     from .serve import Options as Serving
     from .serve import serve as serving
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -79,3 +83,38 @@ def check_exposure(listen: Listen, *, clients_required: bool) -> None:
         f"--listen {listen} can be reached from other machines, and whoever reaches it could use your keys. "
         "Listen on 127.0.0.1, or let the rules ask every client for a key: clients: {required: true, keys: …}"
     )
+
+
+@contextmanager
+def reserved(listen: Listen) -> Iterator[Listen]:
+    """That address as numbers, with a free port in the place of 0, kept from others while several processes of ours
+    listen there. Raises InterposeError where that cannot be.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)[0]
+        dual = listen.host == "::" and socket.has_dualstack_ipv6()
+        with socket.create_server(address[:2], family=family, dualstack_ipv6=dual) as probe:
+            # Nobody else listens there: those who share a port would not be told of each other.
+            place = Listen(str(address[0]), probe.getsockname()[1])
+    except OSError as error:
+        hint = "" if listen.port == 0 else "; name another with --listen"
+        raise InterposeError(f"cannot listen on {listen}: {_reason(error)}{hint}") from error
+    with socket.socket(family, socket.SOCK_STREAM) as holder:
+        if sys.platform == "linux":
+            # The workers' sockets have that option, too. One that does not listen gets no connections.
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
+            try:
+                holder.bind((place.host, place.port))
+            except OSError:
+                # Connections of a program that was there before are not quite over.
+                holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                holder.bind((place.host, place.port))
+        yield place
+
+
+def _reason(error: OSError) -> str:
+    # What Python says of an address that is taken names it once more; a name that nobody knows has no number.
+    known = error.errno is not None and not isinstance(error, socket.gaierror)
+    return (os.strerror(error.errno or 0) if known else error.strerror or str(error)).lower()

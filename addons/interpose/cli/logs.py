@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from interpose.hosts import following
 from interpose.secret import Scrubber
@@ -21,3 +22,8 @@ def log_to_stderr(scrubber: Scrubber, *, news: bool) -> None:
     following.logger.setLevel(logging.INFO if news else logging.WARNING)
     handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name == following.logger.name)
     logging.getLogger().addHandler(handler)
+
+
+def of_the_server() -> Callable[[logging.LogRecord], bool]:
+    """The filter of what a gateway's server logs: what went wrong, and that a worker takes another's place."""
+    return lambda record: record.levelno >= logging.ERROR or record.getMessage().startswith("Respawning")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,9 @@ from typing import Final, Self
 from interpose.errors import InterposeError, Refusal
 from interpose.gateway import Front
 from interpose.ledger import Record
+from interpose.rules.compiled import Rules
 from interpose.rules.load import load
+from interpose.secret import Scrubber
 
 from .asgi import Application, Message, Receive, Responder, Scope, Send, below, refuse
 from .aside import Within
@@ -45,6 +47,7 @@ class Open:
     assembly: Assembly
     front: Front
     respond: Responder
+    following: Following | None
 
 
 class Gateway:
@@ -52,7 +55,7 @@ class Gateway:
 
     `rules` and `environ` are as `intercept` takes them; `state` is the folder of its ledger and of the keys that were
     issued, without which both are gone when it is closed. `follow` has it go by the rules' file as it changes; `drain`
-    is how many seconds calls in flight get to end when it is closed.
+    is how many seconds calls in flight get to end when it is closed. `load` makes rules of a file.
 
     Raises RulesError for rules that cannot be used. Opening raises RulesError for a credential that cannot be had, and
     other InterposeErrors for a state folder or a ledger that cannot be used.
@@ -66,8 +69,10 @@ class Gateway:
         environ: Mapping[str, str] | None = None,
         follow: bool = False,
         drain: float = DRAIN,
+        load: Callable[[Path], Rules] = load,
     ) -> None:
-        self._given = Given(rules, state, environ)
+        self._given = Given(rules, state, environ, load)
+        self._load = load
         self._follow = follow
         self._drain = drain
         self._within = Within(self._opening, "this gateway")
@@ -154,10 +159,10 @@ class Gateway:
             assembly = await stack.enter_async_context(given.assembly())
             following = None
             if path is not None and can_be_read_again(path):
-                following = Following(path, given.rules, seen, load=load, adopt=assembly.reload, now=CLOCK.now)
+                following = Following(path, given.rules, seen, load=self._load, adopt=assembly.reload, now=CLOCK.now)
                 stack.callback(asyncio.get_running_loop().create_task(following.follow()).cancel)
             front = Served(assembly, lambda: following.stale if following is not None else None).front()
-            yield Open(assembly, front, Responder(front))
+            yield Open(assembly, front, Responder(front), following)
             await assembly.engine.drain(self._drain)
 
     # --- for the program ----------------------------------------------------------------------------------------------
@@ -170,6 +175,16 @@ class Gateway:
         """
         opened = self._within.here
         await self._given.reload(opened.assembly if opened is not None else None, rules)
+
+    @property
+    def scrubber(self) -> Scrubber:
+        """Takes our secrets out of a log, as a filter of its handlers."""
+        return self._given.scrubber
+
+    def ask(self) -> None:
+        """The file that it follows is read again, whatever it looks like; the answer is in the log."""
+        if (opened := self._within.here) is not None and opened.following is not None:
+            opened.following.ask()
 
     async def calls(self, *, since: str = "", wait: float = PATIENCE) -> list[Record]:
         """The calls since it was opened, in the order in which they began, once those in flight have ended: for at most

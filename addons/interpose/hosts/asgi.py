@@ -151,7 +151,9 @@ def call_of(scope: Scope, body: bytes | AsyncIterator[bytes]) -> Call:
         url=Url(origin_of(scope["scheme"], header(headers, b"host") or b""), target.decode("latin-1")),
         headers=headers,
         body=body,
-        peer=Peer(client[0], client[1] or 0),
+        # An IPv4 client of a socket that is IPv6's, too, comes as ::ffff:127.0.0.1. What a balancer in front of us says
+        # of its clients is not asked: any of them could say it, too.
+        peer=Peer(client[0].removeprefix("::ffff:"), client[1] or 0),
         entrance=Entrance.GATEWAY,
     )
 

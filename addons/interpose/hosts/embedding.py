@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, Protocol
@@ -58,11 +58,20 @@ class Host(Protocol):
 class Given:
     """What a program asks for. `rules` are those in force, or about to be: of none before they are read."""
 
-    def __init__(self, rules: RulesLike, state: Path | str | None, environ: Mapping[str, str] | None) -> None:
+    def __init__(
+        self,
+        rules: RulesLike,
+        state: Path | str | None,
+        environ: Mapping[str, str] | None,
+        load: Callable[[Path], Rules] = load,
+    ) -> None:
         self.rules = Rules.default()
         self._asked = rules
         self._state = state
         self._environ = environ
+        self._load = load
+        # Learns every secret that is read.
+        self.scrubber = Scrubber()
 
     @property
     def path(self) -> Path | None:
@@ -72,7 +81,7 @@ class Given:
 
     def read(self) -> None:
         """Raises RulesError. What is worth a warning is logged."""
-        self.rules = told(read_rules(self._asked))
+        self.rules = told(self._load(path) if (path := self.path) is not None else read_rules(self._asked))
 
     def environ(self) -> dict[str, str]:
         return dict(os.environ if self._environ is None else self._environ)
@@ -92,10 +101,9 @@ class Given:
     @asynccontextmanager
     async def assembly(self) -> AsyncIterator[Assembly]:
         """An engine by these rules. Raises what `assemble` raises, InterposeError for a state folder that is none."""
-        scrubber = Scrubber()
-        with self.folder() as state, scrubbed(scrubber):
+        with self.folder() as state, scrubbed(self.scrubber):
             async with assemble(
-                self.rules, state=state, environ=self.environ(), scrubber=scrubber, writer=secrets.token_hex(8)
+                self.rules, state=state, environ=self.environ(), scrubber=self.scrubber, writer=secrets.token_hex(8)
             ) as assembly:
                 yield assembly
 
