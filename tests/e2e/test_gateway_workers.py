@@ -257,6 +257,32 @@ async def test_a_stop_lets_streams_of_all_workers_end(tmp_path: Path, authority:
     assert verify(gateway.ledger.path) == []
 
 
+async def test_workers_do_not_outlive_who_has_started_them(
+    tmp_path: Path, authority: Authority, upstream: Upstream
+) -> None:
+    """Else they would keep the address for ever. What they have taken they answer first."""
+    going = asyncio.Event()
+    begun = asyncio.Event()
+
+    async def slow(exchange: Exchange) -> None:
+        begun.set()
+        await going.wait()
+        await exchange.json(CHAT_JSON)
+
+    async with started(tmp_path, gateway_rules(authority, upstream)) as gateway:
+        workers = [psutil.Process(pid) for pid in listening(gateway)]
+        mark = gateway.ledger.mark()
+        with upstream.answering(slow):
+            call = asyncio.create_task(ask(gateway, VIRTUAL))
+            await begun.wait()
+            os.kill(gateway.pid, signal.SIGKILL)
+            await until(lambda: "is gone" in gateway.errors)
+            going.set()
+            assert (await call).status_code == 200
+        await until(lambda: not any(worker.is_running() for worker in workers))
+    assert (await gateway.ledger.row(mark))["outcome"] == "ok"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_who_is_told_twice_ends_at_once(
     tmp_path: Path, authority: Authority, upstream: Upstream, number: signal.Signals

@@ -25,5 +25,13 @@ def log_to_stderr(scrubber: Scrubber, *, news: bool) -> None:
 
 
 def of_the_server() -> Callable[[logging.LogRecord], bool]:
-    """The filter of what a gateway's server logs: what went wrong, and that a worker takes another's place."""
-    return lambda record: record.levelno >= logging.ERROR or record.getMessage().startswith("Respawning")
+    """The filter of what a gateway's server logs: what went wrong, and that a worker takes another's place. Why one
+    could not start is said by itself.
+    """
+
+    def said(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        wrong = record.levelno >= logging.ERROR and message != "ASGI lifespan startup failed"
+        return wrong or message.startswith("Respawning")
+
+    return said

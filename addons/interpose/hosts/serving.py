@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -138,6 +139,14 @@ class Worker:
             loop.add_signal_handler(signal.SIGHUP, self._gateway.ask)
             loop.add_signal_handler(CUT, self._cut)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, KEPT_BACK)
+            if (parent := multiprocessing.parent_process()) is not None:
+                loop.add_reader(parent.sentinel, self._orphaned, parent.sentinel)
+
+    def _orphaned(self, sentinel: int) -> None:
+        """Who has started us was killed: nobody could tell us to end any more, and the address would stay taken."""
+        asyncio.get_running_loop().remove_reader(sentinel)
+        logger.error("the process that has started this worker is gone: it answers what it has taken, and ends")
+        signal.raise_signal(signal.SIGTERM)
 
     def _cut(self) -> None:
         if self._live:
