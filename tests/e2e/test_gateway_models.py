@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from google import genai
 from google.genai import errors as genai_errors
 from google.genai import types
 from tests.e2e.certificates import Authority
+from tests.e2e.program import script
 from tests.e2e.proxy import Gateway
 from tests.e2e.settings import (
     ANTHROPIC,
@@ -243,12 +245,18 @@ async def test_googles_sdk_reads_it_in_its_own_pages(models: Gateway, upstream: 
     assert gpt.supported_actions == ["generateContent", "countTokens"]
 
 
-async def test_ollamas_list_is_there_too(models: Gateway, upstream: Upstream) -> None:
-    """At the path where its clients ask."""
-    async with httpx.AsyncClient(headers={"authorization": f"Bearer {VIRTUAL}"}) as client:
-        with upstream.answering(listing):
-            reply = await client.get(f"{models.url}/api/tags")
-    assert [each["name"] for each in reply.json()["models"]] == IDS
+async def test_other_sdks_read_it_in_their_formats(models: Gateway, upstream: Upstream) -> None:
+    """Cohere's and Mistral's, which know what they can do with a model by their own words, and Ollama's."""
+    with upstream.answering(listing):
+        program = await asyncio.create_subprocess_exec(*script("listed", models.url, VIRTUAL), stdout=PIPE)
+        output, _ = await program.communicate()
+    found = dict(map(json.loads, output.splitlines()))
+    assert [each[0] for each in found["cohere"]] == [each[0] for each in found["mistral"]] == found["ollama"] == IDS
+    pro, vectors = IDS.index("gemini-2.5-pro"), IDS.index("text-embedding-3-small")
+    assert found["cohere"][pro][1:] == [1048576, ["chat"]]
+    assert found["cohere"][vectors][2] == ["embed"]
+    assert found["mistral"][pro][1:] == [1048576, True]
+    assert found["mistral"][vectors][2] is False
 
 
 ONES = [

@@ -45,8 +45,13 @@ def rules(*providers: Provider, key: Mapping[str, Any] | None = None, **more: An
     return Rules("test", providers=MappingProxyType({each.name: each for each in providers}), clients=clients, **more)
 
 
+def signed(sign: str) -> tuple[bytes, bytes]:
+    name, _, value = sign.partition("=")
+    return name.encode(), value.encode() or b"x"
+
+
 def planned(by: Rules, target: str = "/v1/models", method: str = "GET", body: bytes = b"", *signs: str) -> Plan:
-    sent = ((b"authorization", f"Bearer {VIRTUAL}".encode()), *((sign.encode(), b"x") for sign in signs))
+    sent = ((b"authorization", f"Bearer {VIRTUAL}".encode()), *map(signed, signs))
     if "x-goog-api-key" in signs:
         sent = ((b"x-goog-api-key", VIRTUAL.encode()),)
     call = Call(method, Url(HERE, target), sent, body, Peer("10.0.0.1"), Entrance.GATEWAY)
@@ -271,6 +276,9 @@ SPOKEN = [
     ("/v1/models", ("x-goog-api-key",), "gemini", "models"),
     ("/v1beta/models", (), "gemini", "models"),
     ("/api/tags", (), "ollama", "models"),
+    ("/v1/models", ("x-fern-sdk-name=cohere",), "cohere", "models"),
+    ("/v1/models", ("user-agent=mistral-client-python/3.7.0",), "mistral", "data"),
+    ("/v1/models", ("user-agent=curl/8.0", "x-fern-sdk-name=another"), "openai", "data"),
 ]
 
 

@@ -88,12 +88,13 @@ class End(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What the call asks for, and of whom. `asks` are made together; `then` is asked where they do not answer the
-    question for a single model.
+    """What the call asks for in which format, and of whom. `asks` are made together; `then` is asked where they do not
+    answer the question for a single model.
     """
 
     draft: Draft = field(repr=False)
     lead: Callable[[Draft], None] = field(repr=False)
+    format: str
     codec: Codec[Request, Reply] = field(repr=False)
     request: Request
     asks: tuple[Ask, ...] = ()
@@ -122,7 +123,7 @@ def listing_of(draft: Draft, lead: Callable[[Draft], None]) -> Listing:
     except Malformed as error:
         raise Refusal(400, "invalid_request", f"{error}.", param=error.path or None) from None
     request.model = match.model or ""
-    listing = Listing(draft, lead, codec, request)
+    listing = Listing(draft, lead, match.format, codec, request)
     if not request.model:
         asks = tuple(ask for each in permitted(draft) if (ask := ask_of(draft, each)) is not None)
         draft.note(f"no route matches: the gateway's own list, of what is told by {_names(asks)}")
@@ -340,6 +341,6 @@ def in_full(listing: Listing, told: Told, window: Window) -> bytes | None:
 def answer(listing: Listing, models: list[Listed]) -> Json:
     """What is told of these. Raises Refusal for a page that cannot be written."""
     try:
-        return written(listing.codec, listing.request, models)
+        return written(listing.format, listing.codec, listing.request, models)
     except Malformed as error:
         raise Refusal(400, "invalid_request", f"{error}.", param=error.path or None) from None

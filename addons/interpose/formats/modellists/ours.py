@@ -22,9 +22,15 @@ from .neutral import Model, Reply, Request
 
 # No provider's format: pages are cut from it, and nothing of it is laid over what is written.
 NAME = "interpose"
-# By which header clients of other formats are known at a path that OpenAI's have, too. Each is sent with every request:
-# https://docs.claude.com/en/api/versioning, https://ai.google.dev/gemini-api/docs/api-key
-_SIGNS: tuple[tuple[bytes, str], ...] = ((b"anthropic-version", "anthropic"), (b"x-goog-api-key", "gemini"))
+# By which header, and how it begins, clients of other formats are known at a path that OpenAI's have, too. Each is sent
+# with every request: https://docs.claude.com/en/api/versioning, https://ai.google.dev/gemini-api/docs/api-key. Cohere's
+# and Mistral's have none that means anything, but their SDKs say who they are.
+_SIGNS: tuple[tuple[bytes, bytes, str], ...] = (
+    (b"anthropic-version", b"", "anthropic"),
+    (b"x-goog-api-key", b"", "gemini"),
+    (b"x-fern-sdk-name", b"cohere", "cohere"),
+    (b"user-agent", b"mistral-client-", "mistral"),
+)
 # Google's methods for our words: https://ai.google.dev/api/models
 _METHODS: Mapping[str, tuple[str, ...]] = {
     "chat": ("generateContent", "countTokens"),
@@ -32,6 +38,18 @@ _METHODS: Mapping[str, tuple[str, ...]] = {
     "images": ("predict",),
     "video": ("predictLongRunning",),
     "realtime": ("bidiGenerateContent",),
+}
+# https://docs.cohere.com/reference/list-models
+_ENDPOINTS: Mapping[str, str] = {"chat": "chat", "embeddings": "embed", "rerank": "rerank", "completion": "generate"}
+# https://docs.mistral.ai/api/endpoint/models
+_FLAGS: Mapping[str, str] = {
+    "chat": "completion_chat",
+    "completion": "completion_fim",
+    "tools": "function_calling",
+    "vision": "vision",
+    "reasoning": "reasoning",
+    "moderations": "moderation",
+    "audio": "audio",
 }
 # Where a provider's own words go on to clients of its format: they do not hold the model's name once more.
 _OWN_WORDS = frozenset(("anthropic", "gemini"))
@@ -61,8 +79,9 @@ def spoken(match: Match, headers: Headers) -> Match:
     """The same, in whose format a client of the gateway asks for models at a path that is several APIs'."""
     if match.endpoint != "models" or match.format != "openai":
         return match
-    for name, format_ in _SIGNS:
-        if header(headers, name) is not None:
+    for name, beginning, format_ in _SIGNS:
+        value = header(headers, name)
+        if value is not None and value.startswith(beginning):
             return replace(match, format=format_, api_path=f"/v1{match.api_path}")
     return match
 
@@ -72,13 +91,13 @@ def codec_for(format_: str) -> Codec[Request, Reply] | None:
     return next((each.codec for each in CLIENTS if each.format == format_), None)
 
 
-def written(codec: Codec[Request, Reply], request: Request, models: Sequence[Listed]) -> Json:
-    """The client's page of these models, or the one that it asked for."""
+def written(format_: str, codec: Codec[Request, Reply], request: Request, models: Sequence[Listed]) -> Json:
+    """The client's page of these models, or the one that it asked for, in its format."""
     single = bool(request.model)
     reply = Reply(NAME, [_neutral(each, codec.name) for each in models], single=single)
     body = codec.write_reply(reply, Client(request, request.model, "", 0), Losses("reply"))
     by_id = {each.id: each for each in models}
-    more = _MORE.get(codec.name, _nothing_more)
+    more = _MORE.get(format_, _nothing_more)
     if single:
         return more(body, by_id)
     key = "data" if "data" in body else "models"
@@ -121,8 +140,26 @@ def _gemini(entry: Json, by_id: Mapping[str, Listed]) -> Json:
     return {**entry, "supportedGenerationMethods": [name for word in words for name in _METHODS.get(word, ())]}
 
 
+def _cohere(entry: Json, by_id: Mapping[str, Listed]) -> Json:
+    words = by_id[entry["name"]].capabilities or ()
+    return {**entry, "endpoints": [_ENDPOINTS[word] for word in words if word in _ENDPOINTS]}
+
+
+def _mistral(entry: Json, by_id: Mapping[str, Listed]) -> Json:
+    """A kind and an object of capabilities are what its clients tell models by."""
+    listed = by_id[entry["id"]]
+    flags = {_FLAGS[word]: True for word in listed.capabilities or () if word in _FLAGS}
+    length = {} if listed.context_length is None else {"max_context_length": listed.context_length}
+    return {**entry, **length, "aliases": [], "capabilities": flags, "type": "base"}
+
+
 def _nothing_more(entry: Json, by_id: Mapping[str, Listed]) -> Json:
     return entry
 
 
-_MORE: Mapping[str, Callable[[Json, Mapping[str, Listed]], Json]] = {"openai-models": _openai, "gemini": _gemini}
+_MORE: Mapping[str, Callable[[Json, Mapping[str, Listed]], Json]] = {
+    "openai": _openai,
+    "gemini": _gemini,
+    "cohere": _cohere,
+    "mistral": _mistral,
+}
