@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .attempts.lanes import Lane, Lanes, News
-from .formats.hosts import HostRow
+from .formats.hosts import GATEWAY, HostRow
 from .rules.compiled import Provider, Rules
 from .rules.parts import only
 from .stages.claim import Territory
@@ -48,7 +48,8 @@ class InForce:
     def followed_by(self, rules: Rules, upstream: Upstream) -> InForce:
         territory = Territory(rules)
         seen = {**self.released, **self.territory.seen()}
-        released = {place: row for place, row in seen.items() if territory.row(*place) is None}
+        # Nobody is behind a virtual host: what is called there once it is none goes nowhere.
+        released = {place: row for place, row in seen.items() if row is not GATEWAY and territory.row(*place) is None}
         for place in list(released)[: max(0, len(released) - MOST_RELEASED)]:
             del released[place]
         return InForce(rules, upstream, self.lanes.kept(lasting(self.rules, rules)), territory, released)

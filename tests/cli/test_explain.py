@@ -269,3 +269,26 @@ def test_a_budgets_reservation_is_told_in_dollars(interpose: Command, tmp_path: 
     file.write_text(RULES.replace("model: claude-sonnet-4-5", "model: my-own") + budget)
     done = interpose("explain", str(file), "--url", CHAT, "--request", "-", stdin=json.dumps(body))
     assert "the budget spend of $50/day cannot hold this call: my-own has no known price" in done.stdout
+
+
+def test_the_gateways_decision_at_the_virtual_host(interpose: Command, tmp_path: Path) -> None:
+    """As for a client with a key, which each needs there; what one without would get is said. A path of nobody's is a
+    404.
+    """
+    file = tmp_path / "v.yaml"
+    file.write_text(
+        "version: 1\n"
+        "providers: {claude: {format: anthropic, base_url: https://api.anthropic.com, credential: {env: K}}}\n"
+        "intercept: {virtual_host: ai.internal}\n"
+        "models: [{id: gpt-4, provider: claude, model: claude-sonnet-4-5}]\n"
+    )
+    url = "https://ai.internal/v1/chat/completions"
+    done = interpose("explain", str(file), "--url", url, "--model", "gpt-4")
+    assert done.returncode == 0, done
+    assert "without a key it would be a 401" in done.stdout
+    assert "gpt-4 is a model of the rules: to claude as claude-sonnet-4-5" in done.stdout
+    assert "  POST https://api.anthropic.com/v1/messages\n" in done.stdout
+    wrong = interpose("explain", str(file), "--url", url, "--header", "x-api-key: vk-FAKE")
+    nowhere = interpose("explain", str(file), "--url", "https://ai.internal/nothing")
+    assert "Refused with 401 invalid_api_key" in wrong.stdout
+    assert "Refused with 404" in nowhere.stdout

@@ -20,9 +20,9 @@ class Engine:
 FRONT = Front(Engine(), {"/healthz": page_of_json(lambda: (503, {"status": "starting"}))})
 
 
-async def answered(method: str, target: str) -> tuple[Reply, bytes]:
+async def answered(method: str, target: str, entrance: Entrance = Entrance.GATEWAY) -> tuple[Reply, bytes]:
     url = Url(Origin("http", "gateway", 80), target)
-    reply = await FRONT.handle(Call(method, url, (), b"", Peer("127.0.0.1"), Entrance.GATEWAY))
+    reply = await FRONT.handle(Call(method, url, (), b"", Peer("127.0.0.1"), entrance))
     return reply, b"".join([piece async for piece in reply.body])
 
 
@@ -50,3 +50,9 @@ async def test_everything_else_is_the_engines(target: str) -> None:
     """What only looks like a page, too."""
     reply, body = await answered("POST", target)
     assert (reply.status, body) == (418, target.encode())
+
+
+async def test_what_is_intercepted_asks_for_no_page_of_ours() -> None:
+    """It is addressed to somebody else's host."""
+    reply, _ = await answered("GET", "/healthz", Entrance.INTERCEPT)
+    assert reply.status == 418

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from interpose.formats.hostnames import canonical_host
 from interpose.rules.compiled import Rules
 from interpose.rules.load import parse
 from interpose.rules.problem import Problem, RulesError
@@ -137,6 +138,10 @@ DIFFER: dict[str, tuple[str, str]] = {
     "intercept.placeholders": (
         "version: 1\nintercept: {placeholders: [sk-a]}\n",
         "version: 1\nintercept: {placeholders: sk-b}\n",
+    ),
+    "intercept.virtual_host": (
+        "version: 1\nintercept: {virtual_host: ai.internal}\n",
+        "version: 1\nintercept: {virtual_host: llm.internal}\n",
     ),
     "intercept.unmatched": (
         "version: 1\nintercept: {unmatched: reject}\n",
@@ -548,6 +553,32 @@ WRONG: list[tuple[str, str]] = [
     ("ledger: {to: []}\n", "r.yaml:2:14: ledger.to: is empty; remove it, or say something"),
     ("ledger: {to: usage.db}\n", "r.yaml:2:14: ledger.to: is no place for a ledger; "
      "write sqlite:FILE, jsonl:FILE, postgresql://… or otlp:…"),
+    *(
+        (f"intercept: {{virtual_host: '{text}'}}\n", f"r.yaml:2:27: intercept.virtual_host: {said}")
+        for text, said in (
+            ("https://ai.internal/v1", "is a URL or path where a host belongs; write ai.internal"),
+            ("ai.internal:443", "has a port, which does not belong here; "
+             "write the host alone: it answers on every port"),
+            ("*.internal", "is no host name; write for example ai.internal"),
+            ("ai internal", "is no host name; write for example ai.internal"),
+            ("a..internal", "is no host name; write for example ai.internal"),
+            ("10.0.0.7", "is an address, where a name belongs; write for example ai.internal"),
+            ("::1", "is an address, where a name belongs; write for example ai.internal"),
+            ("localhost", "is this machine, which clients ask no proxy for; write for example ai.internal"),
+            ("metadata.google.internal", "is an address that no provider has (link-local, metadata, multicast or "
+             "unspecified)"),
+            ("API.openai.com.", "is a provider's own host, which nothing "
+             "would reach any more; write a name that nobody has, for example ai.internal"),
+            ("my-team.openai.azure.com", "is a provider's own host, which nothing would reach any more; write a name "
+             "that nobody has, for example ai.internal"),
+        )
+    ),
+    (
+        "intercept: {virtual_host: ai.house.test}\nproviders:\n  p: {format: openai, base_url: "
+        "'https://ai.house.test:8443/v1'}\n",
+        "r.yaml:2:27: intercept.virtual_host: is the host of the provider in line 4, which nothing would reach; write "
+        "a name that nobody has, for example ai.internal",
+    ),
 ]  # fmt: skip
 
 
@@ -699,3 +730,11 @@ def test_all_problems_are_found_at_once_in_the_order_of_the_file() -> None:
         (6, "zzz"),
         (7, "zzz"),
     ]
+
+
+@pytest.mark.parametrize("text", ["ai.internal", "AI.Internal.", "ai", "ai.example.com", "kı.internal"])
+def test_a_virtual_host_is_any_name_that_nobody_has(text: str) -> None:
+    """It is compared in its canonical form; rules that have one act on calls."""
+    rules = loaded(f"version: 1\nintercept: {{virtual_host: {text}}}\n")
+    assert rules.intercept.virtual_host == canonical_host(text)
+    assert not rules.audit_only

@@ -44,7 +44,6 @@ def test_decisions_are_about_fields_that_exist() -> None:
 
 # The smallest meaningful value of each refused field, as it stands in YAML.
 GIVEN = {
-    "intercept.virtual_host": "ai.internal",
     "routes.usage": "request",
     "routes.capture": "bodies",
     "alerts": "[{name: a, when: error_rate > 5%, window: 5m, min_requests: 20, notify: [log, {webhook: https://x.y}]}]",

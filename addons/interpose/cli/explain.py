@@ -22,6 +22,7 @@ from rich.text import Text as Line
 from interpose.call import Call
 from interpose.errors import InterposeError
 from interpose.formats.codecs.codec import parsed
+from interpose.formats.keys import client_keys
 from interpose.hops import onward
 from interpose.ir import Usage
 from interpose.prices.catalogue import PRICES
@@ -39,6 +40,8 @@ from .question import Question, asked_call, asked_client
 from .standings import Standings, as_json, heading, rows, standings
 from .terminal import console, refuse
 
+# Whose call it is where each needs a key, and none was shown and nobody named.
+ANYBODY = ClientKey("anybody", "")
 # Of a body that is shown; what is sent is whole.
 SHOWN = 20_000
 LINE = 500
@@ -79,7 +82,11 @@ def answered(rules: Rules, question: Question, client: ClientKey | None) -> Answ
         )
     trace: list[str] = []
     now = time.time()
-    chosen = plan(call, row, rules, View(now, client=client, price=prices(rules, now)), trace)
+    keyless = client is None and rules.clients.asked_at(call.entrance) and not client_keys(call.headers, call.url)
+    view = View(now, client=ANYBODY if keyless else client, price=prices(rules, now))
+    chosen = plan(call, row, rules, view, trace)
+    if keyless:
+        trace.insert(1, "without a key it would be a 401: this is a call with one that is good for everything")
     sent = asyncio.run(_sent(call, chosen)) if chosen.attempts else None
     limits = standings(rules, chosen) if chosen.refusal is None else None
     return Answer(call, chosen, trace, _routes(rules, chosen), sent, limits)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from interpose.call import DEFAULT_PORTS
 from interpose.rules.compiled import Rules
 
 from . import trust
@@ -21,7 +22,7 @@ def leading_environment(rules: Rules, environ: Mapping[str, str], *, proxy: str,
         environ,
         proxy=proxy,
         bundles=trust.write_bundles(authority.parent, authority, environ),
-        claims=tuple(claims(rules)),
+        claims=(*claims(rules), *virtual(rules)),
         withheld=sorted(set(withheld(rules))),
         placeholder=min(rules.intercept.placeholders, default=PLACEHOLDER),
         truststore=trust.truststore_for_java(authority.parent, authority, environ),
@@ -47,6 +48,12 @@ def changed_environment(before: Rules, after: Rules, environ: Mapping[str, str])
     for name in sorted(old - new):
         if environ.get(name):
             yield f"the rules take {name} no more; the program has a placeholder in it until it is started again"
+
+
+def virtual(rules: Rules) -> Iterator[Claim]:
+    """The host at which the gateway answers, if there is one."""
+    if (host := rules.intercept.virtual_host) is not None:
+        yield from ((host, port) for port in DEFAULT_PORTS.values())
 
 
 def claims(rules: Rules) -> Iterator[Claim]:

@@ -72,7 +72,8 @@ def asked_call(rules: Rules, question: Question) -> tuple[Call, HostRow | None]:
         headers = (*headers, (b"content-type", b"application/json"))
     if at_gateway:
         return Call(method, url, headers, body, Peer("127.0.0.1"), Entrance.GATEWAY), row
-    return Call(method, url, headers, body, Peer("127.0.0.1"), sni=url.origin.host), row
+    entrance = Entrance.GATEWAY if url.origin.host == rules.intercept.virtual_host else Entrance.INTERCEPT
+    return Call(method, url, headers, body, Peer("127.0.0.1"), entrance, sni=url.origin.host), row
 
 
 def asked_client(rules: Rules, question: Question) -> ClientKey | None:

@@ -69,6 +69,7 @@ class RulesFile:
         self._following = Following(
             self._path, self.rules, self._looks, load=load, adopt=adopt, now=interceptor.engine.clock.now
         )
+        interceptor.stale = lambda: self.stale
         task = asyncio.get_running_loop().create_task(self._following.follow())
         try:
             yield

@@ -343,7 +343,9 @@ class _Run:
     def _rules_in_short(self) -> str:
         if self.rules.source is None:
             return "audit only: every AI call is recorded, none is changed"
-        return f"rules {self.rules.source.name}" + (" (audit only)" if self.rules.audit_only else "")
+        gateway = self.rules.intercept.virtual_host
+        more = f", gateway at https://{gateway}/v1" if gateway else " (audit only)" if self.rules.audit_only else ""
+        return f"rules {self.rules.source.name}{more}"
 
 
 async def _say_when_stopped(interceptor: Interceptor) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "Mount",
     "canonical_host",
     "generic_row",
+    "known",
     "lookup",
     "row_for_provider",
 ]
@@ -30,6 +31,11 @@ _CLAIMED = HostTable(KNOWN_HOSTS)
 def lookup(host: str, port: int) -> HostRow | None:
     """The row of a host that is claimed by default, on that port; None for any other and for malformed names."""
     return _CLAIMED.find(host, port)
+
+
+def known(host: str) -> HostRow | None:
+    """The row of a host that is known at all, on whatever port, claimed by default or not."""
+    return _EVERY.find(host)
 
 
 _ROOTS = ("/v1", "/openai/v1", "/api/v1")

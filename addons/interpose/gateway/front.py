@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Protocol, Self
 
-from interpose.call import Call, Headers, Reply
+from interpose.call import Call, Entrance, Headers, Reply
 
 type Page = Callable[[Call], Awaitable[Reply]]
 
@@ -31,8 +31,9 @@ class Front:
         self._pages = pages
 
     async def handle(self, call: Call) -> Reply:
-        """The reply to a call at the gateway. Raises nothing but CancelledError, and what a page raises."""
-        page = self._pages.get(call.url.path)
+        """The reply to a call. Raises nothing but CancelledError, and what a page raises."""
+        # What was intercepted asks for a page of somebody else's.
+        page = self._pages.get(call.url.path) if call.entrance is not Entrance.INTERCEPT else None
         if page is None:
             return await self._engine.handle(call)
         if call.method not in METHODS:

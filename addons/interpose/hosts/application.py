@@ -23,6 +23,7 @@ from interpose.ledger import Record
 from interpose.rules.compiled import Rules
 from interpose.rules.load import load
 from interpose.secret import Scrubber
+from interpose.stages.claim import without_websockets
 
 from .asgi import Application, Message, Receive, Responder, Scope, Send, below, refuse
 from .aside import Within
@@ -285,7 +286,7 @@ async def no_websockets(scope: Scope, send: Send) -> None:
 
     https://asgi.readthedocs.io/en/latest/extensions.html#websocket-denial-response
     """
-    refusal = Refusal(404, "no_websockets", "The gateway has no WebSockets: use the interceptor for realtime sessions.")
+    refusal = without_websockets()
     if "websocket.http.response" in (scope.get("extensions") or {}):
         await refuse(refusal, send, "websocket.http.response")
     else:

@@ -219,11 +219,14 @@ class HostPattern:
 
 @dataclass(frozen=True, slots=True)
 class Intercept:
-    """What is intercepted. `hosts` None means the known hosts of all formats."""
+    """What is intercepted. `hosts` None means the known hosts of all formats. The gateway answers at `virtual_host`:
+    a canonical name, for which nothing is ever looked up or dialled.
+    """
 
     hosts: tuple[HostPattern, ...] | None = None
     placeholders: frozenset[str] = frozenset()
     unmatched: Literal["passthrough", "reject"] = "passthrough"
+    virtual_host: str | None = None
 
     def listed(self, host: str, port: int) -> bool | None:
         """Whether the rules claim that canonical host and port; None if they leave it to the known hosts."""
@@ -408,6 +411,7 @@ class Rules:
             or self.clients.required
             or self.clients.keys
             or self.intercept.placeholders
+            or self.intercept.virtual_host
             or self.intercept.unmatched != "passthrough"
         )
 

@@ -18,7 +18,7 @@ from interpose.formats.aws import region_of
 from interpose.formats.dialects import WITHOUT_RESPONSES
 from interpose.formats.hosts import lookup
 
-from . import abilities, aliases, cloud, compiling, conversions, regexlike, relations, stores, urls
+from . import abilities, aliases, cloud, compiling, conversions, regexlike, relations, stores, urls, virtualhost
 from .compiled import (
     ClientKey,
     Clients,
@@ -89,6 +89,7 @@ def parse(text: str, source_name: str, base_dir: Path, *, source: Path | None = 
         relations.check(document)
         conversions.check(document)
         aliases.check(document)
+        virtualhost.check(document)
     if spec is None or document.problems:
         raise RulesError(document.problems)
     rules = _Compiler(document, base_dir).rules(spec, source)
@@ -234,7 +235,12 @@ class _Compiler:
             if any(name == "*" for name, _ in claimed):
                 message = "claims every host: everything on that port is decrypted, not only AI calls"
                 self._warnings.append(self._document.place(path).problem(message, severity="warning"))
-        return Intercept(patterns, frozenset(spec.intercept.placeholders), spec.intercept.unmatched)
+        return Intercept(
+            patterns,
+            frozenset(spec.intercept.placeholders),
+            spec.intercept.unmatched,
+            urls.virtual_host(spec.intercept.virtual_host) if spec.intercept.virtual_host else None,
+        )
 
     def _warn_of_regexes(self) -> None:
         for pattern in _GLOBS:

@@ -30,7 +30,6 @@ from .fieldtypes import (
     Globs,
     HeaderGlobs,
     HeaderName,
-    Host,
     HostGlobs,
     HostPort,
     Keyring,
@@ -52,6 +51,7 @@ from .fieldtypes import (
     Store,
     Url,
     Variable,
+    VirtualHost,
 )
 
 # A provider that asks for no key, as most do that run on this machine.
@@ -121,7 +121,9 @@ class InterceptSpec(Section):
     hosts: ClaimedHosts | None = Field(
         default=None, description="hosts to decrypt: host or host:port; default: the known AI hosts"
     )
-    virtual_host: Host | None = Field(default=None, description="a host name at which the gateway's routes answer")
+    virtual_host: VirtualHost | None = Field(
+        default=None, description="a host name that nobody has, at which the gateway answers, for example ai.internal"
+    )
     placeholders: Placeholders = Field(default=[], description="client keys that stand for a provider's credential")
     unmatched: Literal["passthrough", "reject"] = Field(
         default="passthrough", description="a call that no route matches"

@@ -46,6 +46,7 @@ CARRIED_OUT: frozenset[Pattern] = frozenset(
         "intercept.hosts",
         "intercept.placeholders",
         "intercept.unmatched",
+        "intercept.virtual_host",
         "clients.required",
         "clients.keys.name",
         "clients.keys.sha256",
@@ -126,7 +127,6 @@ def _not_one_sqlite(value: object) -> bool:
 
 
 UNSUPPORTED: tuple[Unsupported, ...] = (
-    Unsupported(_p("intercept.virtual_host")),
     *(Unsupported(_p(f"routes.{name}")) for name in ("usage", "capture")),
     Unsupported(_p("ledger.to"), _not_one_sqlite, "any ledger but a single sqlite: file", "write to: [sqlite:FILE]"),
     Unsupported(_p("ledger.capture"), _other_than("metadata"), "capturing bodies", "write capture: metadata"),

@@ -54,6 +54,27 @@ def host(text: str) -> str:
     return name
 
 
+def virtual_host(text: str) -> str:
+    """The canonical form of a name that is to stand for the gateway. Raises BadValue on what clients could not ask
+    their proxy for by that name.
+    """
+    example = "write for example ai.internal"
+    if "/" in text:
+        raise BadValue("is a URL or path where a host belongs", _only_host(text))
+    if re.fullmatch(r"[^:]+:[0-9]+", text):
+        raise BadValue("has a port, which does not belong here", "write the host alone: it answers on every port")
+    try:
+        name = canonical_host(text)
+    except ValueError:
+        raise BadValue("is no host name", example) from None
+    if parsed_address(name) is not None:
+        raise BadValue("is an address, where a name belongs", example)
+    host(name)
+    if name == "localhost" or name.endswith(".localhost"):
+        raise BadValue("is this machine, which clients ask no proxy for", example)
+    return name
+
+
 def nearness(name: str) -> Nearness:
     """Whether a canonical host is this machine, surely inside a private network, or possibly anywhere."""
     if name == "localhost":

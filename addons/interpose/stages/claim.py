@@ -14,7 +14,7 @@ from functools import partial
 
 from cachetools import LRUCache
 
-from interpose.call import DEFAULT_PORTS, Call, Entrance, header, header_values
+from interpose.call import DEFAULT_PORTS, Call, Entrance, header, header_values, upgrades
 from interpose.errors import Refusal
 from interpose.formats.endpoints import Match, classify, judged_path
 from interpose.formats.hosts import GATEWAY, HostRow, canonical_host, generic_row, lookup, row_for_provider
@@ -67,6 +67,8 @@ class Territory:
 
     def _find(self, host: str, port: int) -> HostRow | None:
         listed = self._rules.intercept.listed(host, port)
+        if host == self._rules.intercept.virtual_host:
+            return GATEWAY
         if listed is False:
             return None
         for provider in self._rules.providers.values():
@@ -97,19 +99,31 @@ class Claim(Stage):
                 f"{call.url.origin.host}:{call.url.origin.port} speaks {row.scheme}, the request came by "
                 f"{call.url.origin.scheme}. Use a {row.scheme}:// URL.",
             )
-        if call.entrance is not Entrance.GATEWAY:
+        if call.entrance is not Entrance.GATEWAY or call.url.origin.host == draft.rules.intercept.virtual_host:
             check_binding(call)
         draft.match = match = matched(call, row)
         found = asked_of(call, match)
         draft.body_read = found.read
         draft.facts = read_facts(call, match, partial(quota_left, draft), found)
         draft.note(f"{call.method} {call.url.path} on {call.url.origin.host} is {match.format} {match.endpoint}")
+        if call.entrance is Entrance.GATEWAY and upgrades(call.headers):
+            raise without_websockets()
 
 
 def matched(call: Call, row: HostRow) -> Match:
     """What the call's path is; at the gateway one path may be several formats'."""
     match = classify(row, call.method, call.url.target)
     return spoken(match, call.headers) if call.entrance is Entrance.GATEWAY else match
+
+
+def without_websockets() -> Refusal:
+    """What a WebSocket is told at the gateway, whichever way it has come."""
+    return Refusal(
+        404,
+        "no_websockets",
+        "The gateway has no WebSockets: ask for an HTTP stream, or open the session with the provider's own host "
+        "through the interceptor (interpose run).",
+    )
 
 
 def check_target(call: Call) -> None:

@@ -33,7 +33,8 @@ def by_name(draft: Draft) -> list[Aim]:
     """Where the gateway sends a call that no route and no entry of `models` takes. Raises Refusal: a 404."""
     facts, providers = draft.facts, draft.rules.providers
     assert facts is not None
-    if facts.model is None:
+    assert draft.match is not None
+    if facts.model is None or not draft.match.known:
         if facts.method == "POST" and facts.endpoint in NAMED:
             raise Refusal(400, "missing_required_parameter", "The call names no model that it runs.", param="model")
         return [Aim(only_speaker(draft))]

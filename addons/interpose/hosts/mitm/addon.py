@@ -23,17 +23,19 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 
 from interpose.bodies import Local
-from interpose.call import Headers
+from interpose.call import Entrance, Headers
 from interpose.engine import Engine
 from interpose.errors import Refusal
 from interpose.formats.hosts import canonical_host
 from interpose.formats.keys import proxy_login
+from interpose.gateway import Answers
+from interpose.hosts.asgi import READABLE as GATEWAYS
 from interpose.hosts.process import Process, Processes
 from interpose.ledger import Connection
 from interpose.pool import embedded, metadata_address
 from interpose.stages.claim import is_address, split_authority
 
-from .calls import as_call, bare_call
+from .calls import as_call, bare_call, entrance
 from .carriage import Carriage, Onlookers, Stream
 from .closing import close
 from .layers import Closed, choose
@@ -42,6 +44,8 @@ from .visits import Kind, Visit
 
 logger = logging.getLogger(__name__)
 
+# Up to here a request's body is held; beyond it streams through.
+READABLE = 8 * 1024 * 1024
 # mitmproxy's own connection errors name it; these messages are what a client is shown.
 DIALLED_DIRECTLY = "a host of the rules is only reached through the engine"
 # Messages of a WebSocket that are kept for those who look on, and what they may hold together.
@@ -55,12 +59,14 @@ class EngineAddon:
     """Connects one `Engine` with the master that this addon is in.
 
     `record` takes what became of a client's connection, `processes` finds whose it was, `onlookers` are there if
-    anybody looks at the flows beside us, `web` is where they are shown.
+    anybody looks at the flows beside us, `web` is where they are shown. `front` is the engine with the
+    gateway's pages in front of it.
     """
 
     def __init__(
         self,
         engine: Engine,
+        front: Answers,
         *,
         record: Callable[[Connection], None],
         new_id: Callable[[], str],
@@ -68,6 +74,7 @@ class EngineAddon:
         web: tuple[str, int] | None = None,
     ) -> None:
         self.engine = engine
+        self.front = front
         self.onlookers = onlookers
         self._record = record
         self._new_id = new_id
@@ -83,6 +90,10 @@ class EngineAddon:
     def claims(self, host: str, port: int) -> bool:
         return self.engine.claims(host, port)
 
+    def readable(self, host: str) -> int:
+        """How many bytes of a call's body are held, so that they can be read, edited and sent again."""
+        return GATEWAYS if entrance(host, self.engine.rules) is Entrance.GATEWAY else READABLE
+
     def goes_direct(self, host: str) -> bool:
         """Whether that host is dialled from here even where a proxy stands behind us: it is on this machine."""
         return self.proxy is None or host == "localhost" or loopback(host)
@@ -93,15 +104,16 @@ class EngineAddon:
     def carriage(self, flow: http.HTTPFlow, stream: Stream) -> Carriage:
         proxyserver = ctx.master.addons.get("proxyserver")
         handler = proxyserver.connections[flow.client_conn.id]
-        return Carriage(flow, stream, handler, self.engine, self._visits[flow.client_conn.id], self.onlookers)
+        visit = self._visits[flow.client_conn.id]
+        return Carriage(flow, stream, handler, self.front, self.engine, visit, self.onlookers)
 
     def apology(self, flow: http.HTTPFlow) -> http.Response:
-        reply = self.engine.apologise(bare_call(flow))
+        reply = self.engine.apologise(bare_call(flow, self.engine.rules))
         assert isinstance(reply.body, Local)
         return http.Response.make(reply.status, reply.body.whole(), http.Headers(reply.headers))
 
     async def interpose_left(self, left: Left) -> None:
-        call = as_call(left.flow, app=await left.visit.app(), login=left.visit.login)
+        call = as_call(left.flow, self.engine.rules, app=await left.visit.app(), login=left.visit.login)
         call.id = left.visit.call_id()
         self.engine.abandon(call)
 

@@ -10,6 +10,7 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 
 from interpose.call import Call, Entrance, Headers, Login, Origin, Peer, Url, header
 from interpose.formats.hosts import canonical_host
+from interpose.rules.compiled import Rules
 from interpose.stages.claim import is_address
 
 # Metadata of a flow whose request was not kept whole: so many bytes were.
@@ -18,12 +19,13 @@ CUT = "interpose_request_kept"
 
 def as_call(
     flow: http.HTTPFlow,
+    rules: Rules,
     upload: AsyncIterator[bytes] | None = None,
     *,
     app: str | None = None,
     login: Login | None = None,
 ) -> Call:
-    """A flow as a `Call`, its headers and target as they came."""
+    """A flow as a `Call`, its headers and target as they came; at the rules' virtual host it is one to the gateway."""
     request = flow.request
     headers: Headers = request.headers.fields
     if request.is_http2:
@@ -39,11 +41,16 @@ def as_call(
         headers=headers,
         body=upload if upload is not None else request.raw_content or b"",
         peer=Peer(host, port, app, login),
-        entrance=Entrance.INTERCEPT,
+        entrance=entrance(request.host, rules),
         # Who asks a reverse proxy means the proxy, by whatever name; its operator has named the destination.
         sni=None if isinstance(flow.client_conn.proxy_mode, ReverseMode) else flow.client_conn.sni,
         addressed=addressed(flow),
     )
+
+
+def entrance(host: str, rules: Rules) -> Entrance:
+    """Where calls to that host come in."""
+    return Entrance.GATEWAY if canonical(host) == rules.intercept.virtual_host else Entrance.INTERCEPT
 
 
 def addressed(flow: http.HTTPFlow) -> Origin | None:
@@ -62,12 +69,12 @@ def killed(flow: mitm_flow.Flow) -> bool:
     return flow.error is not None and flow.error.msg == flow.error.KILLED_MESSAGE
 
 
-def bare_call(flow: http.HTTPFlow) -> Call:
+def bare_call(flow: http.HTTPFlow, rules: Rules) -> Call:
     """As much of a call as can be said of any flow: for the apology when the whole could not be put together."""
     request = flow.request
     target = request.path.partition("?")[0] if request.path.startswith("/") else "/"
     origin = Origin(request.scheme or "https", request.host, request.port)
-    return Call(request.method, Url(origin, target), (), b"", Peer(""))
+    return Call(request.method, Url(origin, target), (), b"", Peer(""), entrance(request.host, rules))
 
 
 def canonical(host: str) -> str:

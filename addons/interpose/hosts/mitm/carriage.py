@@ -21,6 +21,7 @@ from mitmproxy.proxy.server import ConnectionHandler
 
 from interpose.call import Call, Reply
 from interpose.engine import Engine
+from interpose.gateway import Answers
 from interpose.secret import Scrubber
 
 from .brake import Brake
@@ -78,6 +79,7 @@ class Carriage:
         flow: http.HTTPFlow,
         stream: Stream,
         handler: ConnectionHandler,
+        front: Answers,
         engine: Engine,
         visit: Visit,
         onlookers: Onlookers | None,
@@ -85,6 +87,7 @@ class Carriage:
         self._flow = flow
         self._stream = stream
         self._handler = handler
+        self._front = front
         self._engine = engine
         self._visit = visit
         self._onlookers = onlookers
@@ -118,7 +121,7 @@ class Carriage:
         call: Call | None = None
         try:
             call = self.call(await self._visit.app())
-            self.reply = await self._engine.handle(call)
+            self.reply = await self._front.handle(call)
         except asyncio.CancelledError:
             if not self._ours():
                 raise
@@ -128,7 +131,7 @@ class Carriage:
         except Exception:
             # The engine answers its own failures; what comes here is one of the adapter's. Nothing was sent.
             logger.exception("carrying a call to %s failed", self._flow.request.host)
-            self.reply = self._engine.apologise(bare_call(self._flow))
+            self.reply = self._engine.apologise(bare_call(self._flow, self._engine.rules))
         finally:
             self._task = None
             if self.gone() or self.reply is None:
@@ -313,7 +316,8 @@ class Carriage:
 
     def call(self, app: str | None) -> Call:
         """The flow as a `Call`; a body that streams through comes as the upload."""
-        call = as_call(self._flow, aiter(self.upload) if self.upload.used else None, app=app, login=self._visit.login)
+        upload = aiter(self.upload) if self.upload.used else None
+        call = as_call(self._flow, self._engine.rules, upload, app=app, login=self._visit.login)
         call.id = self._visit.call_id()
         return call
 

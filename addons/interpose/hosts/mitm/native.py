@@ -51,9 +51,6 @@ from .visits import Visit
 
 logger = logging.getLogger(__name__)
 
-# Up to here a request body is held, so that it can be read, edited and sent again; beyond it streams through.
-HELD_BODY = 8 * 1024 * 1024
-
 
 class Claims(Protocol):
     """What the layers need to know of the engine: whether an authority's calls are ours to carry."""
@@ -61,6 +58,7 @@ class Claims(Protocol):
     @property
     def onlookers(self) -> Onlookers | None: ...
     def claims(self, host: str, port: int) -> bool: ...
+    def readable(self, host: str) -> int: ...
     def goes_direct(self, host: str) -> bool: ...
     def visit(self, context: Context) -> Visit: ...
     def apology(self, flow: http.HTTPFlow) -> http.Response: ...
@@ -217,7 +215,7 @@ class EngineStream(HttpStream):
             yield from super().state_consume_request_body(event)
             return
         if isinstance(event, RequestData):
-            if len(self.request_body_buf) + len(event.data) > HELD_BODY:
+            if len(self.request_body_buf) + len(event.data) > self.parent.owner.readable(self.flow.request.host):
                 yield from self.start_upload(event)
             else:
                 self.request_body_buf += event.data

@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from interpose.engine import Engine
 from interpose.errors import InterposeError
 from interpose.hosts import authority
 from interpose.hosts.assembly import Assembly, assemble, ledger_path, new_id, unusable
+from interpose.hosts.pages import Served
 from interpose.rules.compiled import Rules
 from interpose.rules.problem import RulesError
 from interpose.secret import Scrubber
@@ -66,7 +67,7 @@ class Interceptor:
     `listen` are the addresses to listen on (port 0: any free one), by `mode`; `web` is where mitmweb is to answer, if
     at all. While it runs, `addresses` is where it listens, `address` the first of them, `web_url` the page of mitmweb
     with its token, `ca_certificate` the PEM file that clients must trust, `ledger_path` the SQLite file, `writer`
-    this run's name in it.
+    this run's name in it. Whoever has it follow a rules file sets `stale`, which says why that cannot be used just now.
 
     Raises ListenError, LedgerError, RulesError and AuthorityError before anything has been started, InterposeError
     if another one runs in this process.
@@ -93,6 +94,7 @@ class Interceptor:
         self.addresses: list[Address] = list(listen)
         self.web_url: str | None = None
         self.failure: InterposeError | None = None
+        self.stale: Callable[[], object | None] = lambda: None
         self.ca_certificate = state / "ca" / authority.CERTIFICATE
         self.scrubber = scrubber or Scrubber()
         self._web = web if web is None or web[1] else (web[0], free_port(web[0]))
@@ -167,6 +169,9 @@ class Interceptor:
             self._stack = stack.pop_all()
         return self
 
+    def _stale(self) -> object | None:
+        return self.stale()
+
     @staticmethod
     def _ended() -> None:
         Interceptor._running = None
@@ -178,6 +183,7 @@ class Interceptor:
         )
         owner = EngineAddon(
             assembly.engine,
+            Served(assembly, self._stale).front(),
             record=assembly.ledger.connection,
             new_id=new_id,
             onlookers=Onlookers(self.scrubber) if self._web is not None else None,

@@ -72,10 +72,10 @@ class Replay:
         """The engine's reply, whole. What breaks off is answered by a 502 and never passed off as an answer."""
         if flow.metadata.get(CUT) == len(flow.request.raw_content or b""):
             return http.Response.make(409, "This request was not kept whole, and half of it is none.\n")
-        call = as_call(flow)
+        call = as_call(flow, self._owner.engine.rules)
         # Whoever replays it is here, whoever sent it first.
         call.peer, call.sni = LOOPBACK, None
-        reply = await self._owner.engine.handle(call)
+        reply = await self._owner.front.handle(call)
         onlookers = self._owner.onlookers or Onlookers(Scrubber())
         shown = Tee(onlookers.shown)
         try:

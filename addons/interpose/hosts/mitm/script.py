@@ -23,6 +23,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from interpose.errors import InterposeError
 from interpose.hosts.assembly import CLOCK, Assembly, assemble, new_id
 from interpose.hosts.following import Following
+from interpose.hosts.pages import Served
 from interpose.hosts.watching import Looks, can_be_read_again, looks
 from interpose.rules.compiled import Rules
 from interpose.rules.load import load
@@ -67,6 +68,7 @@ class Shared:
         self._decided = asyncio.Event()
         self._stack = AsyncExitStack()
         self._assembly: Assembly | None = None
+        self._followed: Following | None = None
         self._following: asyncio.Task[None] | None = None
 
     def load(self, loader: Loader) -> None:
@@ -108,6 +110,7 @@ class Shared:
         self.scrubber.guard(logging.getLogger())
         owner = EngineAddon(
             assembly.engine,
+            Served(assembly, lambda: self._followed.stale if self._followed is not None else None).front(),
             record=assembly.ledger.connection,
             new_id=new_id,
             onlookers=Onlookers(self.scrubber),
@@ -142,12 +145,13 @@ class Shared:
     def follow(self, path: Path, rules: Rules | None, seen: Looks) -> Following:
         """Has the engine follow that file, in the place of another."""
         self.follow_none()
-        following = Following(path, rules, seen, load=self.read, adopt=self.adopt, now=CLOCK.now)
+        self._followed = following = Following(path, rules, seen, load=self.read, adopt=self.adopt, now=CLOCK.now)
         if can_be_read_again(path) or rules is None:
             self._following = asyncio.get_running_loop().create_task(following.follow())
         return following
 
     def follow_none(self) -> None:
+        self._followed = None
         if self._following is not None:
             self._following.cancel()
 
