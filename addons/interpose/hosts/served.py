@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-import interpose
 from interpose.errors import InterposeError
 from interpose.rules.compiled import Provider, Rules
 from interpose.rules.load import load
@@ -28,7 +27,7 @@ class Served:
 
 def default_file() -> Path:
     """rules/gateway.yaml: in a wheel it lies within the package, in a checkout beside it."""
-    package = Path(interpose.__file__).parent
+    package = Path(__file__).parents[1]
     packed = package / NAME
     return packed if packed.exists() else package.parents[1] / "rules" / NAME
 
