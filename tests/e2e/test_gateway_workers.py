@@ -70,11 +70,16 @@ async def gateway(
 def listening(gateway: Gateway) -> set[int]:
     """The processes that listen at its port."""
     family = psutil.Process(gateway.pid).children(recursive=True)
-    return {
-        each.pid
-        for each in family
-        if any(one.laddr.port == gateway.port and one.status == psutil.CONN_LISTEN for one in each.net_connections())
-    }
+    return {each.pid for each in family if listens(each, gateway.port)}
+
+
+def listens(process: psutil.Process, port: int) -> bool:
+    """Not one that has just ended."""
+    try:
+        found = process.net_connections()
+    except psutil.NoSuchProcess:
+        return False
+    return any(one.laddr.port == port and one.status == psutil.CONN_LISTEN for one in found)
 
 
 async def until(true: Any) -> None:
