@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, Self
 
+from .errors import Refusal
+
 Header = tuple[bytes, bytes]
 Headers = tuple[Header, ...]
 
@@ -101,6 +103,8 @@ class Call:
     addressed: Origin | None = None
     # Given by a host that tells calls of one connection apart; otherwise the engine chooses one.
     id: str = ""
+    # Why the body could not be received, if it could not: the call's answer, once it is known who calls.
+    unread: Refusal | None = None
 
 
 class Body(Protocol):

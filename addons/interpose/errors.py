@@ -15,6 +15,7 @@ Outcome = Literal["ok", "error", "refused", "limited", "aborted", "truncated"]
 ERROR_TYPES = {
     401: "authentication_error",
     403: "permission_error",
+    408: "timeout_error",
     429: "rate_limit_error",
     503: "service_unavailable_error",
     504: "timeout_error",

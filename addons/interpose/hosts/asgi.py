@@ -18,6 +18,7 @@ from interpose.errors import Refusal
 from interpose.formats import FORMATS
 from interpose.formats.hosts import canonical_host
 from interpose.gateway import Answers
+from interpose.stages.content import GATEWAY_LIMIT
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +28,12 @@ type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 type Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# Up to so many bytes a body can be read, converted and sent again; Anthropic takes 32 MB, the largest of all providers.
-# https://docs.anthropic.com/en/api/overview#request-size-limits
-READABLE = 32 * 1024 * 1024
+# Up to so many bytes a body can be read, converted and sent again.
+READABLE = GATEWAY_LIMIT
+# A client that sends nothing of its body for so many seconds is not waited for.
+PATIENCE = 30.0
+# Of a body that nobody wanted so much is taken all the same: a client that is still sending would miss its answer.
+DISCARDED = 4 * READABLE
 # A host that nobody can name, for requests whose Host header names none.
 NOWHERE = "gateway.invalid"
 # What stands unescaped in a path: https://www.rfc-editor.org/rfc/rfc3986#section-3.3
@@ -40,20 +44,33 @@ class Left(Exception):
     """The client has gone."""
 
 
-class Responder:
-    """Answers HTTP requests by a front. `readable` is how many bytes of a body are held in memory at most."""
+class Late(Exception):
+    """The client sends nothing more of its body."""
 
-    def __init__(self, front: Answers, *, readable: int = READABLE) -> None:
+
+class Responder:
+    """Answers HTTP requests by a front. `readable` is how many bytes of a body are held in memory at most, `patience`
+    for how many seconds each piece of it is waited for.
+    """
+
+    def __init__(self, front: Answers, *, readable: int = READABLE, patience: float = PATIENCE) -> None:
         self._front = front
         self._readable = readable
+        self._patience = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        upload = Upload(receive)
+        upload = Upload(receive, self._patience)
+        unread: Refusal | None = None
+        body: bytes | AsyncIterator[bytes] = b""
         try:
-            body = await upload.begun(self._readable)
+            body = await upload.begun(self._readable, told_length(scope))
         except Left:
             return
-        answering = asyncio.ensure_future(self._answer(call_of(scope, body), send))
+        except Late:
+            unread = Refusal(408, "request_timeout", f"Nothing more of the body came in {self._patience:g} s.")
+        call = call_of(scope, body)
+        call.unread = unread
+        answering = asyncio.ensure_future(self._answer(call, upload, send))
         leaving = asyncio.ensure_future(upload.left())
         try:
             await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -67,9 +84,12 @@ class Responder:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
 
-    async def _answer(self, call: Call, send: Send) -> None:
+    async def _answer(self, call: Call, upload: Upload, send: Send) -> None:
         reply = await self._front.handle(call)
         try:
+            if call.body is upload and not upload.taken and header(call.headers, b"expect") is None:
+                # Else the server would break off the connection of a client that sends before it listens.
+                await upload.discard(DISCARDED)
             await send({"type": "http.response.start", "status": reply.status, "headers": list(reply.headers)})
             # A failure in here reaches the server, which breaks the response off: nobody is to take it for whole.
             async for piece in reply.body:
@@ -90,22 +110,42 @@ async def refuse(refusal: Refusal, send: Send, kind: str = "http.response") -> N
 class Upload:
     """A request's body as it arrives, and the news that its client has left."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, patience: float) -> None:
         self._receive = receive
+        self._patience = patience
         self._ended = asyncio.Event()
         self._gone = False
         self._pieces: list[bytes] = []
+        # Whether anybody has begun to iterate.
+        self.taken = False
 
-    async def begun(self, readable: int) -> bytes | AsyncIterator[bytes]:
-        """All of it, or if it is longer than `readable` an iterator of it. Raises Left."""
+    async def begun(self, readable: int, told: int) -> bytes | AsyncIterator[bytes]:
+        """All of it, or if it is longer than `readable` an iterator of it; one that is `told` to be that long is not
+        even asked for, since the client may wait for a word (`Expect: 100-continue`). Raises Left and Late.
+        """
+        if told > readable:
+            return self
         size = 0
         while not self._ended.is_set():
-            piece = await self._next()
+            try:
+                async with asyncio.timeout(self._patience):
+                    piece = await self._next()
+            except TimeoutError:
+                raise Late from None
             self._pieces.append(piece)
             size += len(piece)
             if size > readable:
                 return self
         return b"".join(self._pieces)
+
+    async def discard(self, most: int) -> None:
+        """Takes what is still to come, up to so many bytes, as long as it does come."""
+        try:
+            while not self._ended.is_set() and most > 0:
+                async with asyncio.timeout(self._patience):
+                    most -= len(await self._next())
+        except (Left, TimeoutError):
+            pass
 
     async def left(self) -> None:
         """Returns when the client has left."""
@@ -117,6 +157,7 @@ class Upload:
         return self
 
     async def __anext__(self) -> bytes:
+        self.taken = True
         if self._pieces:
             pieces, self._pieces = self._pieces, []
             return b"".join(pieces)
@@ -134,6 +175,12 @@ class Upload:
             self._ended.set()
         piece: bytes = message.get("body", b"")
         return piece
+
+
+def told_length(scope: Scope) -> int:
+    """How long the body is said to be; 0 if that is not said."""
+    told = header(scope["headers"], b"content-length")
+    return int(told) if told is not None and told.isdigit() else 0
 
 
 def call_of(scope: Scope, body: bytes | AsyncIterator[bytes]) -> Call:

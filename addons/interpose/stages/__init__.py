@@ -13,17 +13,19 @@ from interpose.limits.store import Demand
 from interpose.rules.compiled import Retry, Rules
 
 from .claim import Claim
-from .clients import Clients
+from .clients import Clients, Permission
 from .conversion import Conversion, runs_a_model
 from .credentials import Credentials
 from .draft import Draft, Plan, Stage, View
 from .limits import AttemptLimits, Limits
 from .metering import Metering
 from .routing import Routing
+from .validity import Validity
 
 # The order of the request's side; the reply's side runs in reverse.
 STAGES: tuple[Stage, ...] = (
-    *(Claim(), Clients(), Limits(), Routing(), Conversion()),
+    *(Claim(), Clients(), Validity(), Permission()),
+    *(Limits(), Routing(), Conversion()),
     *(Credentials(), AttemptLimits(), Metering()),
 )
 
@@ -70,8 +72,12 @@ def _mindful(draft: Draft, refusal: Refusal) -> tuple[Demand, ...]:
         return ()
     if draft.client is None and draft.rules.clients.asked_at(draft.call.entrance):
         return ()
-    if not draft.limited:
-        Limits().decide(draft)
+    try:
+        if not draft.limited:
+            Limits().decide(draft)
+    except Refusal:
+        # They cannot be told of a body that cannot be read, which has been said already.
+        return ()
     return tuple(demand for demand in draft.demands if demand.period is None)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,7 +22,7 @@ from interpose.formats.modellists.ours import spoken
 from interpose.rules.compiled import Rules
 from interpose.rules.facts import Facts, bare_path
 from interpose.wire.error import WireError
-from interpose.wire.jsonedit import peek, spelled
+from interpose.wire.jsonedit import parse, spelled
 from interpose.wire.multipart import field_spans
 
 from .content import plain_body, reader
@@ -103,7 +103,7 @@ class Claim(Stage):
             check_binding(call)
         draft.match = match = matched(call, row)
         found = asked_of(call, match)
-        draft.body_read = found.read
+        draft.body_read, draft.document = found.read, found.document
         draft.facts = read_facts(call, match, partial(quota_left, draft), found)
         draft.note(f"{call.method} {call.url.path} on {call.url.origin.host} is {match.format} {match.endpoint}")
         if call.entrance is Entrance.GATEWAY and upgrades(call.headers):
@@ -243,11 +243,14 @@ def read_facts(
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a body asks for. `read` says that it could be read at all: a malformed one is the provider's to answer."""
+    """What a body asks for. `read` says that it could be read at all: a malformed one is the provider's to answer.
+    `document` is all of it, where it is a JSON object that has been parsed for that.
+    """
 
     model: str | None = None
     stream: bool | None = None
     read: bool = False
+    document: Mapping[str, object] | None = None
 
 
 def asked_of(call: Call, match: Match) -> Asked:
@@ -263,24 +266,25 @@ def asked_in_body(call: Call) -> Asked:
         body = plain_body(call)
         kind = header(call.headers, b"content-type") or b""
         if body.lstrip(_BLANK)[:1] == b"{":
-            found = peek(body, ("model", "stream"))
+            found = parse(body)
             model, stream = found.get("model"), found.get("stream")
-            return asked(model if isinstance(model, str) else None, stream if isinstance(stream, bool) else None)
+            named = model if isinstance(model, str) else None
+            return asked(named, stream if isinstance(stream, bool) else None, found)
     except WireError:
         return Asked()
-    named = {body[start:end] for start, end in field_spans(body, kind, b"model")}
-    if len(named) == 1:
-        return asked(named.pop().decode("utf-8", "replace").strip())
+    names = {body[start:end] for start, end in field_spans(body, kind, b"model")}
+    if len(names) == 1:
+        return asked(names.pop().decode("utf-8", "replace").strip())
     return Asked()
 
 
-def asked(model: str | None, stream: bool | None = None) -> Asked:
+def asked(model: str | None, stream: bool | None = None, document: Mapping[str, object] | None = None) -> Asked:
     """What a body asks for that was read. A name longer than any model has is none: patterns would be held against all
     of it, and it would be remembered wherever models are.
     """
     if model is not None and len(model) > MOST_NAME:
-        return Asked(None, stream)
-    return Asked(model, stream, read=True)
+        return Asked(None, stream, document=document)
+    return Asked(model, stream, read=True, document=document)
 
 
 def check_model(draft: Draft) -> None:

@@ -2,7 +2,7 @@
 
 Sorts the key that the client sent into virtual, placeholder and own, and refuses one that is unknown, expired or
 sent twice in two versions. Where the request has no virtual key, one that the client has told its proxy says who it is.
-What then happens to the key is decided by the credentials stage.
+What a virtual key is good for is a stage of its own. What then happens to the key is decided by the credentials stage.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Clients(Stage):
             check_model(draft)
 
     def _admit(self, draft: Draft, known: ClientKey) -> None:
-        """The client is the one of that virtual key, if the key is good for the call."""
+        """The client is the one of that virtual key, if it is still good."""
         if known.revoked:
             raise Refusal(401, INVALID, f"The API key of {known.name} has been revoked. Ask for a new one.")
         if known.expired(draft.view.now):
@@ -82,10 +82,22 @@ class Clients(Stage):
         self._identify(draft, known)
 
     def _identify(self, draft: Draft, known: ClientKey) -> None:
-        """That is the client, if its key is good for the call."""
-        assert draft.facts is not None
+        """That is the client."""
         draft.client, draft.virtual = known.name, known
+        assert draft.facts is not None
         draft.facts = replace(draft.facts, client=known.name)
+
+
+class Permission(Stage):
+    """Holds a virtual key against what it is good for: whatever is wrong with the request itself was said before."""
+
+    name = "permission"
+
+    def decide(self, draft: Draft) -> None:
+        known = draft.virtual
+        if known is None:
+            return
+        assert draft.facts is not None
         if known.judges_models:
             # A key that was issued stands in no rules, of which this was asked before.
             check_model(draft)

@@ -10,7 +10,7 @@ from functools import cache
 
 import orjson
 
-from interpose.call import Call, header, upgrades
+from interpose.call import Call, Entrance, header, upgrades
 from interpose.formats.codecs import CODECS, Asked, Malformed
 from interpose.formats.dialects import codec_of_client
 from interpose.formats.endpoints import Match
@@ -24,6 +24,9 @@ from .metering import estimated_input
 # A call's body is whole up to this size, and streams through beyond. One that arrives compressed is
 # decoded up to it; of a larger one nothing else is known.
 PEEK_LIMIT = 8 * 1024 * 1024
+# The same at the gateway; Anthropic takes 32 MB, the largest of all providers.
+# https://docs.anthropic.com/en/api/overview#request-size-limits
+GATEWAY_LIMIT = 32 * 1024 * 1024
 BEYOND = Content(PEEK_LIMIT + 1, estimated_input(PEEK_LIMIT + 1), at_least=True)
 _MEDIA: Mapping[str, Brought] = {"image": "images", "document": "documents", "audio": "audio"}
 
@@ -34,7 +37,8 @@ def plain_body(call: Call) -> bytes:
     coding = header(call.headers, b"content-encoding")
     if coding is None:
         return call.body
-    return decode(call.body, coding.decode("latin-1"), PEEK_LIMIT)
+    limit = GATEWAY_LIMIT if call.entrance is Entrance.GATEWAY else PEEK_LIMIT
+    return decode(call.body, coding.decode("latin-1"), limit)
 
 
 def reader(call: Call, match: Match) -> Callable[[], Content | None]:

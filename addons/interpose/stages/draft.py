@@ -189,6 +189,8 @@ class Draft:
     match: Match | None = None
     # whether what the body asks for could be read
     body_read: bool = False
+    # the body's members, where it is JSON and has been parsed already
+    document: Mapping[str, object] | None = None
     facts: Facts | None = None
     # clients
     key: ClientKey | None = None

@@ -9,3 +9,11 @@ class WireError(ValueError):
 
 class TooLarge(WireError):
     """What decodes to more than is allowed."""
+
+
+class TooComplex(WireError):
+    """What has more values than can be read without holding up everything else."""
+
+
+class NotAnObject(WireError):
+    """JSON, but no object."""

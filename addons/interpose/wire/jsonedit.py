@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, NoReturn
 
 import orjson
 
-from .error import WireError
+from .error import NotAnObject, TooComplex, WireError
 
 BOM = b"\xef\xbb\xbf"
 _TOO_COMPLEX = "the body has too many values to be read or edited"
@@ -60,7 +60,7 @@ def spans(body: bytes, key: str) -> list[tuple[int, int]]:
     Raises WireError if `body` is not one JSON object in UTF-8, is nested too deeply for the parser, or has so many
     values that it would hold up everything else.
     """
-    _parse(body)
+    parse(body)
     return [(member.start, member.end) for member in _members(body) if _is(member.key, key)]
 
 
@@ -68,7 +68,7 @@ def spelled(body: bytes, key: str) -> list[tuple[str, bytes]]:
     """Name and raw value of every top-level member that a reader who ignores case, as Go's does
     (https://pkg.go.dev/encoding/json#Unmarshal), takes for `key`, in order. Raises WireError as `spans` does.
     """
-    _parse(body)
+    parse(body)
     named = ((_name(member.key), body[member.start : member.end]) for member in _members(body))
     return [(name, value) for name, value in named if name.casefold() == key.casefold()]
 
@@ -78,7 +78,7 @@ def replace(body: bytes, edits: Mapping[str, object]) -> bytes:
 
     Raises WireError as `spans` does, and for a value that JSON cannot hold.
     """
-    _parse(body)
+    parse(body)
     encoded = {key: _encode(value) for key, value in edits.items()}
     members = list(_members(body))
     pieces: list[bytes] = []
@@ -100,25 +100,17 @@ def replace(body: bytes, edits: Mapping[str, object]) -> bytes:
     return b"".join(pieces)
 
 
-def peek(body: bytes, keys: Collection[str]) -> dict[str, object]:
-    """Those of the keys that are there with a scalar value: str, int, float, bool or None. The last duplicate counts.
-
-    Raises WireError as `spans` does.
-    """
-    document = _parse(body)
-    return {key: document[key] for key in keys if key in document and not isinstance(document[key], dict | list)}
-
-
-def _parse(body: bytes) -> dict[str, object]:
+def parse(body: bytes) -> dict[str, object]:
+    """The members of a JSON object; the last duplicate counts. Raises WireError as `spans` does."""
     # Counted first with what stands in strings, which is faster.
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_VALUES and _TOO_MANY.match(body):
-        raise WireError(_TOO_COMPLEX)
+        raise TooComplex(_TOO_COMPLEX)
     try:
         document = orjson.loads(body.removeprefix(BOM))
     except orjson.JSONDecodeError:
         document = _parse_leniently(body.removeprefix(BOM))
     if not isinstance(document, dict):
-        raise WireError("the body is not a JSON object")
+        raise NotAnObject("the body is not a JSON object")
     return document
 
 
@@ -150,7 +142,7 @@ def _members(body: bytes) -> Iterator[_Member]:
             start = member.end() - 1
             at = _container_end(body, start)
         yield _Member(member[1], start, at)
-    raise WireError(_TOO_COMPLEX)
+    raise TooComplex(_TOO_COMPLEX)
 
 
 def _container_end(body: bytes, at: int) -> int:
@@ -163,7 +155,7 @@ def _container_end(body: bytes, at: int) -> int:
         at = bracket.end()
         if not depth:
             return at
-    raise WireError(_TOO_COMPLEX)
+    raise TooComplex(_TOO_COMPLEX)
 
 
 def _is(raw: bytes, key: str) -> bool:
