@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from interpose.gateway import Front, Page, page_of_json
+from interpose.gateway.reference import described
 
 from .assembly import Assembly
 
@@ -21,8 +22,8 @@ class Served:
     stale: Callable[[], object | None] = lambda: None
 
     def front(self) -> Front:
-        """The engine with the pages in front of it."""
-        return Front(self.assembly.engine, {path: page(self) for path, page in PAGES.items()})
+        """The engine with the pages in front of it, and those that describe them."""
+        return Front(self.assembly.engine, described({path: page(self) for path, page in PAGES.items()}))
 
 
 def healthz(_: Served) -> Page:
