@@ -19,6 +19,7 @@ from interpose.gateway.reference import described
 from interpose.gateway.reference.data import errors, operations
 from interpose.gateway.reference.document import LIMITS, document
 from interpose.rules.load import load
+from interpose.wire.sse import SseDecoder
 
 ROOT = Path(__file__).parents[2]
 PATHS = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs")
@@ -65,6 +66,18 @@ def test_its_examples_are_examples(operation: Any) -> None:
     validator = jsonschema_rs.Draft202012Validator({**answer["schema"], "components": DOCUMENT["components"]})
     assert [error.message for error in validator.iter_errors(answer["examples"]["simple"]["value"])] == []
     assert not validator.is_valid("nothing of the kind")
+
+
+@pytest.mark.parametrize(
+    "told", [told for told in operations().values() if "streamed" in told], ids=lambda told: told["summary"]
+)
+def test_its_streams_are_streams(told: Any) -> None:
+    """Whole events, each of JSON."""
+    decoder = SseDecoder()
+    events = decoder.feed(told["streamed"].encode())
+    assert len(events) >= 2
+    assert decoder.finish() == []
+    assert all(json.loads(event.data) for event in events if event.data != b"[DONE]")
 
 
 def test_nothing_is_told_of_what_is_not_there() -> None:

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One row. `path` is as OpenAPI writes it; `body` names the schema of `requests`, None where none is sent."""
+    """One row. `path` is as OpenAPI writes it, `format` the contract's name of what is spoken there; `body` names the
+    schema of `requests`, None where none is sent.
+    """
 
     name: str
     method: str
     path: str
+    format: str
     body: str | None = None
     _regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
@@ -43,17 +46,17 @@ def _source(path: str) -> str:
 
 
 OPERATIONS = (
-    Operation("createChatCompletion", "POST", "/v1/chat/completions", "ChatCompletionRequest"),
-    Operation("createEmbedding", "POST", "/v1/embeddings", "EmbeddingRequest"),
-    Operation("listModels", "GET", "/v1/models"),
-    Operation("retrieveModel", "GET", "/v1/models/{model}"),
-    Operation("createResponse", "POST", "/v1/responses", "ResponseRequest"),
-    Operation("createMessage", "POST", "/v1/messages", "MessagesRequest"),
-    Operation("countMessageTokens", "POST", "/v1/messages/count_tokens", "CountTokensRequest"),
-    Operation("createCompletion", "POST", "/v1/completions", "CompletionRequest"),
-    Operation("generateContent", "POST", "/v1beta/models/{model}:generateContent", "GenerateContentRequest"),
-    Operation(
-        "streamGenerateContent", "POST", "/v1beta/models/{model}:streamGenerateContent", "GenerateContentRequest"
+    Operation("createChatCompletion", "POST", "/v1/chat/completions", "openai", "ChatCompletionRequest"),
+    Operation("createEmbedding", "POST", "/v1/embeddings", "openai", "EmbeddingRequest"),
+    Operation("listModels", "GET", "/v1/models", "openai"),
+    Operation("retrieveModel", "GET", "/v1/models/{model}", "openai"),
+    Operation("createResponse", "POST", "/v1/responses", "openai-responses", "ResponseRequest"),
+    Operation("createMessage", "POST", "/v1/messages", "anthropic", "MessagesRequest"),
+    Operation("countMessageTokens", "POST", "/v1/messages/count_tokens", "anthropic", "CountTokensRequest"),
+    Operation("createCompletion", "POST", "/v1/completions", "openai", "CompletionRequest"),
+    *(
+        Operation(verb, "POST", f"/v1beta/models/{{model}}:{verb}", "gemini", "GenerateContentRequest")
+        for verb in ("generateContent", "streamGenerateContent")
     ),
 )
 
@@ -68,3 +71,8 @@ def body_at(method: str, path: str) -> str | None:
 def methods_at(path: str) -> tuple[str, ...]:
     """The methods of the operations at that path."""
     return tuple(dict.fromkeys(each.method for each in OPERATIONS if each.answers_at(path)))
+
+
+def format_at(path: str) -> str | None:
+    """What is spoken at that path, whatever the method: a call that is no operation is refused in that, too."""
+    return next((each.format for each in OPERATIONS if each.answers_at(path)), None)

@@ -74,7 +74,7 @@ TAGS = (
     ("Models", "What can be asked for."),
     ("Anthropic", "For clients of Anthropic's: any model, in Anthropic's format."),
     ("Gemini", "For clients of Google's: any model, in Gemini's format."),
-    ("Operation", "For balancers, monitoring and people. No key is needed."),
+    ("Operation", "For balancers, monitoring and people. No key is needed, but for figures from elsewhere."),
 )
 INTRODUCTION = """\
 One API for the models of many providers. A client keeps its SDK, and is given this address and a key of this gateway;
@@ -147,7 +147,7 @@ def document(base: str, paths: Iterable[str]) -> Json:
 
 def _operation(base: str, operation: Operation) -> Json:
     told = operations()[operation.name]
-    schema, prefix = _ERRORS[told["format"]]
+    schema, prefix = _ERRORS[operation.format]
     made: Json = {
         "operationId": operation.name,
         "tags": [told["tag"]],
@@ -155,14 +155,14 @@ def _operation(base: str, operation: Operation) -> Json:
         "description": told["description"],
         "parameters": [*_parameters(operation), *told.get("query", ())],
         "responses": {
-            "200": _answered(told),
+            "200": _answered(operation.format, told),
             **{str(each["status"]): _reference("responses", prefix + each["name"]) for each in errors()},
             # What a provider of the client's format says is not ours to change.
             "4XX": _refused("The provider's own refusal, as it came.", schema, ()),
         },
         "x-codeSamples": list(samples(base, operation, told)),
     }
-    if told["format"] == "gemini":
+    if operation.format == "gemini":
         made["security"] = [{"bearer": []}, {"apiKey": []}, {"googleKey": []}]
     if operation.body is not None:
         content = {"schema": _reference("schemas", operation.body), "examples": {"simple": {"value": told["example"]}}}
@@ -176,12 +176,13 @@ def _operation(base: str, operation: Operation) -> Json:
 def _parameters(operation: Operation) -> Iterable[Json]:
     if "{model}" in operation.path:
         about = "The model's name. One that holds slashes is taken with them, escaped or not."
-        # A name as no other path or verb could be taken for.
-        schema: Json = {"type": "string", "minLength": 1, "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
+        schema: Json = {"type": "string", "minLength": 1}
+        if "{model}:" in operation.path:
+            about, schema = "The model's name.", {**schema, "pattern": "^[^/:]+$"}
         yield {"name": "model", "in": "path", "required": True, "description": about, "schema": schema}
 
 
-def _answered(told: Mapping[str, Any]) -> Json:
+def _answered(format_: str, told: Mapping[str, Any]) -> Json:
     content: Json = {
         "application/json": {
             "schema": _reference("schemas", told["reply"]),
@@ -189,8 +190,10 @@ def _answered(told: Mapping[str, Any]) -> Json:
         }
     }
     if "stream" in told:
-        content["text/event-stream"] = {"schema": {"type": "string", "description": told["stream"]}}
-    limits = _LIMITS.get(told["format"], _OPENAI_LIMITS)
+        # Without a schema: tools do not agree on whether that is one of an event or of all of them.
+        stream = {"description": told["stream"], "value": told["streamed"]}
+        content["text/event-stream"] = {"examples": {"simple": stream}}
+    limits = _LIMITS.get(format_, _OPENAI_LIMITS)
     return {"description": "The answer.", "headers": _headers((*_MARKS, *limits)), "content": content}
 
 

@@ -35,7 +35,7 @@ _HEADERS = {"openai": "Authorization: Bearer {key}", "anthropic": "X-API-Key: {k
 
 def samples(base: str, operation: Operation, told: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
     """Language, label and source, as `x-codeSamples` has them: https://redocly.com/docs-legacy/api-reference-docs/specification-extensions/x-code-samples"""
-    sdk = _SDKS[told["format"]]
+    sdk = _SDKS[operation.format]
     return [
         {"lang": "shell", "label": "curl", "source": _curl(base, operation, told, _HEADERS[sdk].format(key=KEY))},
         {"lang": "python", "label": "Python", "source": f"{_PYTHON[sdk].format(base=base, key=KEY)}\n{told['python']}"},
