@@ -18,11 +18,8 @@ from interpose.call import DEFAULT_PORTS, Call, Entrance, header, header_values,
 from interpose.errors import Refusal
 from interpose.formats.endpoints import Match, classify, judged_path
 from interpose.formats.hosts import GATEWAY, HostRow, canonical_host, generic_row, lookup, row_for_provider
-<<<<<<< HEAD
 from interpose.formats.modellists.ours import spoken
-=======
 from interpose.formats.operations import format_at
->>>>>>> 5c0332d (Hold the gateway to its own description, and the page to a browser)
 from interpose.rules.compiled import Rules
 from interpose.rules.facts import Facts, bare_path
 from interpose.wire.error import WireError
@@ -105,15 +102,7 @@ class Claim(Stage):
             )
         if call.entrance is not Entrance.GATEWAY or call.url.origin.host == draft.rules.intercept.virtual_host:
             check_binding(call)
-<<<<<<< HEAD
         draft.match = match = matched(call, row)
-=======
-        match = classify(row, call.method, call.url.target)
-        if call.entrance is Entrance.GATEWAY and not match.known:
-            # Whoever speaks to a format's path is refused in that format.
-            match = replace(match, format=format_at(call.url.path) or match.format)
-        draft.match = match
->>>>>>> 5c0332d (Hold the gateway to its own description, and the page to a browser)
         found = asked_of(call, match)
         draft.body_read, draft.document = found.read, found.document
         draft.facts = read_facts(call, match, partial(quota_left, draft), found)
@@ -123,9 +112,15 @@ class Claim(Stage):
 
 
 def matched(call: Call, row: HostRow) -> Match:
-    """What the call's path is; at the gateway one path may be several formats'."""
+    """What the call's path is. At the gateway one path may be several formats', and what is none of its operations is
+    refused in the format of the others at that path.
+    """
     match = classify(row, call.method, call.url.target)
-    return spoken(match, call.headers) if call.entrance is Entrance.GATEWAY else match
+    if call.entrance is not Entrance.GATEWAY:
+        return match
+    if not match.known:
+        return replace(match, format=format_at(call.url.path) or match.format)
+    return spoken(match, call.headers)
 
 
 def without_websockets() -> Refusal:
