@@ -5,9 +5,13 @@ import sys
 
 
 def test_importing_interpose_costs_nothing() -> None:
-    """Neither the package nor the names of the embedded interceptor bring mitmproxy."""
+    """Neither the package nor the names of the embedded interceptor bring mitmproxy; those for httpx and ASGI bring no
+    library of their users' either.
+    """
     code = "import sys, interpose\nassert len([name for name in sys.modules if name.startswith('interpose')]) == 1\n"
     code += "from interpose import intercept, intercept_sync\nassert 'mitmproxy' not in sys.modules\n"
+    code += "from interpose import AsyncTransport, Gateway, GatewayMiddleware, Transport\n"
+    code += "assert not {'mitmproxy', 'httpx', 'httpx2', 'starlette', 'granian'} & set(sys.modules)\n"
     code += "try:\n    interpose.nothing\nexcept AttributeError as error:\n    print(error)\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "module 'interpose' has no attribute 'nothing'\n"), done.stderr

@@ -11,8 +11,8 @@ The floors, each of which imports only from those below it (tests/test_floors.py
 6. `hosts`      what carries calls to the engine; mitmproxy is imported under `hosts/mitm` alone
 7. `cli`, `embedded`, `pytest_plugin`   the `interpose` command; the interceptor inside a program, or a test suite
 
-`from interpose import intercept` brings the embedded one, `Gateway` and `GatewayMiddleware` are ASGI applications;
-`import interpose` alone costs nothing.
+`from interpose import intercept` brings the embedded one, `Transport` and `AsyncTransport` are for httpx, `Gateway` and
+`GatewayMiddleware` for ASGI; `import interpose` alone costs nothing.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .embedded import intercept, intercept_sync
     from .hosts.application import Gateway, GatewayMiddleware
+    from .hosts.httpx import AsyncTransport, Transport
 
-__all__ = ["Gateway", "GatewayMiddleware", "__version__", "intercept", "intercept_sync"]
+__all__ = ["AsyncTransport", "Gateway", "GatewayMiddleware", "Transport", "__version__", "intercept", "intercept_sync"]
 __version__ = "0.1.0"
 
 # Where each name is, for when it is asked for.
 _PLACES = {
+    "AsyncTransport": "hosts.httpx",
     "Gateway": "hosts.application",
     "GatewayMiddleware": "hosts.application",
+    "Transport": "hosts.httpx",
     "intercept": "embedded",
     "intercept_sync": "embedded",
 }

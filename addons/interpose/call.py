@@ -44,6 +44,10 @@ class Origin:
         )
 
 
+# Where the gateway is for a program that has it inside: a name that is looked up nowhere.
+INSIDE = Origin("http", "interpose", 80)
+
+
 @dataclass(frozen=True, slots=True)
 class Url:
     """An absolute URL whose request target (path and query) is kept exactly as it came, escapes and all."""
@@ -101,10 +105,19 @@ class Call:
     sni: str | None = None
     # Where the client's connection led, if somebody on the way has rewritten `url` since; None where that is not known.
     addressed: Origin | None = None
+    # Whether a call of the program's own (embedded) names the gateway, and no host of a provider.
+    names_gateway: bool = False
+    # How long its client waits for a connection upstream, in seconds, if it says so; the rules may say less.
+    connect: float | None = None
     # Given by a host that tells calls of one connection apart; otherwise the engine chooses one.
     id: str = ""
     # Why the body could not be received, if it could not: the call's answer, once it is known who calls.
     unread: Refusal | None = None
+
+    @property
+    def at_gateway(self) -> bool:
+        """Whether it is addressed to the gateway: no provider's host says what it is and where it goes."""
+        return self.entrance is Entrance.GATEWAY or self.names_gateway
 
 
 class Body(Protocol):

@@ -4,7 +4,7 @@ gateway says of its client. Nothing here knows a rule or a credential.
 
 from __future__ import annotations
 
-from .call import Call, Entrance, Header, Headers, header_values, without
+from .call import Call, Header, Headers, header_values, without
 
 # RFC 9110, 7.6.1: these end at each hop. Expect is answered by the host; Proxy-* is ours alone.
 HOP_BY_HOP = frozenset(
@@ -51,4 +51,4 @@ def onward(call: Call) -> Headers:
     as they are: it was its wish that the provider has them.
     """
     headers = end_to_end(call.headers)
-    return without(headers, FORWARDED) if call.entrance is Entrance.GATEWAY else headers
+    return without(headers, FORWARDED) if call.at_gateway else headers

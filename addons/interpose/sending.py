@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -22,7 +22,7 @@ from .attempts.pace import Paces
 from .attempts.quotas import Quotas
 from .attempts.usefulness import Failure, place
 from .attempts.verdicts import Verdict
-from .call import Entrance, Reply, upgrades
+from .call import Reply, upgrades
 from .errors import Refusal
 from .exchange import Clock, Exchange, phrase
 from .held import Held, hold
@@ -262,7 +262,9 @@ class Sending:
 
     def _timeouts(self, trip: Trip) -> Timeouts:
         provider = trip.attempt.provider
-        return provider.timeouts if provider is not None else DEFAULT_TIMEOUTS
+        timeouts = provider.timeouts if provider is not None else DEFAULT_TIMEOUTS
+        connect = trip.call.connect
+        return timeouts if connect is None else replace(timeouts, connect=min(connect, timeouts.connect))
 
     async def _send(self, leg: Leg) -> UpstreamReply:
         """Sends it and waits for the reply's head, which is the exchange's from there on."""
@@ -400,7 +402,7 @@ class Sending:
         wait = max(1, math.ceil(seconds))
         refusal = Refusal(
             503,
-            UNAVAILABLE if self._exchange.call.entrance is Entrance.GATEWAY else "provider_failing",
+            UNAVAILABLE if self._exchange.call.at_gateway else "provider_failing",
             f"{name} keeps failing, so it is left alone for a while. Try again in {wait} s.",
             outcome="error",
             headers=((b"retry-after", str(wait).encode()),),

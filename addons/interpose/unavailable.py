@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from .attempts import patience
-from .call import Entrance, Headers, Reply
+from .call import Headers, Reply
 from .errors import Refusal
 from .exchange import Exchange
 from .upstream import UpstreamFailure
@@ -25,14 +25,14 @@ FINAL = (b"x-should-retry", b"false")
 def of_failure(failure: UpstreamFailure, exchange: Exchange) -> Refusal:
     """The refusal of a call whose last attempt came to nothing."""
     status, code = failure.status, failure.code
-    if exchange.call.entrance is Entrance.GATEWAY:
+    if exchange.call.at_gateway:
         status, code = CODES.get(status, (status, code))
     return Refusal(status, code, f"{failure}{tried(exchange)}.", outcome="error")
 
 
 def of_reply(reply: Reply, exchange: Exchange, now: float) -> Refusal | None:
     """The refusal that takes the place of a provider's answer; None if that is the client's. `now` is Unix time."""
-    if exchange.call.entrance is not Entrance.GATEWAY or exchange.trip is None:
+    if not exchange.call.at_gateway or exchange.trip is None:
         return None
     attempt = exchange.trip.attempt
     name = attempt.provider.name if attempt.provider is not None else str(attempt.url.origin)

@@ -174,8 +174,10 @@ class Gateway:
 
         Raises RulesError for rules that cannot be used: then those of before stay in force.
         """
-        opened = self._within.here
-        await self._given.reload(opened.assembly if opened is not None else None, rules)
+        if (opened := self._within.here) is None:
+            await asyncio.to_thread(self._given.reread, rules)
+        else:
+            await self._given.reload(opened.assembly, rules)
 
     @property
     def scrubber(self) -> Scrubber:

@@ -28,6 +28,7 @@ class Aside[T]:
         self._opening = opening
         self._running: tuple[T, asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._over: Future[None] = Future()
+        self._pending: set[Future[Any]] = set()
 
     @property
     def held(self) -> T | None:
@@ -49,10 +50,20 @@ class Aside[T]:
 
     def submit[R](self, work: Coroutine[Any, Any, R]) -> Future[R]:
         """Has that done in the thread. Raises InterposeError if there is none."""
-        if (running := self._running) is None:
+        running = self._running
+        try:
+            if running is None:
+                raise RuntimeError
+            future = asyncio.run_coroutine_threadsafe(work, running[1])
+        except RuntimeError:
             work.close()
-            raise InterposeError("nothing is open that could do this")
-        return asyncio.run_coroutine_threadsafe(work, running[1])
+            raise InterposeError("nothing is open that could do this") from None
+        self._pending.add(future)
+        future.add_done_callback(self._pending.discard)
+        if self._over.done():
+            # Too late: the loop has ended before it looked.
+            future.cancel()
+        return future
 
     def _run(self, ready: Future[None]) -> None:
         try:
@@ -63,6 +74,9 @@ class Aside[T]:
                 ready.set_exception(error)
         else:
             self._over.set_result(None)
+        for future in list(self._pending):
+            # Nobody is there any more to do it.
+            future.cancel()
 
     async def _hold(self, ready: Future[None]) -> None:
         stop = asyncio.Event()

@@ -107,12 +107,19 @@ class Given:
             ) as assembly:
                 yield assembly
 
-    async def reload(self, host: Host | None, asked: RulesLike) -> None:
-        """Puts other rules in force, or those of last time, read again. Raises RulesError: then nothing has changed."""
+    def reread(self, asked: RulesLike) -> None:
+        """Other rules for when it is opened, or those of last time, read again. Raises RulesError: then nothing has
+        changed.
+        """
+        asked = self._asked if asked is AGAIN else asked
+        self.rules = told(read_rules(asked))
+        self._asked = asked
+
+    async def reload(self, host: Host, asked: RulesLike) -> None:
+        """The same for what is open. Raises RulesError, also for what cannot be had."""
         asked = self._asked if asked is AGAIN else asked
         rules = told(await asyncio.to_thread(read_rules, asked))
-        if host is not None:
-            await host.reload(rules)
+        await host.reload(rules)
         self._asked, self.rules = asked, rules
 
 

@@ -15,8 +15,9 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -107,6 +108,8 @@ class Ledger:
         self._unsure = False
         self._announced = False
         self._complained = float("-inf")
+        # Held by whoever has to do with the connection.
+        self._at_file = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"ledger-{writer[:8]}", daemon=True)
         self._thread.start()
         # The thread is a daemon, so that a forgotten close() cannot hang the exit; this drains all the same.
@@ -219,6 +222,16 @@ class Ledger:
         self._thread.join(timeout + 2.0)
         return self.pending
 
+    @contextmanager
+    def unopened(self) -> Iterator[None]:
+        """Meanwhile its file is not open and nothing is committed: for a moment at which the process forks.
+
+        https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_
+        """
+        with self._at_file:
+            self._disconnect()
+            yield
+
     @property
     def acknowledged(self) -> int:
         """The `seq` of the last call whose commit returned; 0 before the first."""
@@ -285,7 +298,8 @@ class Ledger:
         while True:
             try:
                 rows = rows or self._sealed(items)
-                self._attempt(rows)
+                with self._at_file:
+                    self._attempt(rows)
                 break
             except Exception as error:  # noqa: BLE001 - whatever it is: this thread must outlive it, or all is lost
                 self._unsure = True

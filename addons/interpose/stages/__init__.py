@@ -6,7 +6,7 @@ plan out by the same stages: `send` in their order on the way out, `receive` in 
 
 from __future__ import annotations
 
-from interpose.call import Call, Entrance
+from interpose.call import Call
 from interpose.errors import Refusal
 from interpose.formats.hosts import HostRow
 from interpose.limits.store import Demand
@@ -94,7 +94,7 @@ def _retry(draft: Draft) -> Retry | None:
     """
     if draft.route is not None and draft.route.retry is not None:
         return draft.route.retry
-    if draft.call.entrance is Entrance.GATEWAY and draft.facts is not None:
+    if draft.call.at_gateway and draft.facts is not None:
         repeats = runs_a_model(draft.facts) or draft.facts.method in ("GET", "HEAD")
         return Retry() if repeats else Retry(on=UNHEARD)
     if len(draft.attempts) > 1:

@@ -14,7 +14,7 @@ from functools import partial
 
 from cachetools import LRUCache
 
-from interpose.call import DEFAULT_PORTS, Call, Entrance, header, header_values, upgrades
+from interpose.call import DEFAULT_PORTS, Call, header, header_values, upgrades
 from interpose.errors import Refusal
 from interpose.formats.endpoints import Match, classify, judged_path
 from interpose.formats.hosts import GATEWAY, HostRow, canonical_host, generic_row, lookup, row_for_provider
@@ -46,7 +46,7 @@ class Territory:
 
     def row_of(self, call: Call) -> HostRow | None:
         """The row by which a call is judged: the gateway's own for what came to that."""
-        if call.entrance is Entrance.GATEWAY:
+        if call.at_gateway:
             return GATEWAY
         return self.row(call.url.origin.host, call.url.origin.port)
 
@@ -100,14 +100,14 @@ class Claim(Stage):
                 f"{call.url.origin.host}:{call.url.origin.port} speaks {row.scheme}, the request came by "
                 f"{call.url.origin.scheme}. Use a {row.scheme}:// URL.",
             )
-        if call.entrance is not Entrance.GATEWAY or call.url.origin.host == draft.rules.intercept.virtual_host:
+        if not call.at_gateway or call.url.origin.host == draft.rules.intercept.virtual_host:
             check_binding(call)
         draft.match = match = matched(call, row)
         found = asked_of(call, match)
         draft.body_read, draft.document = found.read, found.document
         draft.facts = read_facts(call, match, partial(quota_left, draft), found)
         draft.note(f"{call.method} {call.url.path} on {call.url.origin.host} is {match.format} {match.endpoint}")
-        if call.entrance is Entrance.GATEWAY and upgrades(call.headers):
+        if call.at_gateway and upgrades(call.headers):
             raise without_websockets()
 
 
@@ -116,7 +116,7 @@ def matched(call: Call, row: HostRow) -> Match:
     refused in the format of the others at that path.
     """
     match = classify(row, call.method, call.url.target)
-    if call.entrance is not Entrance.GATEWAY:
+    if not call.at_gateway:
         return match
     if not match.known:
         return replace(match, format=format_at(call.url.path) or match.format)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import math
 
-from interpose.call import Entrance
 from interpose.errors import Refusal
 from interpose.rules.compiled import Route, Target
 from interpose.rules.facts import Facts
@@ -36,7 +35,7 @@ def lead(draft: Draft) -> None:
     """Decides where the call goes. Raises Refusal."""
     facts = draft.facts
     assert facts is not None
-    listing = draft.call.entrance is Entrance.GATEWAY and asks_for_models(facts)
+    listing = draft.call.at_gateway and asks_for_models(facts)
     # Whoever asks for reasons wants to hear of every route.
     for route in draft.rules.routes_for(facts) if draft.trace is None else draft.rules.routes:
         reason = route.reason(facts) or (unmeant(route) if listing else None)
@@ -56,7 +55,7 @@ def lead(draft: Draft) -> None:
     if listing:
         draft.listing = listing_of(draft, lead)
         return
-    if draft.call.entrance is Entrance.GATEWAY:
+    if draft.call.at_gateway:
         draft.aims = by_name(draft)
         return
     if draft.rules.intercept.unmatched == "reject":
