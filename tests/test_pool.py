@@ -1,6 +1,8 @@
 """The connection pool's own promises; the rest of it is held by tests/e2e, against real servers."""
 
+import asyncio
 import ssl
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp.abc import ResolveResult
@@ -51,6 +53,43 @@ async def test_a_name_that_resolves_to_a_metadata_address_is_not_dialled(monkeyp
     await upstream.close()
     assert failure.value.status == 403
     assert isinstance(GuardedResolver()._inner, Rebinding)
+
+
+async def test_an_upload_that_nobody_wants_any_more_is_hung_up_on() -> None:
+    """At once, also where the provider takes it slowly: the rest of it is not sent."""
+    begun, given_up = asyncio.Event(), asyncio.Event()
+    taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        size = len(await reader.read(1))
+        begun.set()
+        await given_up.wait()
+        try:
+            while piece := await reader.read(1 << 20):
+                size += len(piece)
+        except ConnectionError:
+            pass
+        writer.transport.abort()
+        taken.set_result(size)
+
+    whole = 64 << 20
+    server = await asyncio.start_server(slow, "127.0.0.1", 0)
+    url = Url(Origin("http", "127.0.0.1", server.sockets[0].getsockname()[1]), "/")
+    upstream = Upstream(UpstreamRules())
+    sending = asyncio.create_task(upstream.send(Outgoing("POST", url, (), pieces(bytes(whole)), Timeouts())))
+    await begun.wait()
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    given_up.set()
+    assert await taken < whole
+    server.close()
+    await upstream.close()
+
+
+async def pieces(body: bytes) -> AsyncIterator[bytes]:
+    """All of it in one."""
+    yield body
 
 
 def test_verification_is_never_off() -> None:

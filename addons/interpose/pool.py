@@ -104,7 +104,17 @@ class ExactRequest(aiohttp.ClientRequest):
 
 
 class LoudProtocol(ResponseHandler):
-    """Says it to the reader of a body when what follows in it is no valid HTTP; aiohttp leaves him waiting."""
+    """Says it to the reader of a body when what follows in it is no valid HTTP; aiohttp leaves him waiting.
+
+    A connection that is not used again is hung up on: it would else be sent the rest of a request that nobody wants any
+    more, and TLS would wait for a busy peer's farewell, which may come when the loop has ended.
+    """
+
+    def close(self) -> None:
+        transport = self.transport
+        super().close()
+        if transport is not None:
+            transport.abort()
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         super().set_exception(exc, exc_cause or exc)
