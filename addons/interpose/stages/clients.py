@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from interpose.call import Entrance, Headers
+from interpose.call import Headers
 from interpose.errors import Refusal
 from interpose.formats.keys import KEY_HEADERS, client_keys
 from interpose.formats.keys import ClientKey as SentKey
@@ -68,7 +68,7 @@ class Clients(Stage):
                 "here is required (clients.required): send it where the provider's key would go, or as Authorization: "
                 "Bearer KEY or X-API-Key: KEY.",
             )
-        if rules.judges_models or draft.call.entrance is Entrance.GATEWAY:
+        if rules.judges_models or draft.call.at_gateway:
             # Not before: who has no key is told of that, and who has one how much it has left.
             check_model(draft)
 

@@ -10,7 +10,7 @@ from functools import cache
 
 import orjson
 
-from interpose.call import Call, Entrance, header, upgrades
+from interpose.call import Call, header, upgrades
 from interpose.formats.codecs import CODECS, Asked, Malformed
 from interpose.formats.dialects import codec_of_client
 from interpose.formats.endpoints import Match
@@ -37,7 +37,7 @@ def plain_body(call: Call) -> bytes:
     coding = header(call.headers, b"content-encoding")
     if coding is None:
         return call.body
-    limit = GATEWAY_LIMIT if call.entrance is Entrance.GATEWAY else PEEK_LIMIT
+    limit = GATEWAY_LIMIT if call.at_gateway else PEEK_LIMIT
     return decode(call.body, coding.decode("latin-1"), limit)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from interpose.call import Call, Entrance, header, upgrades
+from interpose.call import Call, header, upgrades
 from interpose.errors import Refusal
 from interpose.formats.operations import body_at, methods_at
 from interpose.formats.requests import flaw_in
@@ -35,7 +35,7 @@ class Validity(Stage):
         call = draft.call
         if call.unread is not None:
             raise call.unread
-        if call.entrance is not Entrance.GATEWAY:
+        if not call.at_gateway:
             return
         schema = body_at(call.method, call.url.path)
         if schema is None:
