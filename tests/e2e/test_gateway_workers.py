@@ -17,6 +17,7 @@ import httpx
 import psutil
 import pytest
 import pytest_asyncio
+from ptyprocess import PtyProcess
 from tests.e2e.certificates import Authority
 from tests.e2e.proxy import Gateway
 from tests.e2e.replies import CHAT_JSON
@@ -286,6 +287,26 @@ async def test_workers_do_not_outlive_who_has_started_them(
             assert (await call).status_code == 200
         await until(lambda: not any(worker.is_running() for worker in workers))
     assert (await gateway.ledger.row(mark))["outcome"] == "ok"
+
+
+async def test_a_terminal_that_hangs_up_ends_it(tmp_path: Path, authority: Authority, upstream: Upstream) -> None:
+    """Unlike a SIGHUP that somebody sends."""
+    file = tmp_path / "rules.yaml"
+    file.write_text(gateway_rules(authority, upstream))
+    command = [sys.executable, "-m", "interpose", "serve", "--rules", str(file), "--listen", "127.0.0.1:0"]
+    environ = Gateway(tmp_path).environ(ENVIRON)
+    terminal = await asyncio.to_thread(PtyProcess.spawn, [*command, "--state", str(tmp_path)], env=environ)
+    process = psutil.Process(terminal.pid)
+    said = b""
+    async with asyncio.timeout(PATIENT):
+        while b"keys add" not in said and b"export" not in said:
+            said += await asyncio.to_thread(terminal.read)
+        os.kill(terminal.pid, signal.SIGHUP)
+        while b"stays in force" not in said:
+            said += await asyncio.to_thread(terminal.read)
+    terminal.fileobj.close()
+    assert await asyncio.to_thread(terminal.wait) == 0
+    assert not process.is_running()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

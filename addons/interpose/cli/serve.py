@@ -27,6 +27,7 @@ from interpose.rules.problem import RulesError
 from interpose.rules.secrets import SecretStore
 from interpose.state import make_state_folder, state_path
 
+from .child import has_terminal
 from .listen import DEFAULT_HOST, DEFAULT_PORT, Listen, check_exposure, reserved
 from .terminal import own_command, refuse, say, say_plain
 from .tls import check_certificate
@@ -121,6 +122,8 @@ class Serving:
         self._rules = rules
         self._state = state
         self._stopping = False
+        # A terminal that hangs up ends us, unless whoever has started us (nohup) wants that not.
+        self._of_terminal = sys.platform != "win32" and has_terminal() and not _ignored(signal.SIGHUP)
 
     def run(self) -> None:
         # A fork would take along whatever locks our threads hold at that moment.
@@ -151,9 +154,12 @@ class Serving:
         self._server.signal_handler_interrupt()  # type: ignore[no-untyped-call] # granian types its arguments alone
 
     def _pass_on(self) -> None:
-        """SIGHUP is for every worker."""
+        """SIGHUP is for every worker, but for that of a terminal that is gone."""
         while True:
             signal.sigwait((signal.SIGHUP,))
+            if self._of_terminal and not has_terminal():
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
             self._signal(signal.SIGHUP)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -188,6 +194,10 @@ class Serving:
             return True
         finally:
             keys.close()
+
+
+def _ignored(number: signal.Signals) -> bool:
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 def _tell_before(options: Options, found: Served) -> None:
