@@ -562,6 +562,8 @@ WRONG: list[tuple[str, str]] = [
             ("*.internal", "is no host name; write for example ai.internal"),
             ("ai internal", "is no host name; write for example ai.internal"),
             ("a..internal", "is no host name; write for example ai.internal"),
+            ("-a.internal", "is no host name; write for example ai.internal"),
+            ("a_b.internal", "is no host name; write for example ai.internal"),
             ("10.0.0.7", "is an address, where a name belongs; write for example ai.internal"),
             ("::1", "is an address, where a name belongs; write for example ai.internal"),
             ("localhost", "is this machine, which clients ask no proxy for; write for example ai.internal"),

@@ -69,6 +69,9 @@ def virtual_host(text: str) -> str:
         raise BadValue("is no host name", example) from None
     if parsed_address(name) is not None:
         raise BadValue("is an address, where a name belongs", example)
+    # Clients take no other for one, nor do they accept a certificate for it: RFC 1123, 2.1.
+    if not all(re.fullmatch(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", label) for label in name.split(".")):
+        raise BadValue("is no host name", example)
     host(name)
     if name == "localhost" or name.endswith(".localhost"):
         raise BadValue("is this machine, which clients ask no proxy for", example)
