@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.e2e import pages
 from tests.e2e.attacks import Watch, ok
 from tests.e2e.certificates import Authority
 from tests.e2e.converted import converting_rules
 from tests.e2e.matrix.clients import Sdks
 from tests.e2e.matrix.table import Cell, table
 from tests.e2e.mitmtools import make_bare
-from tests.e2e.proxy import Proxy
+from tests.e2e.proxy import Gateway, Proxy
 from tests.e2e.settings import (
     BAD,
     CANARIES,
@@ -207,6 +208,20 @@ async def sdks(converting: Proxy, tmp_path_factory: pytest.TempPathFactory) -> A
     yield found
     said = await found.close()
     assert not said, "\n".join(said)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def quickstart(
+    tmp_path_factory: pytest.TempPathFactory, authority: Authority, upstream: Upstream
+) -> AsyncIterator[Gateway]:
+    """The gateway of docs/quickstart.md, by the rules of that page."""
+    gateway = Gateway(tmp_path_factory.mktemp("quickstart"))
+    real_keys = {"ANTHROPIC_API_KEY": real("anthropic"), "OPENAI_API_KEY": real("openai")}
+    await gateway.start(pages.rules("docs/quickstart.md", authority, upstream), real_keys)
+    yield gateway
+    assert await gateway.stop() == 0, gateway.errors
+    left = gateway.left_behind()
+    assert not [name for name, content in left.items() for key in CANARIES if key.encode() in content]
 
 
 @pytest.fixture
