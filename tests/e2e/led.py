@@ -16,14 +16,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from interpose.call import DEFAULT_PORTS
+
 from .certificates import Authority
 from .proxy import Proxy
-from .settings import ENVIRON, HOSTS, NAMES, OPENAI, PLACEHOLDER, acting_rules, connect_to
+from .settings import ENVIRON, HOSTS, NAMES, OPENAI, PLACEHOLDER, VIRTUAL, acting_rules, connect_to
 from .upstream import Exchange, Upstream
 
 # Nobody is there: https://www.rfc-editor.org/rfc/rfc5737
 NOWHERE = "192.0.2.1"
 CLIENT = "led-client"
+GATEWAY = "ai.internal"
 ANSWER = b'{"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}'
 
 
@@ -38,10 +41,11 @@ def system(*command: str) -> None:
 def lead_by_firewall(port: int) -> None:
     """As an administrator would: connections to that address end at our port."""
     system("ip", "address", "add", f"{NOWHERE}/32", "dev", "lo")
-    system(
-        "iptables", "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "-d", NOWHERE, "--dport", "443",
-        "-j", "REDIRECT", "--to-ports", str(port),
-    )  # fmt: skip
+    for led in ("443", "80"):
+        system(
+            "iptables", "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "-d", NOWHERE, "--dport", led,
+            "-j", "REDIRECT", "--to-ports", str(port),
+        )  # fmt: skip
 
 
 async def run(client: Path, *arguments: str) -> str:
@@ -53,7 +57,7 @@ async def run(client: Path, *arguments: str) -> str:
 
 
 async def world(mode: str, folder: Path) -> dict[str, Any]:
-    """One call of an unconfigured client, which does not know of any proxy."""
+    """A call of an unconfigured client, which does not know of any proxy, and two to the virtual host."""
     curl = shutil.which("curl")
     assert curl is not None
     client = folder / CLIENT
@@ -62,6 +66,7 @@ async def world(mode: str, folder: Path) -> dict[str, Any]:
     async with Upstream(authority.server_context(NAMES)) as upstream:
         proxy = Proxy(folder / "proxy")
         rules = acting_rules(authority, connect_to(upstream, HOSTS))
+        rules = rules.replace('"intercept": {', f'"intercept": {{"virtual_host": "{GATEWAY}",', 1)
         if mode == "transparent":
             system("ip", "link", "set", "lo", "up")
             await proxy.start(rules, ENVIRON, "--mode", "transparent")
@@ -79,6 +84,17 @@ async def world(mode: str, folder: Path) -> dict[str, Any]:
                 sent = [value.decode() for request in upstream.requests for value in request.values("authorization")]
             calls = await proxy.ledger.rows("", 1)
             connections = await proxy.ledger.connections("", 1)
+            mark = proxy.ledger.mark()
+            with upstream.answering(answer):
+                at_gateway = [
+                    await run(
+                        client, "-sS", "-m", "20", "--resolve", f"{GATEWAY}:{port}:{NOWHERE}",
+                        "--cacert", str(proxy.ca), "-H", f"Authorization: Bearer {VIRTUAL}",
+                        "--json", '{"model": "gpt-4o", "messages": []}', f"{scheme}://{GATEWAY}/v1/chat/completions",
+                    )
+                    for scheme, port in DEFAULT_PORTS.items()
+                ]  # fmt: skip
+            gateway_calls = await proxy.ledger.rows(mark, len(at_gateway))
         finally:
             status = await proxy.stop()
         return {
@@ -86,6 +102,8 @@ async def world(mode: str, folder: Path) -> dict[str, Any]:
             "sent": sent,
             "calls": calls,
             "connections": connections,
+            "at_gateway": at_gateway,
+            "gateway_calls": gateway_calls,
             "status": status,
             "errors": proxy.errors,
         }

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import ROOT
-from tests.e2e.led import ANSWER, CLIENT, NOWHERE
+from tests.e2e.led import ANSWER, CLIENT, GATEWAY, NOWHERE
 from tests.e2e.proxy import Proxy
 from tests.e2e.settings import OPENAI, real
 
@@ -46,6 +46,11 @@ def is_caught(found: dict[str, Any]) -> None:
     (connection,) = found["connections"]
     assert (call["app"], connection["app"], connection["kind"]) == (CLIENT, CLIENT, "ai")
     assert CLIENT in connection["command"]
+    # The gateway at its name, whatever address the client has for that.
+    assert [out.encode() for out in found["at_gateway"]] == [ANSWER, ANSWER]
+    assert {(call["host"], call["entrance"], call["client"]) for call in found["gateway_calls"]} == {
+        (GATEWAY, "gateway", "ci")
+    }
     assert found["status"] == 0, found["errors"]
     assert "Traceback" not in found["errors"]
 
