@@ -21,6 +21,13 @@ def copied() -> list[str]:
     return [name for line in instructions("COPY") if not line.startswith("--from") for name in line.split()[:-1]]
 
 
+def test_it_is_a_good_dockerfile() -> None:
+    """By hadolint, which knows the language, and what is usually done wrong in it."""
+    command = [str(Path(sys.executable).with_name("hadolint")), str(DEPLOY / "Dockerfile")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 def test_all_that_the_wheel_is_made_of_is_copied(tmp_path: Path) -> None:
     """In a folder with nothing else, the project builds."""
     for name in copied():
