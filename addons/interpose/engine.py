@@ -41,6 +41,7 @@ from .rules.secrets import SecretError
 from .sending import Means, Sending
 from .stages import plan
 from .stages.draft import Attempt, Plan, Resolve, View
+from .stages.holder import holder
 from .stages.listing import Listing, in_full, missing
 from .stages.proxied import proxied
 from .upstream import Upstream, UpstreamFailure
@@ -130,6 +131,14 @@ class Engine:
             logger.error("the key of a proxy's client cannot be looked up: %s", error)
             return Refusal(503, "keys_unavailable", "The key cannot be checked just now.")
         return None
+
+    def holder(self, call: Call) -> ClientKey:
+        """Whose key a request carries that is no call to a provider. Raises Refusal: 401, or 503 if nobody can say."""
+        try:
+            return holder(call, self.rules, self._issued, self.clock.now())
+        except KeysError as error:
+            logger.error("a key cannot be looked up: %s", error)
+            raise Refusal(503, "keys_unavailable", "The key cannot be checked just now.") from error
 
     def plan(self, call: Call, trace: list[str] | None = None, by: InForce | None = None) -> Plan:
         """What is done with a call, `by` the rules that it began with, else by those of this moment."""

@@ -1,4 +1,4 @@
-"""Who is told what an engine does that no record of a call says: metrics."""
+"""Who is told what an engine does, and what becomes of its rules, that no record of a call says: metrics."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ class Observer(Protocol):
     def limited(self, limit: str, kind: str) -> None:
         """That limit (of requests, tokens, concurrent or budget) has refused a call, or one of its attempts."""
 
+    def reloaded(self, good: bool) -> None:
+        """A changed rules file was read, and could be used, or not."""
+
 
 class Nobody:
     """Nobody looks."""
@@ -22,6 +25,9 @@ class Nobody:
         pass
 
     def limited(self, limit: str, kind: str) -> None:
+        pass
+
+    def reloaded(self, good: bool) -> None:
         pass
 
 

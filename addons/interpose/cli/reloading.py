@@ -67,7 +67,13 @@ class RulesFile:
                 say(note)
 
         self._following = Following(
-            self._path, self.rules, self._looks, load=load, adopt=adopt, now=interceptor.engine.clock.now
+            self._path,
+            self.rules,
+            self._looks,
+            load=load,
+            adopt=adopt,
+            now=interceptor.engine.clock.now,
+            read=interceptor.engine.observer.reloaded,
         )
         interceptor.stale = lambda: self.stale
         task = asyncio.get_running_loop().create_task(self._following.follow())

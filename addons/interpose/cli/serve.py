@@ -14,11 +14,13 @@ import socket
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interpose.call import Entrance
+from interpose.hosts.counting import counting_folder
 from interpose.hosts.served import Served, served
 from interpose.hosts.serving import CUT, DRAIN, KEPT_BACK, VARIABLE, Service, spawned
 from interpose.issued import Keys, KeysError
@@ -80,9 +82,10 @@ def serve(options: Options) -> int:
     ):
         raise RulesError(problems)
     state = make_state_folder(state_path(options.state, os.environ))
-    with reserved(listen) as place:
+    # A worker alone counts in memory.
+    with reserved(listen) as place, counting_folder(state) if options.workers > 1 else nullcontext() as counts:
         file = None if options.rules is None else str(options.rules.absolute())
-        os.environ[VARIABLE] = Service(file, str(state)).written()
+        os.environ[VARIABLE] = Service(file, str(state), None if counts is None else str(counts)).written()
         _tell_before(options, found)
         Serving(_server(options, place), options, place, rules, state).run()
     return 0

@@ -56,7 +56,8 @@ class Gateway:
 
     `rules` and `environ` are as `intercept` takes them; `state` is the folder of its ledger and of the keys that were
     issued, without which both are gone when it is closed. `follow` has it go by the rules' file as it changes; `drain`
-    is how many seconds calls in flight get to end when it is closed. `load` makes rules of a file.
+    is how many seconds calls in flight get to end when it is closed. `load` makes rules of a file. Of several workers
+    each answers `/metrics` for all if they are given the same folder, `metrics`, which is theirs alone.
 
     Raises RulesError for rules that cannot be used. Opening raises RulesError for a credential that cannot be had, and
     other InterposeErrors for a state folder or a ledger that cannot be used.
@@ -71,8 +72,9 @@ class Gateway:
         follow: bool = False,
         drain: float = DRAIN,
         load: Callable[[Path], Rules] = load,
+        metrics: Path | str | None = None,
     ) -> None:
-        self._given = Given(rules, state, environ, load)
+        self._given = Given(rules, state, environ, load, Path(metrics) if metrics is not None else None)
         self._load = load
         self._follow = follow
         self._drain = drain
@@ -160,7 +162,15 @@ class Gateway:
             assembly = await stack.enter_async_context(given.assembly())
             following = None
             if path is not None and can_be_read_again(path):
-                following = Following(path, given.rules, seen, load=self._load, adopt=assembly.reload, now=CLOCK.now)
+                following = Following(
+                    path,
+                    given.rules,
+                    seen,
+                    load=self._load,
+                    adopt=assembly.reload,
+                    now=CLOCK.now,
+                    read=assembly.engine.observer.reloaded,
+                )
                 stack.callback(asyncio.get_running_loop().create_task(following.follow()).cancel)
             front = Served(assembly, lambda: following.stale if following is not None else None).front()
             yield Open(assembly, front, Responder(front), following)

@@ -56,7 +56,9 @@ class Host(Protocol):
 
 
 class Given:
-    """What a program asks for. `rules` are those in force, or about to be: of none before they are read."""
+    """What a program asks for. `rules` are those in force, or about to be: of none before they are read. `metrics` is
+    the folder in which several processes count together.
+    """
 
     def __init__(
         self,
@@ -64,12 +66,14 @@ class Given:
         state: Path | str | None,
         environ: Mapping[str, str] | None,
         load: Callable[[Path], Rules] = load,
+        metrics: Path | None = None,
     ) -> None:
         self.rules = Rules.default()
         self._asked = rules
         self._state = state
         self._environ = environ
         self._load = load
+        self._metrics = metrics
         # Learns every secret that is read.
         self.scrubber = Scrubber()
 
@@ -103,7 +107,12 @@ class Given:
         """An engine by these rules. Raises what `assemble` raises, InterposeError for a state folder that is none."""
         with self.folder() as state, scrubbed(self.scrubber):
             async with assemble(
-                self.rules, state=state, environ=self.environ(), scrubber=self.scrubber, writer=secrets.token_hex(8)
+                self.rules,
+                state=state,
+                environ=self.environ(),
+                scrubber=self.scrubber,
+                writer=secrets.token_hex(8),
+                metrics=self._metrics,
             ) as assembly:
                 yield assembly
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from interpose.gateway import Front, Page, page_of_json
+from interpose.gateway import Front, Page, metrics, page_of_json
 from interpose.gateway.reference import described
+from interpose.metrics.sheet import State
 
 from .assembly import Assembly
 
@@ -39,4 +40,10 @@ def readyz(served: Served) -> Page:
     return page_of_json(told)
 
 
-PAGES: Mapping[str, Callable[[Served], Page]] = {"/healthz": healthz, "/readyz": readyz}
+def measured(served: Served) -> Page:
+    counted = served.assembly.metrics
+    counted.watch(lambda: [State("rules_stale", float(served.stale() is not None))])
+    return metrics.page(counted, served.assembly.engine.holder)
+
+
+PAGES: Mapping[str, Callable[[Served], Page]] = {"/healthz": healthz, "/readyz": readyz, "/metrics": measured}

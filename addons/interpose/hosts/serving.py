@@ -42,10 +42,13 @@ if sys.platform != "win32":
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What a worker is to serve. Paths are absolute; without `rules`, those that come with the package."""
+    """What a worker is to serve. Paths are absolute; without `rules`, those that come with the package. `metrics` is
+    where workers count together, if there are several.
+    """
 
     rules: str | None
     state: str
+    metrics: str | None = None
 
     def written(self) -> str:
         return json.dumps(asdict(self))
@@ -77,7 +80,13 @@ class Worker:
         self._environ = environ
         self._file = Path(service.rules) if service.rules is not None else None
         self._gateway = Gateway(
-            self._file or default_file(), state=service.state, environ=environ, follow=True, drain=0.0, load=self._load
+            self._file or default_file(),
+            state=service.state,
+            environ=environ,
+            follow=True,
+            drain=0.0,
+            load=self._load,
+            metrics=service.metrics,
         )
         # Requests that are being answered.
         self._live: set[asyncio.Task[Any]] = set()

@@ -145,7 +145,10 @@ class Shared:
     def follow(self, path: Path, rules: Rules | None, seen: Looks) -> Following:
         """Has the engine follow that file, in the place of another."""
         self.follow_none()
-        self._followed = following = Following(path, rules, seen, load=self.read, adopt=self.adopt, now=CLOCK.now)
+        assert self._assembly is not None
+        told = self._assembly.engine.observer.reloaded
+        following = Following(path, rules, seen, load=self.read, adopt=self.adopt, now=CLOCK.now, read=told)
+        self._followed = following
         if can_be_read_again(path) or rules is None:
             self._following = asyncio.get_running_loop().create_task(following.follow())
         return following
