@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import pytest_asyncio
 from tests.e2e.certificates import Authority
@@ -70,6 +71,20 @@ async def scrape(gateway: Gateway, accept: str = "") -> Scrape:
     return Scrape.read(reply.content, reply.headers["content-type"])
 
 
+async def until(gateway: Gateway, **wanted: float) -> Scrape:
+    """The first scrape that says so."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                page = await scrape(gateway)
+            except httpx.TransportError:
+                # A connection to the worker that has just been killed.
+                continue
+            if all(page(name) == value for name, value in wanted.items()):
+                return page
+            await asyncio.sleep(0.05)
+
+
 async def call(client: httpx.AsyncClient, model: str, status: int = 200, **more: Any) -> None:
     reply = await client.post("chat/completions", json={"model": model, "messages": HI, **more})
     assert reply.status_code == status, reply.text
@@ -86,25 +101,34 @@ async def busy(
     """A gateway that has had calls of each kind of end, all of them recorded."""
     gateway = Gateway(tmp_path_factory.mktemp("measured"))
     await gateway.start(rules_of(authority, upstream), ENVIRON)
-    with upstream.answering(answer):
-        async with client_of(gateway) as client, client_of(gateway, "vk-FAKE-unknown") as stranger:
-            for _ in range(3):
-                await call(client, "gpt-4o")
-                await call(client, "gpt-4o", stream=True)
-                await call(client, "fast")
-            await call(client, "shaky")
-            await call(client, "gpt-5", 503)
-            await call(client, "rare")
-            await call(client, "rare", 429)
-            await call(client, "nobodys", 404)
-            await call(stranger, "gpt-4o", 401)
-            body = {"model": "gpt-4o-endless", "messages": HI, "stream": True}
-            async with client.stream("POST", "chat/completions", json=body) as reply:
-                await anext(reply.aiter_bytes())
-                assert (await scrape(gateway))("calls_in_flight") == 1
+    try:
+        with upstream.answering(answer):
+            await mixed_calls(gateway)
         await gateway.ledger.rows("", 16)
-    yield gateway
-    assert await gateway.stop() == 0, gateway.errors
+        yield gateway
+    finally:
+        assert await gateway.stop() == 0, gateway.errors
+
+
+async def mixed_calls(gateway: Gateway) -> None:
+    """Sixteen of them, each end that a call can have among them."""
+    async with client_of(gateway) as client, client_of(gateway, "vk-FAKE-unknown") as stranger:
+        for _ in range(3):
+            await call(client, "gpt-4o")
+            await call(client, "gpt-4o", stream=True)
+            await call(client, "fast")
+        await call(client, "shaky")
+        await call(client, "gpt-5", 503)
+        await call(client, "rare")
+        await call(client, "rare", 429)
+        await call(client, "nobodys", 404)
+        await call(stranger, "gpt-4o", 401)
+        body = {"model": "gpt-4o-endless", "messages": HI, "stream": True}
+        async with client.stream("POST", "chat/completions", json=body) as reply:
+            # Kept: an iterator that is let go of closes the connection.
+            pieces = reply.aiter_bytes()
+            await anext(pieces)
+            assert (await scrape(gateway))("calls_in_flight") == 1
 
 
 def summed(gateway: Gateway, what: str, where: str = "1") -> float:
@@ -179,7 +203,9 @@ async def test_a_rules_file_with_a_mistake_is_seen(busy: Gateway) -> None:
 async def test_whichever_worker_is_asked_answers_for_all(
     tmp_path: Path, authority: Authority, upstream: Upstream
 ) -> None:
-    """Each scrape, by a connection of its own, says how many calls both have had; what they leave behind is nothing."""
+    """Each scrape, by a connection of its own, says how many calls both have had, and goes on to when one of them is
+    killed; what they leave behind is nothing.
+    """
     gateway = Gateway(tmp_path)
     await gateway.start(gateway_rules(authority, upstream), ENVIRON, "--workers", "2")
     calls, writers = 0, set()
@@ -194,9 +220,15 @@ async def test_whichever_worker_is_asked_answers_for_all(
             page = await scrape(gateway)
             assert page("calls_total") == calls
             assert page("input_tokens_total") == summed(gateway, "SUM(input_tokens)")
-        async with asyncio.timeout(30):
-            while (page := await scrape(gateway))("ledger_records_total") != calls or page("workers") != 2:
-                await asyncio.sleep(0.05)
+        await until(gateway, ledger_records_total=calls, workers=2)
+        workers = psutil.Process(gateway.pid).children(recursive=True)
+        victim = next(each for each in workers if "spawn_main" in " ".join(each.cmdline()))
+        victim.kill()
+        # Its place is taken by another one, which goes on where it was.
+        await until(gateway, ledger_records_total=calls, workers=1)
+        page = await until(gateway, ledger_records_total=calls, workers=2)
+        assert page("calls_total") == calls
+        assert len(list((gateway.state / "metrics").rglob("*.counts"))) == 2
     finally:
         assert await gateway.stop() == 0, gateway.errors
     assert [path for path in (gateway.state / "metrics").rglob("*") if path.is_dir() or path.suffix] == []

@@ -35,7 +35,8 @@ async def asked(
     def owner(call: Call) -> ClientKey:
         return holder(call, rules or Rules.default(), ISSUED.get, NOW)
 
-    front = Front(Engine(), {"/metrics": metrics.page(Metrics(), owner)})
+    page = metrics.page(Metrics(), owner, lambda: "virtual.example.com")
+    front = Front(Engine(), {"/metrics": page})
     url = Url(Origin("http", host, 80), "/metrics")
     reply = await front.handle(Call("GET", url, headers, b"", Peer(ip), Entrance.GATEWAY))
     body = b"".join([piece async for piece in reply.body])
@@ -54,7 +55,9 @@ ELSEWHERE = ["10.0.0.7", "203.0.113.9", "2001:db8::1", "::ffff:10.0.0.7", "", "l
 AUTHORIZED = [(b"authorization", f"Bearer {GOOD}".encode()), (b"x-api-key", GOOD.encode())]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "api.localhost", "gateway", "ai.internal"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "::1", "localhost", "api.localhost", "gateway", "ai.internal", "virtual.example.com"]
+)
 @pytest.mark.parametrize("ip", HERE)
 async def test_this_machine_needs_no_key(ip: str, host: str) -> None:
     """By whatever name it knows us that is no name of the public DNS."""

@@ -25,11 +25,15 @@ PASSED_ON = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
 PRIVATE = frozenset(("localhost", "internal", "local", "test", "example"))
 
 
-def page(metrics: Metrics, holder: Callable[[Call], ClientKey]) -> Page:
-    """The page. `holder` gives the owner of the key that a request carries, and raises Refusal if that is none."""
+def page(
+    metrics: Metrics, holder: Callable[[Call], ClientKey], virtual_host: Callable[[], str | None] = lambda: None
+) -> Page:
+    """The page. `holder` gives the owner of the key that a request carries, and raises Refusal if that is none;
+    `virtual_host` is the name that is ours by the rules, wherever it would lead without us.
+    """
 
     async def answer(call: Call) -> Reply:
-        if not local(call):
+        if not local(call, virtual_host()):
             try:
                 holder(call)
             except Refusal as refusal:
@@ -43,7 +47,7 @@ def page(metrics: Metrics, holder: Callable[[Call], ClientKey]) -> Page:
     return answer
 
 
-def local(call: Call) -> bool:
+def local(call: Call, virtual_host: str | None = None) -> bool:
     """Whether a program of this machine asks, for itself."""
     try:
         peer = ipaddress.ip_address(call.peer.ip.partition("%")[0])
@@ -52,7 +56,9 @@ def local(call: Call) -> bool:
     mapped = peer.ipv4_mapped if isinstance(peer, ipaddress.IPv6Address) else None
     if not (mapped or peer).is_loopback:
         return False
-    return ours_alone(call.url.origin.host) and all(header(call.headers, name) is None for name in PASSED_ON)
+    host = call.url.origin.host
+    named = host == virtual_host or ours_alone(host)
+    return named and all(header(call.headers, name) is None for name in PASSED_ON)
 
 
 def ours_alone(host: str) -> bool:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from interpose.errors import InterposeError
+
 from .tenancy import gate, move_in, tenants
 
 NAME = "metrics"
@@ -20,17 +22,23 @@ NAME = "metrics"
 
 @contextmanager
 def counting_folder(state: Path) -> Iterator[Path]:
-    """A folder of its own, which is deleted at the end. Raises BusyError and OSError."""
+    """A folder of its own, which is deleted at the end. Raises InterposeError where none can be made."""
     home = state / NAME
-    home.mkdir(mode=0o700, exist_ok=True)
     folder = home / f"{os.getpid()}-{secrets.token_hex(4)}"
-    with gate(home):
-        alive = {str(pid) for pid in tenants(home)}
-        for other in home.iterdir():
-            if other.is_dir() and other.name.partition("-")[0] not in alive:
-                shutil.rmtree(other, ignore_errors=True)
-        living = move_in(home)
-        folder.mkdir(mode=0o700)
+    try:
+        home.mkdir(mode=0o700, exist_ok=True)
+        with gate(home):
+            alive = {str(pid) for pid in tenants(home)}
+            for other in home.iterdir():
+                if other.is_dir() and other.name.partition("-")[0] not in alive:
+                    shutil.rmtree(other, ignore_errors=True)
+            living = move_in(home)
+            folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise InterposeError(
+            f"cannot make {folder}, where the workers count for /metrics: {error.strerror or error}; name another "
+            "state folder with --state, or serve with one worker"
+        ) from error
     with living:
         try:
             yield folder

@@ -43,7 +43,8 @@ def readyz(served: Served) -> Page:
 def measured(served: Served) -> Page:
     counted = served.assembly.metrics
     counted.watch(lambda: [State("rules_stale", float(served.stale() is not None))])
-    return metrics.page(counted, served.assembly.engine.holder)
+    engine = served.assembly.engine
+    return metrics.page(counted, engine.holder, lambda: engine.rules.intercept.virtual_host)
 
 
 PAGES: Mapping[str, Callable[[Served], Page]] = {"/healthz": healthz, "/readyz": readyz, "/metrics": measured}
