@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -95,10 +97,23 @@ async def run(folder: Path, code: str, *flags: str) -> tuple[int | None, str, st
     """What becomes of the program: it must end by itself."""
     environ = Proxy(folder).environ(ENVIRON)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *flags, "-c", BEGIN + code, cwd=folder, env=environ, stdout=-1, stderr=-1
+        sys.executable,
+        *flags,
+        "-c",
+        BEGIN + code,
+        cwd=folder,
+        env=environ,
+        stdout=-1,
+        stderr=-1,
+        start_new_session=True,
     )
-    async with asyncio.timeout(120):
-        out, errors = await process.communicate()
+    try:
+        async with asyncio.timeout(120):
+            out, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
     return process.returncode, out.decode(), errors.decode()
 
 

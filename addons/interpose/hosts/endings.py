@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 from interpose.errors import InterposeError
+from interpose.prices.catalogue import PRICES
 
 from .aside import Aside
 from .inside import Inside
@@ -63,6 +64,9 @@ def _finish() -> None:
 
 
 def _before_fork() -> None:
+    if any(aside.held is not None for aside in _OPEN):
+        # Their thread would not be there in the child, which would wait for it.
+        PRICES.wait()
     for aside in list(_OPEN):
         if (inside := aside.held) is not None and threading.current_thread().name != "interpose":
             going_on = threading.Event()
