@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -193,6 +194,18 @@ async def test_keys_are_asked_for(gateway: Gateway) -> None:
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
 
 
+async def test_without_rules_it_has_those_of_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of its providers those whose keys are there; without any it says which it would take."""
+    gateway = Gateway(environ={"OPENAI_API_KEY": "sk-FAKE-openai"})
+    transport = httpx.ASGITransport(gateway)
+    async with gateway, httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+        assert (await client.get("/v1/models")).status_code == 401
+    for name in [name for name in os.environ if name.endswith("_API_KEY")]:
+        monkeypatch.delenv(name)
+    with pytest.raises(InterposeError, match="no provider has a key: set one of OPENAI_API_KEY"):
+        GatewayMiddleware(Starlette())
+
+
 async def test_rules_are_changed_while_it_is_open(rules: str, upstream: Upstream, tmp_path: Path) -> None:
     """As with every engine in a program."""
     file = tmp_path / "rules.yaml"
@@ -279,6 +292,22 @@ async def test_the_middleware_takes_rules_or_a_gateway(rules: str) -> None:
     """Not both."""
     with pytest.raises(ValueError, match="not both"):
         GatewayMiddleware(Starlette(), rules, gateway=Gateway(rules))
+
+
+@pytest.mark.parametrize("prefix", ["", "/api"], ids=["taken-away", "kept"])
+async def test_a_proxy_in_front_may_take_its_root_away(prefix: str, rules: str, upstream: Upstream) -> None:
+    """The server is told of that root, whichever the proxy does."""
+    mounted, behind = fastapi.FastAPI(), fastapi.FastAPI()
+    gateway = Gateway(rules, environ=ENVIRON)
+    mounted.mount("/ai", gateway)
+    behind.add_middleware(GatewayMiddleware, gateway=gateway, prefix="/ai")
+    async with gateway:
+        for app in (mounted, behind):
+            transport = httpx.ASGITransport(app, root_path="/api")
+            async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+                with upstream.answering(providers):
+                    url = f"{prefix}/ai/v1/chat/completions"
+                    assert (await client.post(url, json=BODY, headers=KEY)).status_code == 200
 
 
 # --- WebSockets -------------------------------------------------------------------------------------------------------

@@ -254,6 +254,37 @@ async def test_the_gateway_answers_by_its_own_name(transport: AsyncTransport, up
     assert (second.status, second.outcome) == (404, "refused")
 
 
+async def test_the_gateway_answers_at_the_rules_virtual_host_too(rules: str, upstream: Upstream) -> None:
+    """By whichever scheme, in place of a name that is looked up nowhere: its models, its calls, its pages."""
+    text = changed(rules, intercept={"virtual_host": "ai.internal"})
+
+    async def models(exchange: Exchange) -> None:
+        await exchange.json(b'{"object": "list", "data": []}', 404)
+
+    async with httpx.AsyncClient(transport=AsyncTransport(text, environ=ENVIRON)) as client:
+        for base in (AsyncTransport.base_url, "https://ai.internal/v1"):
+            with upstream.answering(models):
+                listed = await client.get(f"{base}/models")
+            assert "fast" in [model["id"] for model in listed.json()["data"]]
+            with upstream.answering(providers):
+                reply = await client.post(f"{base}/chat/completions", json={**BODY, "model": "fast"})
+            assert reply.json()["choices"][0]["message"]["content"]
+        assert (await client.get("https://ai.internal/healthz")).json() == {"status": "ok"}
+        with upstream.answering(providers), pytest.raises(httpx.UnsupportedProtocol):
+            await client.get("https://ai.internal/v1/realtime", headers={"upgrade": "websocket"})
+
+
+async def test_a_page_of_the_gateways_is_no_page_of_a_providers(transport: AsyncTransport, upstream: Upstream) -> None:
+    """What is asked of a provider's host goes there."""
+
+    async def teapot(exchange: Exchange) -> None:
+        await exchange.json(b"{}", 418)
+
+    with upstream.answering(teapot):
+        reply = await httpx.AsyncClient(transport=transport).get(f"https://{OPENAI}/healthz")
+    assert reply.status_code == 418
+
+
 async def test_rules_that_require_keys_ask_the_program_for_one(rules: str, upstream: Upstream) -> None:
     """Everywhere, and by the virtual key the client is known."""
     clients = {**json.loads(rules)["clients"], "required": True}

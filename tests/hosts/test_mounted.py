@@ -17,7 +17,7 @@ PATHS = [
     ("/a%20i/v1/files/a%2Fb", "/a i", "/v1/files/a%2Fb"),
     ("/%61i/v1/models", "/ai", "/v1/models"),
     ("/b%C3%BCcher/v1", "/bücher", "/v1"),
-    # A proxy has taken it away already, and the server has not put it back.
+    # A proxy has taken it away, and the server has not put it back.
     ("/v1/models", "/ai", "/v1/models"),
     ("/aiv/models", "/ai", "/aiv/models"),
 ]

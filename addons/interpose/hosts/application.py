@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -25,12 +26,13 @@ from interpose.rules.load import load
 from interpose.secret import Scrubber
 from interpose.stages.claim import without_websockets
 
-from .asgi import Application, Message, Receive, Responder, Scope, Send, below, refuse
+from .asgi import Application, Message, Receive, Responder, Scope, Send, mounted, refuse
 from .aside import Within
 from .assembly import CLOCK, Assembly
 from .embedding import AGAIN, PATIENCE, Given, RulesLike, recorded
 from .following import Following
 from .pages import PAGES, Served
+from .served import served
 from .watching import can_be_read_again, looks
 
 logger = logging.getLogger(__name__)
@@ -54,10 +56,11 @@ class Open:
 class Gateway:
     """The gateway by these rules, as an ASGI application.
 
-    `rules` and `environ` are as `intercept` takes them; `state` is the folder of its ledger and of the keys that were
-    issued, without which both are gone when it is closed. `follow` has it go by the rules' file as it changes; `drain`
-    is how many seconds calls in flight get to end when it is closed. `load` makes rules of a file. Of several workers
-    each answers `/metrics` for all if they are given the same folder, `metrics`, which is theirs alone.
+    `rules` and `environ` are as `intercept` takes them; without rules it has those of `interpose serve`. `state` is the
+    folder of its ledger and of the keys that were issued, without which both are gone when it is closed. `follow` has
+    it go by the rules' file as it changes; `drain` is how many seconds calls in flight get to end when it is closed.
+    `load` makes rules of a file. Of several workers each answers `/metrics` for all if they are given the same folder,
+    `metrics`, which is theirs alone.
 
     Raises RulesError for rules that cannot be used. Opening raises RulesError for a credential that cannot be had, and
     other InterposeErrors for a state folder or a ledger that cannot be used.
@@ -65,7 +68,7 @@ class Gateway:
 
     def __init__(
         self,
-        rules: RulesLike,
+        rules: RulesLike = None,
         *,
         state: Path | str | None = None,
         environ: Mapping[str, str] | None = None,
@@ -74,6 +77,8 @@ class Gateway:
         load: Callable[[Path], Rules] = load,
         metrics: Path | str | None = None,
     ) -> None:
+        if rules is None:
+            rules = served(None, os.environ if environ is None else environ).rules
         self._given = Given(rules, state, environ, load, Path(metrics) if metrics is not None else None)
         self._load = load
         self._follow = follow
@@ -239,10 +244,11 @@ class GatewayMiddleware:
             await self._live(scope, receive, send)
             return
         root = scope.get("root_path", "").rstrip("/")
-        path = below(scope["path"].encode(), root).decode()
+        path = mounted(scope["path"].encode(), scope).decode()
         taken = (self._prefix,) if self._prefix else TAKEN
         if any(path == each or path.startswith(f"{each}/") for each in taken):
-            await self._gateway({**scope, "root_path": root + self._prefix}, receive, send)
+            whole = scope.get("app_root_path", root)
+            await self._gateway({**scope, "root_path": root + self._prefix, "app_root_path": whole}, receive, send)
         elif scope["type"] == "http" and not self._prefix and path in PAGES and scope["method"] in ("GET", "HEAD"):
             await self._page(scope, receive, send)
         else:

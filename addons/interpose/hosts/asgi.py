@@ -189,7 +189,7 @@ def call_of(scope: Scope, body: bytes | AsyncIterator[bytes]) -> Call:
     """
     headers: Headers = tuple((bytes(name), bytes(value)) for name, value in scope["headers"])
     path: bytes = scope.get("raw_path") or quote(scope["path"], safe=PLAIN).encode()
-    path = below(path.partition(b"?")[0], scope.get("root_path", ""))
+    path = mounted(path.partition(b"?")[0], scope)
     query: bytes = scope.get("query_string", b"")
     target = path + (b"?" + query if query else b"")
     client = scope.get("client") or ("", 0)
@@ -203,6 +203,18 @@ def call_of(scope: Scope, body: bytes | AsyncIterator[bytes]) -> Call:
         peer=Peer(client[0].removeprefix("::ffff:"), client[1] or 0),
         entrance=Entrance.GATEWAY,
     )
+
+
+def mounted(path: bytes, scope: Scope) -> bytes:
+    """A path below the place where the application is mounted.
+
+    Behind a proxy that takes the beginning away, the path may lack the root of the whole, which Starlette remembers
+    apart.
+    """
+    root: str = scope.get("root_path", "")
+    whole: str = scope.get("app_root_path", "")
+    rest = below(path, root)
+    return below(path, root.removeprefix(whole)) if rest == path else rest
 
 
 def below(path: bytes, root: str) -> bytes:

@@ -103,10 +103,15 @@ class Transport(SyncBase):
         self._given = Given(rules, state, environ)
         self._given.read()
         self._others = Others(inner, "HTTPTransport")
+        self._forgotten: weakref.finalize[..., Transport] | None = None
         self._begin()
         endings.on_fork(self, Transport._begin)
 
     def _begin(self) -> None:
+        """It is closed; what an inherited thread has left is not for us to end."""
+        if self._forgotten is not None:
+            self._forgotten.detach()
+        self._forgotten = None
         self._lock = threading.Lock()
         self._aside = Aside(partial(opened, self._given))
 
@@ -149,7 +154,8 @@ class Transport(SyncBase):
                 if self._aside.held is None:
                     self._aside.start().result()
                     endings.remember(self._aside)
-                    weakref.finalize(self, self._aside.stop).atexit = False
+                    self._forgotten = weakref.finalize(self, self._aside.stop)
+                    self._forgotten.atexit = False
         return inside
 
     def __enter__(self) -> Transport:
