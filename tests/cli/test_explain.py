@@ -292,3 +292,13 @@ def test_the_gateways_decision_at_the_virtual_host(interpose: Command, tmp_path:
     nowhere = interpose("explain", str(file), "--url", "https://ai.internal/nothing")
     assert "Refused with 401 invalid_api_key" in wrong.stdout
     assert "Refused with 404" in nowhere.stdout
+
+
+def test_a_path_alone_is_asked_of_the_gateway(interpose: Command) -> None:
+    """Whose clients are taken to have a key, and whose calls go by their model's name."""
+    example = str(Path(__file__).parents[2] / "rules" / "gateway.yaml")
+    done = interpose("explain", example, "--url", "/v1/chat/completions", "--model", "claude-haiku-4-5")
+    assert done.returncode == 0, done
+    assert "client anybody" in done.stdout
+    assert "  POST https://api.anthropic.com/v1/messages\n" in done.stdout
+    assert "  x-api-key: <env:ANTHROPIC_API_KEY>\n" in done.stdout

@@ -23,6 +23,7 @@ from interpose.call import Entrance
 from interpose.hosts.counting import counting_folder
 from interpose.hosts.served import Served, served
 from interpose.hosts.serving import CUT, DRAIN, KEPT_BACK, VARIABLE, Service, spawned
+from interpose.hosts.watching import can_be_read_again
 from interpose.issued import Keys, KeysError
 from interpose.rules.compiled import Rules
 from interpose.rules.problem import RulesError
@@ -68,6 +69,9 @@ def serve(options: Options) -> int:
     Raises RulesError for what is wrong with the rules, other InterposeErrors for what is wrong with the surroundings.
     """
     listen = _listen(options.listen)
+    file = options.rules
+    if file is not None and file.exists() and not file.is_dir() and not can_be_read_again(file):
+        refuse(f"--rules {file} can be read once, and each worker has to read it: name a file")
     found = served(options.rules, os.environ)
     rules = found.rules
     for warning in rules.warnings:
@@ -84,8 +88,8 @@ def serve(options: Options) -> int:
     state = make_state_folder(state_path(options.state, os.environ))
     # A worker alone counts in memory.
     with reserved(listen) as place, counting_folder(state) if options.workers > 1 else nullcontext() as counts:
-        file = None if options.rules is None else str(options.rules.absolute())
-        os.environ[VARIABLE] = Service(file, str(state), None if counts is None else str(counts)).written()
+        rules_file = None if file is None else str(file.absolute())
+        os.environ[VARIABLE] = Service(rules_file, str(state), None if counts is None else str(counts)).written()
         _tell_before(options, found)
         Serving(_server(options, place), options, place, rules, state).run()
     return 0
