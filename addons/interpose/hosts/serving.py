@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 VARIABLE = "INTERPOSE_SERVES"
 # Which of the workers a process is, from 1; one that takes another's place has its number.
 NUMBER = "INTERPOSE_WORKER"
+MOST_FILES = 1 << 16
 # Calls in flight get so long to end when we stop.
 DRAIN = 30.0
 if sys.platform != "win32":
@@ -63,9 +64,21 @@ def spawned(number: int, *given: Any, **named: Any) -> None:
     # A terminal tells all of us; when a worker ends is said by the process that has started it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ[NUMBER] = str(number)
+    open_all_files()
     from granian.server.mp import MPServer
 
     MPServer._spawn_asgi_lifespan_worker(number, *given, **named)
+
+
+def open_all_files() -> None:
+    """Has this process open as many files as it may: a call takes two, and what is usual without asking is 1024."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def application() -> Worker:
