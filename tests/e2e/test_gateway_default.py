@@ -21,12 +21,15 @@ import yaml
 from tests.e2e.certificates import Authority
 from tests.e2e.proxy import Gateway
 from tests.e2e.replies import CHAT_JSON
+from tests.e2e.runtimes import CLIENTS as CLIENTS_FOLDER
+from tests.e2e.runtimes import launch, runtime
 from tests.e2e.settings import ANTHROPIC, GEMINI, OPENAI, UNKNOWN, canary, connect_to, digest, real
 from tests.e2e.test_gateway import CLAUDE, HI
 from tests.e2e.upstream import Exchange, Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+NODE = CLIENTS_FOLDER / "node" / "gateway_errors.mjs"
 EXAMPLE = Path(__file__).parents[2] / "rules" / "gateway.yaml"
 PATIENT = 60.0  # s that anything may take on a busy machine
 ENVIRON = {
@@ -44,6 +47,7 @@ CLIENTS: dict[str, dict[str, Any]] = {
     "lists": {},
     "errs": {"models": ["gpt-*"], "endpoints": ["chat", "embeddings"]},
     "fails": {},
+    "node": {"models": ["gpt-*"]},
     "gone": {"expires": "2020-01-01"},
 }
 KEYS = {name: canary(f"default-{name}", "vk-") for name in CLIENTS}
@@ -257,6 +261,34 @@ async def test_a_provider_that_is_down_is_a_503_to_the_sdk(gateway: Gateway, ups
     assert (caught.value.status_code, caught.value.code) == (503, "provider_unavailable")
     assert claudes.value.status_code == 503
     assert caught.value.response.headers["x-ratelimit-remaining-requests"] == "19"
+
+
+NODE_SEES = """\
+AuthenticationError 401 invalid_api_key
+PermissionDeniedError 403 model_not_permitted
+NotFoundError 404 model_not_found
+InternalServerError 503 provider_unavailable
+AuthenticationError 401 authentication_error
+PermissionDeniedError 403 permission_error
+NotFoundError 404 not_found_error
+RateLimitError 429 rate_limit_exceeded
+"""
+
+
+async def test_nodes_sdks_raise_what_they_would_for_their_providers(
+    gateway: Gateway, upstream: Upstream, tmp_path: Path
+) -> None:
+    """OpenAI's and Anthropic's, with a base URL and a key."""
+
+    async def model(exchange: Exchange) -> None:
+        down = json.loads(exchange.request.body)["model"] == "gpt-down"
+        await exchange.json(b"{}" if down else CHAT_JSON, status=500 if down else 200)
+
+    command = [runtime("node"), str(NODE), gateway.url, KEYS["node"], UNKNOWN]
+    with upstream.answering(model):
+        program = await launch(command, gateway.environ({}), tmp_path)
+        assert await program.ended() == 0, await program.errors()
+    assert program.out.decode() == NODE_SEES
 
 
 async def test_a_newcomer_is_told_what_is_missing(tmp_path: Path) -> None:
