@@ -185,8 +185,9 @@ class Serving:
         say(f"answering at {base} · {workers} worker{'s' * (workers != 1)}")
         if options.quiet:
             return
-        say_plain(f"  export OPENAI_BASE_URL={base} OPENAI_API_KEY=vk-…")
-        if self._rules.clients.asked_at(Entrance.GATEWAY) and not self._any_key():
+        asked = self._rules.clients.asked_at(Entrance.GATEWAY)
+        say_plain(f"  export OPENAI_BASE_URL={base} OPENAI_API_KEY={'vk-…' if asked else 'not-needed'}")
+        if asked and not self._any_key():
             where = "" if options.state is None else f" --state {options.state}"
             say_plain(f"  Nobody has a key yet. Make one, good at once: {own_command()} keys add NAME{where}")
 

@@ -35,10 +35,9 @@ NUMBER = "INTERPOSE_WORKER"
 MOST_FILES = 1 << 16
 # Calls in flight get so long to end when we stop.
 DRAIN = 30.0
-if sys.platform != "win32":
-    # Ends what is in flight: a server that is to end waits for it as long as it takes.
-    CUT = signal.SIGUSR1
-    KEPT_BACK = (signal.SIGHUP, CUT)
+# Ends what is in flight: a server that is to end waits for it as long as it takes. Windows has no such signals.
+CUT = signal.SIGTERM if sys.platform == "win32" else signal.SIGUSR1
+KEPT_BACK = () if sys.platform == "win32" else (signal.SIGHUP, CUT)
 
 
 @dataclass(frozen=True, slots=True)
