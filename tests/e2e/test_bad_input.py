@@ -182,7 +182,11 @@ async def test_who_calls_comes_first(judging: Gateway) -> None:
     assert [reply.status_code for reply in (stranger, narrow, forbidden)] == [401, 400, 403]
 
 
-METHODS = [("GET", "/v1/embeddings", "POST"), ("DELETE", "/v1/chat/completions", "POST"), ("PUT", "/v1/models", "GET")]
+METHODS = [
+    ("GET", "/v1/embeddings", "POST"),
+    ("DELETE", "/v1/chat/completions", "POST"),
+    ("PUT", "/v1/models", "GET, HEAD"),
+]
 
 
 @pytest.mark.parametrize(("method", "path", "allowed"), METHODS)

@@ -48,6 +48,7 @@ HI: Any = [{"role": "user", "content": "Hi"}]
 BEARER = ("Authorization", f"Bearer {VIRTUAL}")
 KEY = ("-H", f"Authorization: Bearer {VIRTUAL}")
 BODY = json.dumps({"model": "gpt-4", "messages": HI}).encode()
+SENT = ("-H", "Content-Type: application/json", "-d", BODY.decode())
 
 
 def virtual_rules(authority: Authority, upstream: Upstream, **sections: Any) -> str:
@@ -127,7 +128,7 @@ async def test_plain_http_comes_in_too(proxy: Proxy, upstream: Upstream) -> None
     for origin in (f"http://{HOST}", f"http://{HOST}:8080", f"https://{HOST}:8443"):
         with upstream.answering(providers):
             status, out, errors = await curl(
-                "-x", proxy.url, "--cacert", str(proxy.ca), *KEY, "-d", BODY.decode(), f"{origin}/v1/chat/completions"
+                "-x", proxy.url, "--cacert", str(proxy.ca), *KEY, *SENT, f"{origin}/v1/chat/completions"
             )
         assert status == 0, errors
         assert json.loads(out)["choices"][0]["message"]["content"] == "Bonjour"
@@ -227,9 +228,7 @@ async def test_a_key_in_the_proxys_url_is_one(proxy: Proxy, upstream: Upstream) 
     """As for every call that comes through us."""
     url = proxy.url.replace("http://", f"http://{VIRTUAL}@")
     with upstream.answering(providers):
-        status, out, errors = await curl(
-            "-x", url, "--cacert", str(proxy.ca), "-d", BODY.decode(), f"{BASE}/chat/completions"
-        )
+        status, out, errors = await curl("-x", url, "--cacert", str(proxy.ca), *SENT, f"{BASE}/chat/completions")
     assert (status, json.loads(out)["model"]) == (0, "gpt-4"), errors
 
 
@@ -353,7 +352,7 @@ async def test_a_stream_names_the_same_authority(proxy: Proxy, watch: Watch) -> 
 async def test_socks_clients_find_it(farm: Farm, authority: Authority, upstream: Upstream) -> None:
     """By name; by an address, as where the system leads connections to us, it is known by its handshake or Host."""
     proxy = await farm.get("virtual-socks", virtual_rules(authority, upstream), ENVIRON, "--mode", "socks5")
-    trust = ("--cacert", str(proxy.ca), *KEY, "-d", BODY.decode())
+    trust = ("--cacert", str(proxy.ca), *KEY, *SENT)
     by_address = ("--resolve", f"{HOST}:443:203.0.113.9", "--resolve", f"{HOST}:80:203.0.113.9")
     for way in (("--socks5-hostname",), (*by_address, "--socks5")):
         for scheme in ("https", "http"):
@@ -378,7 +377,8 @@ async def test_programs_under_interpose_run_find_it(authority: Authority, upstre
     """By their environment alone; what they exclude from proxies does not hide it."""
     run = Run(tmp_path, virtual_rules(authority, upstream), {"NO_PROXY": "localhost,.internal", "KEY": VIRTUAL})
     url, header = f"{BASE}/chat/completions", "-HAuthorization: Bearer "
-    script = f"curl -sS '{header}'$KEY -d '{BODY.decode()}' {url} http{url.removeprefix('https')}"
+    sent = f"-H 'Content-Type: application/json' -d '{BODY.decode()}'"
+    script = f"curl -sS '{header}'$KEY {sent} {url} http{url.removeprefix('https')}"
     with upstream.answering(providers):
         program = await run.start("sh", "-c", script)
         assert await program.ended() == 0, await program.errors()

@@ -220,7 +220,7 @@ def test_a_path_says_what_is_judged(path: str, name: str | None) -> None:
 
 def test_a_path_says_its_methods() -> None:
     """None for a path that is no operation's."""
-    assert methods_at("/v1/models/a/b") == ("GET",)
-    assert methods_at("/v1/models") == ("GET",)
+    assert methods_at("/v1/models/a/b") == ("GET", "HEAD")
+    assert methods_at("/v1/models") == ("GET", "HEAD")
     assert methods_at("/v1/responses") == ("POST",)
     assert methods_at("/v1/files") == ()

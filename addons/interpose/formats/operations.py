@@ -69,8 +69,9 @@ def body_at(method: str, path: str) -> str | None:
 
 
 def methods_at(path: str) -> tuple[str, ...]:
-    """The methods of the operations at that path."""
-    return tuple(dict.fromkeys(each.method for each in OPERATIONS if each.answers_at(path)))
+    """The methods of the operations at that path. What may be got, may be asked for its head."""
+    methods = dict.fromkeys(each.method for each in OPERATIONS if each.answers_at(path))
+    return (*methods, "HEAD") if "GET" in methods else tuple(methods)
 
 
 def format_at(path: str) -> str | None:

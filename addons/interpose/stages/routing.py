@@ -20,6 +20,7 @@ from .draft import Aim, Draft, Stage
 from .listing import asks_for_models, listing_of
 from .preference import ranked
 from .unrouted import by_name, models_asked
+from .validity import check_method
 
 
 class Routing(Stage):
@@ -52,6 +53,8 @@ def lead(draft: Draft) -> None:
         there = ", then ".join(map(str, models))
         draft.note(f"no route matches, but {facts.model} is a model of the rules: to {there}")
         return
+    if draft.call.at_gateway:
+        check_method(draft.call)
     if listing:
         draft.listing = listing_of(draft, lead)
         return

@@ -13,7 +13,6 @@ from interpose.rules.compiled import Model, Provider
 
 from .conversion import runs_a_model
 from .draft import Aim, Draft
-from .validity import check_method
 
 # Endpoints whose calls always name the model that they run; an image may be left to the provider's usual one.
 NAMED = ("chat", "completions", "embeddings", "count_tokens")
@@ -31,11 +30,10 @@ def models_asked(draft: Draft) -> tuple[Model, ...]:
 
 
 def by_name(draft: Draft) -> list[Aim]:
-    """Where the gateway sends a call that no route and no entry of `models` takes. Raises Refusal: a 404, or a 405."""
+    """Where the gateway sends a call that no route and no entry of `models` takes. Raises Refusal: a 404."""
     facts, providers = draft.facts, draft.rules.providers
     assert facts is not None
     assert draft.match is not None
-    check_method(draft.call)
     if facts.model is None or not draft.match.known:
         if facts.method == "POST" and facts.endpoint in NAMED:
             raise Refusal(400, "missing_required_parameter", "The call names no model that it runs.", param="model")
