@@ -5,36 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
-import yaml
-
-from interpose.formats.requests import schemas
+from interpose.formats.requests import read, schemas
 
 
-def text(name: str) -> str:
+def file(name: str) -> Traversable:
     """A file beside this module."""
-    return files(__package__).joinpath(name).read_text("utf-8")
+    return files(__package__).joinpath(name)
 
 
 @cache
 def operations() -> Mapping[str, Mapping[str, Any]]:
     """What is said of each operation, by its name."""
-    found: Mapping[str, Mapping[str, Any]] = yaml.safe_load(text("operations.yaml"))
+    found: Mapping[str, Mapping[str, Any]] = read(file("operations.yaml"))
     return found
 
 
 @cache
 def errors() -> Sequence[Mapping[str, Any]]:
     """Each status that the gateway answers by itself when something is wrong."""
-    found: Sequence[Mapping[str, Any]] = yaml.safe_load(text("errors.yaml"))
+    found: Sequence[Mapping[str, Any]] = read(file("errors.yaml"))
     return found
 
 
 @cache
 def components() -> Mapping[str, Any]:
     """The schemas of requests and replies, as OpenAPI has them refer to each other."""
-    return {name: relocated(schema) for name, schema in {**schemas(), **yaml.safe_load(text("replies.yaml"))}.items()}
+    return {name: relocated(schema) for name, schema in {**schemas(), **read(file("replies.yaml"))}.items()}
 
 
 def relocated(schema: Any) -> Any:

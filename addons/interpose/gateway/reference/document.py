@@ -95,6 +95,8 @@ class _About:
     schema: Json
     # Not everybody may see it: who may not is told so.
     guarded: bool = False
+    # What else it may be asked for as.
+    also: tuple[str, ...] = ()
 
 
 _STRING: Json = {"type": "string"}
@@ -103,7 +105,11 @@ _PAGES = {
         "getHealth", "Is the process alive?", "application/json", {"$ref": "#/components/schemas/Health"}
     ),
     "/readyz": _About("getReadiness", "Can it serve?", "application/json", {"$ref": "#/components/schemas/Readiness"}),
-    "/metrics": _About("getMetrics", "Figures for Prometheus", "text/plain", _STRING, guarded=True),
+    "/metrics": _About(
+        *("getMetrics", "Figures for Prometheus", "text/plain", _STRING),
+        guarded=True,
+        also=("application/openmetrics-text",),
+    ),
     "/openapi.json": _About(
         "getDescription", "This API as an OpenAPI document", "application/json", {"type": "object"}
     ),
@@ -214,7 +220,7 @@ def _refused(about: str, schema: str, headers: Iterable[str]) -> Json:
 
 
 def _page(about: _About) -> Json:
-    content = {about.content_type: {"schema": about.schema}}
+    content = {content_type: {"schema": about.schema} for content_type in (about.content_type, *about.also)}
     wrong = {"description": "The page is only read.", "headers": _headers(("Allow",))}
     guarded = {"401": _reference("responses", "Unauthorized")} if about.guarded else {}
     return {

@@ -18,9 +18,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from .data import text
+from .data import file
 
-_STYLE = text("page.css")
+_STYLE = file("page.css").read_text("utf-8")
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 POLICY = (
     (
@@ -58,7 +58,7 @@ def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"rich": _rich, "pretty": _pretty}
     environment.globals |= {"fields": _fields, "resolved": _resolved, "groups": _groups, "limits": _limits}
-    return environment.from_string(text("page.html"))
+    return environment.from_string(file("page.html").read_text("utf-8"))
 
 
 def _rich(written: str) -> Markup:
