@@ -76,6 +76,14 @@ _, status = os.waitpid(child, 0)
 print(client.post(URL, json=ASK, headers=KEYS).status_code, os.waitstatus_to_exitcode(status), flush=True)
 """
 
+INTERRUPTED = """
+with httpx.Client(transport=interpose.Transport("rules.yaml"), timeout=60) as client:
+    try:
+        client.post(URL, json={**ASK, "wait": True}, headers=KEYS)
+    except KeyboardInterrupt:
+        print([call.outcome for call in client._transport.calls()])
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path, authority: Authority, upstream: Upstream) -> Path:
@@ -85,6 +93,9 @@ def folder(tmp_path: Path, authority: Authority, upstream: Upstream) -> Path:
 
 async def answer(exchange: Exchange) -> None:
     """One question is answered; a stream begins and goes on for as long as anybody listens."""
+    if b'"wait":true' in exchange.request.body:
+        await exchange.gone.wait()
+        return
     if b'"stream":true' not in exchange.request.body:
         await exchange.json(b"{}")
         return
@@ -93,8 +104,10 @@ async def answer(exchange: Exchange) -> None:
     await exchange.gone.wait()
 
 
-async def run(folder: Path, code: str, *flags: str) -> tuple[int | None, str, str]:
-    """What becomes of the program: it must end by itself."""
+async def run(
+    folder: Path, code: str, *flags: str, interrupt: asyncio.Event | None = None
+) -> tuple[int | None, str, str]:
+    """What becomes of the program, which must end by itself; at that event it is interrupted as by Ctrl-C."""
     environ = Proxy(folder).environ(ENVIRON)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -109,6 +122,9 @@ async def run(folder: Path, code: str, *flags: str) -> tuple[int | None, str, st
     )
     try:
         async with asyncio.timeout(120):
+            if interrupt is not None:
+                await interrupt.wait()
+                process.send_signal(signal.SIGINT)
             out, errors = await process.communicate()
     finally:
         if process.returncode is None:
@@ -148,3 +164,10 @@ async def test_a_child_has_a_transport_of_its_own(folder: Path, upstream: Upstre
     assert [row["outcome"] for row in rows] == ["ok"] * 3
     assert len({row["writer"] for row in rows}) == 2
     assert rows[0]["writer"] == rows[2]["writer"]
+
+
+async def test_an_interrupt_ends_the_call_that_it_finds(folder: Path, upstream: Upstream) -> None:
+    """Ctrl-C reaches a program that waits for a reply; the provider is hung up on."""
+    with upstream.answering(answer):
+        status, out, errors = await run(folder, INTERRUPTED, interrupt=upstream.arrived)
+    assert (status, out, errors) == (0, "['aborted']\n", "")

@@ -1,6 +1,8 @@
 """An assembly whose rules are swapped: credentials first, then all of it or nothing."""
 
+import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,10 +10,13 @@ import pytest
 import pytest_asyncio
 from tests.e2e.certificates import Authority
 
+from interpose.call import Call, Origin, Peer, Url
 from interpose.errors import Refusal
+from interpose.hosts import assembly as assembly_module
 from interpose.hosts.assembly import CLOCK, Assembly, assemble
 from interpose.ledger import Ledger, Record, utc_text
 from interpose.limits import Demand, Period
+from interpose.prices.catalogue import Book, Catalogue
 from interpose.rules.compiled import Rules
 from interpose.rules.load import parse
 from interpose.rules.problem import RulesError
@@ -146,3 +151,32 @@ async def test_a_store_that_is_away_keeps_no_budget_from_starting(tmp_path: Path
             demand = Demand(f"day/budget/client={client}", "budget", 2_000_000, 1, period=Period("year"))
             with pytest.raises(Refusal, match="is spent"):
                 await assembly.engine.gate.enter((demand,), 0.0, "openai")
+
+
+async def test_records_that_wait_for_the_prices_are_waited_for(
+    tmp_path: Path, scrubber: Scrubber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for all that was recorded in the first moments is told of it."""
+    there = threading.Event()
+
+    def read() -> Book:
+        there.wait(5)
+        return NoPrices()
+
+    monkeypatch.setattr(assembly_module, "PRICES", Catalogue(read))
+    given = rules(tmp_path, "FAKE_A")
+    async with assemble(given, state=tmp_path, environ=FAKES, scrubber=scrubber, writer="w") as assembly:
+        call = Call("GET", Url(Origin("https", "unknown.test", 443), "/"), (), b"", Peer(""))
+        await (await assembly.engine.handle(call)).body.aclose()
+        asyncio.get_running_loop().call_later(0.1, there.set)
+        assert await assembly.committed(60)
+        assert assembly.ledger.acknowledged == 1
+
+
+class NoPrices:
+    """A price list without a price."""
+
+    version = "none"
+
+    def tariff(self, *_: object) -> None:
+        return None

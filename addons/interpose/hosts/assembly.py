@@ -74,6 +74,8 @@ class Assembly:
     async def committed(self, seconds: float) -> bool:
         """Waits until the calls in flight have ended and all records are in the ledger; False if that takes longer."""
         ended = await self.engine.idle(seconds)
+        # Records of the first moments wait for the prices.
+        await asyncio.to_thread(PRICES.settle)
         return await self.ledger.flush(seconds) and ended
 
 

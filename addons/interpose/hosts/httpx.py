@@ -144,7 +144,9 @@ class Transport(SyncBase):
         except BaseException as error:
             if future.cancelled():
                 raise passage.closed() from error
-            future.cancel()
+            if not future.cancel():
+                # It was done in that very moment: of what it has brought nobody knows.
+                passage.abandon()
             raise
 
     def _inside(self) -> Inside:

@@ -54,6 +54,12 @@ def origin_of(request: Any) -> Origin:
     return Origin(scheme, host, url.port or DEFAULT_PORTS.get(scheme, 0))
 
 
+@cache
+def this_program() -> str:
+    """What rules call the program that we are in (`app`), as they would if it was intercepted."""
+    return app_name(sys.executable, sys.orig_argv)
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long a request waits, in seconds; None: for ever. A connection is taken from no pool here: `pool` says
@@ -132,7 +138,7 @@ class Passage:
             url=Url(origin_of(request), request.url.raw_path.decode("latin-1")),
             headers=tuple((bytes(name), bytes(value)) for name, value in request.headers.raw),
             body=body,
-            peer=Peer(HERE, app=app_name(sys.executable, sys.orig_argv)),
+            peer=Peer(HERE, app=this_program()),
             entrance=Entrance.EMBEDDED,
             names_gateway=self._names_gateway,
             connect=self._patience.connect,
@@ -149,7 +155,7 @@ class Passage:
         self._put_off(self._patience.head)
 
     def _put_off(self, seconds: float | None) -> None:
-        if self._deadline is not None and self._loop is not None:
+        if self._deadline is not None and self._loop is not None and not self._deadline.expired():
             self._deadline.reschedule(None if seconds is None else self._loop.time() + seconds)
 
     def response(self, stream: object) -> Any:
@@ -166,7 +172,7 @@ class Passage:
             async with asyncio.timeout(self._patience.read):
                 return await anext(self._reply.body)
         except StopAsyncIteration:
-            self._ended = True
+            await self.close()
             return None
         except TimeoutError:
             raise self._failed("ReadTimeout", "the provider did not go on in time") from None
