@@ -49,7 +49,7 @@ def limits(tmp_path: Path, *entries: str) -> list[Limit]:
 
 
 def seeded(limits: list[Limit], ledger: Path) -> dict[str, int]:
-    return {demand.key: micro for demand, micro in spent(limits, ledger, NOW)}
+    return {demand.key: micro for demand, micro in spent(limits, [ledger], NOW)}
 
 
 def test_each_period_has_what_was_spent_in_it(write: Write, tmp_path: Path) -> None:
@@ -122,7 +122,8 @@ def test_the_budgets_of_keys_are_restored_by_their_clients(write: Write) -> None
     ledger = write({"client": "ci"}, {"client": "ci", "ago": 2 * DAY})
     issued = [Budget(Decimal(1), "day"), Budget(Decimal(7), "week"), Budget(Decimal(2), "day")]
     found = [
-        (demand.period, demand.key, micro) for demand, micro in spent(budgets_of(Rules.default(), issued), ledger, NOW)
+        (demand.period, demand.key, micro)
+        for demand, micro in spent(budgets_of(Rules.default(), issued), [ledger], NOW)
     ]
     assert sorted((period.unit, key, micro) for period, key, micro in found if period is not None) == [
         ("day", "(key)/budget/client=ci", 1_000_000),

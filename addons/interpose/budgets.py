@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 
+from .ledger.address import Readable
 from .ledger.record import LedgerError
 from .ledger.spending import Spent, spending
 from .limits.periods import Period
@@ -38,26 +38,36 @@ def budgets_of(rules: Rules, issued: Iterable[Budget]) -> list[Limit]:
     return [*(limit for limit in rules.limits if limit.budget is not None), *map(of_key, units.values())]
 
 
-def spent(limits: Iterable[Limit], ledger: Path, now: float) -> list[Seed]:
-    """What is spent of each budget at `now`, in micro-dollars. Reads the ledger: not for an event loop.
+def spent(limits: Iterable[Limit], places: Sequence[Readable], now: float) -> list[Seed]:
+    """What is spent of each budget at `now`, in micro-dollars, by the first of these ledgers that can answer. Reads
+    them: not for an event loop.
 
-    A ledger that cannot be read is told in the log; budgets begin anew then.
+    If none can be read, that is told in the log; budgets begin anew then.
     """
     seeds: list[Seed] = []
+    left = list(places)
+    why: LedgerError | None = None
     for limit in limits:
-        try:
-            seeds += _of_limit(limit, ledger, now)
-        except LedgerError as error:
-            logger.error("the budget %s begins anew: %s", limit.name, error)
+        while left:
+            try:
+                seeds += _of_limit(limit, left[0], now)
+                break
+            except LedgerError as error:
+                why = error
+                left.pop(0)
+                if left:
+                    logger.warning("budgets are restored from another ledger: %s", error)
+        else:
+            logger.error("the budget %s begins anew: %s", limit.name, why)
     return seeds
 
 
-def _of_limit(limit: Limit, ledger: Path, now: float) -> Iterator[Seed]:
+def _of_limit(limit: Limit, ledger: Readable, now: float) -> list[Seed]:
     budget = limit.budget
     assert budget is not None
     if any(word.startswith(HEADER_WORD) for word in limit.per):
         logger.warning("the budget %s goes by a header, of which no record is kept: it begins anew", limit.name)
-        return
+        return []
     told = replace(limit, match=_told(limit.match), unless=_told(limit.unless) if limit.unless is not None else None)
     words = sorted({*limit.per, *_asked(told.match), *(_asked(told.unless) if told.unless is not None else ())})
     period = Period(budget.period)
@@ -68,8 +78,10 @@ def _of_limit(limit: Limit, ledger: Path, now: float) -> Iterator[Seed]:
             named = {word: _text(each.words.get(word)) for word in ("provider", "route", "key")}
             bucket = f"{limit.name}/budget/{whom(limit, facts, named)}"
             totals[bucket] = totals.get(bucket, 0.0) + each.usd
-    for bucket, usd in totals.items():
-        yield Demand(bucket, "budget", budget.micro, 0, period=period), math.ceil(round(usd * 1_000_000, 3))
+    return [
+        (Demand(bucket, "budget", budget.micro, 0, period=period), math.ceil(round(usd * 1_000_000, 3)))
+        for bucket, usd in totals.items()
+    ]
 
 
 def _asked(match: Match) -> list[str]:

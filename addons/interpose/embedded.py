@@ -76,7 +76,8 @@ class Embedded:
         return self._interceptor.ca_certificate
 
     @property
-    def ledger_path(self) -> Path:
+    def ledger_path(self) -> Path | None:
+        """The first file of the ledger; None if it is databases alone."""
         return self._interceptor.ledger_path
 
     def environ(self, base: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -95,7 +95,7 @@ async def test_what_is_settled_at_the_start_stays_and_is_named(
     (record,) = caplog.records
     assert record.getMessage().startswith("ledger.to has changed in the rules: it stays as it was until")
     now = assembly.engine.rules
-    assert (now.ledger.sqlite, now.credentials[0].name) == (None, "env:FAKE_B")
+    assert (now.ledger.to, now.credentials[0].name) == ((), "env:FAKE_B")
     caplog.clear()
     await assembly.reload(rules(tmp_path, "FAKE_A", f"state: {{store: 'unix://{tmp_path}/none'}}\n"))
     (record,) = caplog.records

@@ -22,6 +22,7 @@ from interpose.rules.compiled import Rules, Target
 from interpose.rules.load import load, open_to_others, parse
 from interpose.rules.problem import Problem, RulesError
 from interpose.rules.schema import fields
+from interpose.rules.sinks import SinkFile
 
 OPENAI = "format: openai, base_url: https://a.test/v1"
 
@@ -123,7 +124,7 @@ def test_relative_paths_start_at_the_rules_file(tmp_path: Path, monkeypatch: pyt
     assert args["c"] == ("/etc/c.key",)
     assert args["d"] == (f"{base}/d.sh", "x/y")
     assert args["e"] == ("pass", "x/y")
-    assert rules.ledger.sqlite == base / "usage.db"
+    assert rules.ledger.to == (SinkFile("sqlite", base / "usage.db"),)
 
 
 def certificate() -> bytes:

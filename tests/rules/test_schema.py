@@ -89,9 +89,8 @@ def test_empty_unsupported_sections_ask_for_nothing(path: str, tmp_path: Path) -
 
 
 VALUES = [
-    ("ledger: {to: jsonl:a.jsonl}", "any ledger but a single sqlite: file"),
-    ("ledger: {to: [sqlite:a.db, sqlite:b.db]}", "any ledger but a single sqlite: file"),
-    ("ledger: {to: postgresql://db/x}", "any ledger but a single sqlite: file"),
+    ("ledger: {to: otlp:http://collector:4318}", "a ledger at otlp:"),
+    ("ledger: {to: [sqlite:a.db, otlp:here]}", "a ledger at otlp:"),
     ("ledger: {capture: bodies}", "capturing bodies"),
 ]
 

@@ -164,13 +164,17 @@ def usage(
     rules: Annotated[
         Path | None, typer.Option("--rules", metavar="F", help="The rules file, if it names another ledger.")
     ] = None,
+    ledger: Annotated[
+        str | None,
+        typer.Option("--ledger", metavar="L", help="The ledger itself: a file, jsonl:FILE or postgresql://…."),
+    ] = None,
     state: StateOption = None,
 ) -> None:
     """Report what was used: calls, tokens and errors, from the ledger."""
     from .usage import report
 
     with told():
-        report(by=by, since=since, format_=format_, connections=connections, rules=rules, state=state)
+        report(by=by, since=since, format_=format_, connections=connections, rules=rules, state=state, ledger=ledger)
 
 
 @app.command()

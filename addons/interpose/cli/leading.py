@@ -35,8 +35,8 @@ def withheld(rules: Rules) -> Iterator[str]:
         for source in provider.credentials:
             if source.kind == "env":
                 yield source.args[0]
-    if rules.state.password is not None:
-        yield rules.state.password.args[0]
+    for source in (*rules.state.credentials, *rules.ledger.credentials):
+        yield source.args[0]
 
 
 def changed_environment(before: Rules, after: Rules, environ: Mapping[str, str]) -> Iterator[str]:

@@ -186,7 +186,7 @@ class _Run:
                 return error.status
         if not self.options.quiet and sys.stderr is not None:
             summary.show(
-                interceptor.ledger_path,
+                interceptor.places[0],
                 interceptor.writer,
                 sys.stderr,
                 command=bool(self.options.command),
@@ -334,7 +334,7 @@ class _Run:
         """What shows the same ledger later."""
         if not self.options.hint:
             return None
-        if self.rules.ledger.sqlite is not None:
+        if self.rules.ledger.to:
             return f"{own_command()} usage --rules {shlex.quote(str(self.options.rules))}"
         if self.options.state is not None:
             return f"{own_command()} usage --state {shlex.quote(str(self.options.state))}"

@@ -82,7 +82,9 @@ def serve(options: Options) -> int:
     if options.tls_cert is not None and options.tls_key is not None:
         check_certificate(options.tls_cert, options.tls_key)
     if problems := asyncio.run(
-        SecretStore(os.environ, clock=time.monotonic).check_all([*rules.credentials, *rules.state.credentials])
+        SecretStore(os.environ, clock=time.monotonic).check_all(
+            [*rules.credentials, *rules.state.credentials, *rules.ledger.credentials]
+        )
     ):
         raise RulesError(problems)
     state = make_state_folder(state_path(options.state, os.environ))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import IO
 
 from interpose.ledger import LedgerError, report, traffic
+from interpose.ledger.address import Readable
+from interpose.rules.sinks import SinkFile
 
 from .terminal import console, say
 
@@ -16,7 +17,7 @@ no AI call was caught. If there should have been one:
   - did it trust our CA? a TLS error in its output says that it pins or brings its own CAs"""
 
 
-def show(ledger: Path, writer: str, stream: IO[str], *, command: bool, again: str | None) -> None:
+def show(ledger: Readable, writer: str, stream: IO[str], *, command: bool, again: str | None) -> None:
     """The summary of the calls that `writer` recorded in that ledger; `again` is the command that shows it later, if
     it can be shown later.
 
@@ -49,7 +50,7 @@ def _show_others(others: list[traffic.Destination], stream: IO[str]) -> None:
         pass  # as below
 
 
-def _show_calls(rows: report.Usage, ledger: Path, stream: IO[str], again: str | None) -> None:
+def _show_calls(rows: report.Usage, ledger: Readable, stream: IO[str], again: str | None) -> None:
     calls = sum(row.calls for row in rows)
     failed = sum(row.errors for row in rows)
     tokens = sum(row.tokens for row in rows)
@@ -64,6 +65,11 @@ def _show_calls(rows: report.Usage, ledger: Path, stream: IO[str], again: str | 
         terminal.print()
         terminal.print(report.render(rows))
         if again is not None:
-            terminal.print(f"ledger: {ledger} · {again}", style="dim", markup=False, soft_wrap=True)
+            terminal.print(f"ledger: {_named(ledger)} · {again}", style="dim", markup=False, soft_wrap=True)
     except (OSError, ValueError):
         pass  # stderr has gone: the record is in the ledger all the same
+
+
+def _named(ledger: Readable) -> str:
+    """What a person looks for."""
+    return str(ledger.path if isinstance(ledger, SinkFile) else ledger)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +20,7 @@ from interpose.engine import Engine
 from interpose.exchange import Clock
 from interpose.issued import Keys, KeysError
 from interpose.ledger import Ledger, Record
+from interpose.ledger.address import Readable
 from interpose.metrics import Metrics
 from interpose.metrics.states import of_engine, of_ledger
 from interpose.prices.catalogue import PRICES
@@ -30,20 +31,25 @@ from interpose.rules.secrets import SecretStore
 from interpose.secret import Scrubber
 from interpose.upstream import Upstream
 
-from . import sharing
+from . import recording, sharing
 
 logger = logging.getLogger(__name__)
+
+# What earlier runs have left for a ledger that was away gets so long to come there, before budgets are read from it.
+LEFT_OVER = 2.0
 
 CLOCK = Clock(now=time.time, monotonic=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """An engine at work and the ledger that it writes. `writer` is this run's name in the ledger."""
+    """An engine at work and the ledger that it writes. `writer` is this run's name in the ledger, `places` where that
+    is read, the first one ahead.
+    """
 
     engine: Engine
     ledger: Ledger
-    ledger_path: Path
+    places: tuple[Readable, ...]
     writer: str
     credentials: SecretStore
     keys: Keys
@@ -59,7 +65,7 @@ class Assembly:
             rules, settled = as_settled(rules, self.engine.rules)
             if problems := await self.credentials.check_all(list(rules.credentials)):
                 raise RulesError(problems)
-            await restore_budgets(self.engine, rules, self.keys, self.ledger_path)
+            await restore_budgets(self.engine, rules, self.keys, self.places)
             try:
                 await self.engine.reload(rules)
             except OSError as error:
@@ -67,7 +73,7 @@ class Assembly:
                     [unusable(rules, f"a file of CAs cannot be used: {error.strerror or error}")]
                 ) from error
             self.metrics.adopt(rules)
-            self.credentials.keep([*rules.credentials, *rules.state.credentials])
+            self.credentials.keep([*rules.credentials, *rules.state.credentials, *rules.ledger.credentials])
         for name in settled:
             logger.warning("%s has changed in the rules: it stays as it was until interpose is started again", name)
 
@@ -84,7 +90,7 @@ def unusable(rules: Rules, message: str, path: str = "") -> Problem:
     return Problem(str(rules.source or "rules"), 1, 1, path, message)
 
 
-async def restore_budgets(engine: Engine, rules: Rules, keys: Keys, ledger: Path) -> None:
+async def restore_budgets(engine: Engine, rules: Rules, keys: Keys, places: Sequence[Readable]) -> None:
     """Tells the limits what the ledger says was spent. The prices are there when it returns, if there is a budget:
     what has no price yet would be held by none.
     """
@@ -95,17 +101,13 @@ async def restore_budgets(engine: Engine, rules: Rules, keys: Keys, ledger: Path
         issued = set()
     if limits := budgets_of(rules, issued):
         await asyncio.to_thread(PRICES.wait)
-        for demand, micro in await asyncio.to_thread(spent, limits, ledger, CLOCK.now()):
+        for demand, micro in await asyncio.to_thread(spent, limits, places, CLOCK.now()):
             await engine.gate.seed(demand, micro)
 
 
 def new_id() -> str:
     """A call's id, or a connection's: 96 random bits."""
     return f"ip_{secrets.token_hex(12)}"
-
-
-def ledger_path(rules: Rules, state: Path) -> Path:
-    return rules.ledger.sqlite or state / "usage.db"
 
 
 @asynccontextmanager
@@ -124,14 +126,18 @@ async def assemble(
     """
     async with AsyncExitStack() as stack:
         secret_store = SecretStore(environ, clock=CLOCK.monotonic, learn=scrubber.learn)
-        if problems := await secret_store.check_all([*rules.credentials, *rules.state.credentials]):
+        if problems := await secret_store.check_all(
+            [*rules.credentials, *rules.state.credentials, *rules.ledger.credentials]
+        ):
             raise RulesError(problems)
         PRICES.start()
         measured = Metrics(metrics, now=CLOCK.now)
         stack.callback(measured.close)
         measured.adopt(rules)
-        path = ledger_path(rules, state)
-        ledger = Ledger.open(path, writer=writer, clock=CLOCK.now, scrub=scrubber.scrub)
+        places = await recording.places(rules.ledger, state, secret_store, scrubber)
+        ledger = await asyncio.to_thread(
+            recording.opened, places, state, writer=writer, clock=CLOCK.now, scrub=scrubber.scrub
+        )
         stack.callback(ledger.close)
         # Records that wait for the prices come before the ledger's end.
         stack.callback(PRICES.settle)
@@ -161,9 +167,10 @@ async def assemble(
         if board is not None:
             stack.push_async_callback(board.aclose)
             await board.open(engine.hear, sharing.START)
-        await restore_budgets(engine, rules, keys, path)
+        await asyncio.to_thread(ledger.caught_up, LEFT_OVER)
+        await restore_budgets(engine, rules, keys, places)
         measured.watch(partial(of_engine, engine))
         measured.watch(partial(of_ledger, ledger))
         showing = asyncio.create_task(measured.show())
         stack.callback(showing.cancel)
-        yield Assembly(engine, ledger, path, writer, secret_store, keys, measured)
+        yield Assembly(engine, ledger, places, writer, secret_store, keys, measured)

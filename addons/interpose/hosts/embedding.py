@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from interpose.ledger import Record
+from interpose.ledger.address import Readable
 from interpose.ledger.record import CALLS, from_row
-from interpose.ledger.schema import open_for_reading
+from interpose.ledger.source import open_source
 from interpose.rules.compiled import Rules
 from interpose.rules.load import load, parse
 from interpose.secret import Scrubber
@@ -48,7 +49,7 @@ class Host(Protocol):
     """What runs an engine by rules and writes a ledger: an interceptor, or a bare assembly."""
 
     @property
-    def ledger_path(self) -> Path: ...
+    def places(self) -> tuple[Readable, ...]: ...
     @property
     def writer(self) -> str: ...
     async def reload(self, rules: Rules) -> None: ...
@@ -175,17 +176,15 @@ async def recorded(host: Host, since: str, seconds: float) -> list[Record]:
     the latest.
     """
     await host.committed(seconds)
-    return await asyncio.to_thread(_read, host.ledger_path, host.writer, since)
+    return await asyncio.to_thread(_read, host.places[0], host.writer, since)
 
 
-def _read(path: Path, writer: str, since: str) -> list[Record]:
-    connection = open_for_reading(path)
-    try:
-        rows = connection.execute(
-            f"SELECT {', '.join(CALLS.columns)} FROM calls"  # noqa: S608 - our columns
+def _read(place: Readable, writer: str, since: str) -> list[Record]:
+    with open_source(place) as source:
+        rows = source.rows(
+            f"SELECT {CALLS.listed} FROM calls"  # noqa: S608 - our columns
             " WHERE writer = ? AND started_at >= ? AND entrance != 'ledger' ORDER BY started_at, seq",
-            (writer, since),
-        ).fetchall()
-    finally:
-        connection.close()
-    return [from_row(row) for row in rows]
+            writer,
+            since,
+        )
+        return [from_row(row) for row in rows]

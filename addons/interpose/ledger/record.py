@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ MAX_INTEGER = 2**53 - 1
 TEXT_LIMIT = 2048
 JSON_LIMIT = 65536
 JSON_COLUMNS = frozenset(("attempts", "losses"))
+# Behind an even number of backslashes: one more, and it is a backslash and five letters.
+_ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 GAP_ENTRANCE = "ledger"
 """The entrance of the ledger's own records, which say how many records of calls were lost."""
@@ -127,6 +130,8 @@ class Table:
         self.name = name
         self.kind = kind
         self.columns = tuple(field.name for field in fields(kind))
+        # For SQL: `user` is a word of its own there.
+        self.listed = ", ".join(f'"{name}"' for name in self.columns)
         self.types = {field.name: str(field.type) for field in fields(kind)}
         self._sorted = sorted((name, place) for place, name in enumerate(self.columns) if name != "hash")
         self.values: Callable[[object], Row] = attrgetter(*self.columns)
@@ -135,7 +140,7 @@ class Table:
             (
                 name,
                 JSON_LIMIT if name in JSON_COLUMNS else TEXT_LIMIT,
-                *((_path, "") if name == "path" else _COERCIONS[self.types[name]]),
+                *_COERCIONS["json" if name in JSON_COLUMNS else "path" if name == "path" else self.types[name]],
             )
             for name in self.columns
         )
@@ -226,7 +231,13 @@ def _text(value: object) -> Value:
     if not text.isascii():
         # A lone surrogate (from JSON's \\ud800) is no UTF-8; it stays readable as what it was.
         text = text.encode("utf-8", "backslashreplace").decode()
-    return text
+    # Nor is a NUL anything that every sink can hold, be it itself or as JSON writes it: PostgreSQL's text has none.
+    return text.replace("\0", "\\x00") if "\0" in text else text
+
+
+def _json(value: object) -> Value:
+    text = str(_text(value))
+    return _ESCAPED_NUL.sub(r"\1\\\\x00", text) if "\\u0000" in text else text
 
 
 def _path(value: object) -> Value:
@@ -252,9 +263,11 @@ def _real(value: object) -> Value:
     return real
 
 
-# By annotation: how a value becomes storable, and what stands where None may not.
+# By annotation, or what is special about a column: how a value becomes storable, and what stands where None may not.
 _COERCIONS: dict[str, tuple[Callable[[object], Value], Value]] = {
     "str": (_text, ""),
+    "json": (_json, "[]"),
+    "path": (_path, ""),
     "str | None": (_text, None),
     "int": (_integer, 0),
     "int | None": (_integer, None),

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,10 +56,13 @@ _STEPS: dict[int, tuple[str, ...]] = {
     2: (_table_ddl(_CONNECTIONS), "CREATE INDEX connections_by_opening ON connections (opened_at)"),
 }
 
+# What is there already stays: the same batch may come again after a commit that failed aloud and succeeded.
 INSERT = {
     table.name: f"INSERT INTO {table.name} VALUES ({', '.join('?' * len(table.columns))})"  # noqa: S608 - question marks only
+    " ON CONFLICT (writer, seq) DO NOTHING"
     for table in TABLES
 }
+ENTER = "INSERT INTO writers VALUES (?, ?, ?, ?) ON CONFLICT (writer) DO NOTHING"
 
 
 def open_for_writing(path: Path, *, connect: Connect = sqlite3.connect, busy_ms: int = 1000) -> sqlite3.Connection:
@@ -105,9 +108,14 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, attempts: int) -> No
             time.sleep(0.05)
     connection.execute("PRAGMA synchronous = FULL")
     with transaction(connection):
-        for version in range(check_version(connection, path) + 1, VERSION + 1):
-            for statement in (*_STEPS[version], f"PRAGMA user_version = {version}"):
-                connection.execute(statement)
+        bring_up_to_date(connection, check_version(connection, path))
+
+
+def bring_up_to_date(connection: sqlite3.Connection, version: int = 0) -> None:
+    """From that version to ours."""
+    for later in range(version + 1, VERSION + 1):
+        for statement in (*_STEPS[later], f"PRAGMA user_version = {later}"):
+            connection.execute(statement)
 
 
 @contextmanager
@@ -207,22 +215,35 @@ def readable_by_others(path: Path) -> bool:
 
 
 def tips(connection: sqlite3.Connection) -> dict[str, str]:
-    """{chain: hash of its last record}, without the heads that a later writer with records has named already.
+    """{chain: hash of its last record}, as `unnamed` leaves them."""
+
+    def ends() -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+        for writer, seen in connection.execute("SELECT writer, heads FROM writers").fetchall():
+            found: dict[str, str] = {}
+            for table in TABLES:
+                last = connection.execute(
+                    f"SELECT hash FROM {table.name} WHERE writer = ? ORDER BY seq DESC LIMIT 1",  # noqa: S608 - our tables
+                    (writer,),
+                ).fetchone()
+                if last is not None:
+                    found[table.chain(writer)] = last[0]
+            yield found, parse_heads(seen)
+
+    return unnamed(ends())
+
+
+def unnamed(writers: Iterable[tuple[Mapping[str, str], Mapping[str, str]]]) -> dict[str, str]:
+    """Of each writer the heads of its chains and those that it has named: the heads that no writer with records names.
 
     As the tips of a git history do, they fix all that lies behind them: a head that is left out is fixed by a chain
     that is not. Naming every head again would grow with the square of the restarts.
     """
     heads: dict[str, str] = {}
     named: set[tuple[str, str]] = set()
-    for writer, seen in connection.execute("SELECT writer, heads FROM writers").fetchall():
-        for table in TABLES:
-            last = connection.execute(
-                f"SELECT hash FROM {table.name} WHERE writer = ? ORDER BY seq DESC LIMIT 1",  # noqa: S608 - our tables
-                (writer,),
-            ).fetchone()
-            if last is not None:
-                heads[table.chain(writer)] = last[0]
-                named.update(parse_heads(seen).items())
+    for found, seen in writers:
+        if found:
+            heads.update(found)
+            named.update(seen.items())
     return {chain: last for chain, last in heads.items() if (chain, last) not in named}
 
 

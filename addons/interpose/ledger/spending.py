@@ -5,13 +5,12 @@ Read by a connection of its own, which blocks: not for an event loop.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from .record import LedgerError, utc_text
-from .schema import open_for_reading
+from .address import Readable
+from .record import utc_text
+from .source import missing, open_source
 
 # What a sum can be asked by: the SQL that gives it, of a call and, the last two, of each of its attempts. A call that
 # went where it was addressed has no provider: its host stands for it.
@@ -26,8 +25,8 @@ _WORDS: Mapping[str, str] = {
     "path": "path",
     "stream": "stream",
     "route": "route",
-    "provider": "coalesce(json_extract(leg.value, '$.provider'), host)",
-    "key": "json_extract(leg.value, '$.credential')",
+    "provider": "coalesce(leg.value ->> 'provider', host)",
+    "key": "leg.value ->> 'credential'",
 }
 OF_ATTEMPT = frozenset(("provider", "key"))
 
@@ -40,27 +39,21 @@ class Spent:
     usd: float
 
 
-def spending(path: Path, words: Sequence[str], since: float) -> list[Spent]:
+def spending(place: Readable, words: Sequence[str], since: float) -> list[Spent]:
     """What calls have cost that began at or after the Unix time `since`, by those words; nothing without a ledger.
 
     Raises LedgerError if it cannot be read.
     """
-    if not path.exists():
+    if missing(place):
         return []
     by_attempt = not OF_ATTEMPT.isdisjoint(words)
-    cost = "json_extract(leg.value, '$.cost_usd')" if by_attempt else "cost_usd"
-    source = "calls, json_each(attempts) AS leg" if by_attempt else "calls"
+    cost = "CAST(leg.value ->> 'cost_usd' AS DOUBLE PRECISION)" if by_attempt else "cost_usd"
     chosen = ", ".join(_WORDS[word] for word in words) or "0"
     places = ", ".join(str(place) for place in range(1, max(len(words), 1) + 1))
-    query = (
-        f"SELECT {chosen}, sum({cost}) FROM {source}"  # noqa: S608 - of the table above
-        f" WHERE started_at >= ? AND {cost} > 0 GROUP BY {places}"
-    )
-    connection = open_for_reading(path)
-    try:
-        rows = connection.execute(query, (utc_text(since),)).fetchall()
-    except sqlite3.Error as error:
-        raise LedgerError(f"the ledger {path} cannot be read: {error}") from error
-    finally:
-        connection.close()
+    with open_source(place) as source:
+        query = (
+            f"SELECT {chosen}, sum({cost}) FROM calls{f', {source.dialect.legs}' if by_attempt else ''}"  # noqa: S608 - of the table above
+            f" WHERE started_at >= ? AND {cost} > 0 GROUP BY {places}"
+        )
+        rows = list(source.rows(query, utc_text(since)))
     return [Spent(dict(zip(words, row, strict=False)), row[-1]) for row in rows]

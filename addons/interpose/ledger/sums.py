@@ -1,24 +1,23 @@
 """What was used: sums over the ledger by provider, model, client, app, day ….
 
-The sums are SQLite's; nothing here prices or estimates. How they are shown is `report.py`'s.
+The sums are the database's; nothing here prices or estimates. How they are shown is `report.py`'s.
 """
 
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import orjson
 
 from interpose.errors import Outcome
 
+from .address import Readable
 from .record import GAP_ENTRANCE, LedgerError
-from .schema import open_for_reading
+from .source import open_source
 
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 
@@ -43,7 +42,9 @@ _UNMETERED = (
     " AND endpoint IN ('chat', 'completions', 'embeddings') THEN 1 END)"
 )
 # What used nothing lacks no price.
-_UNPRICED = "sum(cost_usd IS NULL AND coalesce(input_tokens, output_tokens) IS NOT NULL)"
+_UNPRICED = "count(CASE WHEN cost_usd IS NULL AND coalesce(input_tokens, output_tokens) IS NOT NULL THEN 1 END)"
+# What JSON and CSV can tell of a sum.
+MOST = 2**63 - 1
 _TIMES = ("ttft_ms", "duration_ms")
 _SINCE = re.compile(r"(\d{1,9})\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -122,7 +123,7 @@ def _known(names: Sequence[str]) -> None:
 
 
 def usage(
-    path: Path,
+    place: Readable,
     *,
     by: Sequence[str] = ("provider", "model"),
     since: datetime | None = None,
@@ -131,10 +132,10 @@ def usage(
     """The calls that began at or after `since` (of that writer alone, if one is named), grouped by `by`.
 
     By day the rows run in time, otherwise those with the most tokens come first. Raises LedgerError if there is no
-    ledger at `path`, if it cannot be read, or if `by` names something that there is not.
+    ledger at `place`, if it cannot be read, or if `by` names something that there is not.
     """
     _known(by)
-    where, arguments = ["1"], []
+    where, arguments = ["1 = 1"], []
     if since is not None:
         where.append("started_at >= ?")
         arguments.append(since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
@@ -142,20 +143,15 @@ def usage(
         where.append("writer = ?")
         arguments.append(writer)
     chosen = " AND ".join(where)
-    connection = open_for_reading(path)
-    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-    try:
-        connection.execute("BEGIN")
-        found = connection.execute(_query(by, chosen), (*arguments, GAP_ENTRANCE)).fetchall()
-        gaps = connection.execute(
-            f"SELECT losses FROM calls WHERE {chosen} AND entrance = ?",  # noqa: S608 - `chosen` is made above
-            (*arguments, GAP_ENTRANCE),
-        ).fetchall()
-    except sqlite3.Error as error:
-        raise LedgerError(f"the ledger {path} cannot be read: {error}") from error
-    finally:
-        connection.close()
-    rows = [_row(by, values) for values in found]
+    with open_source(place) as source:
+        rows = [_row(by, values) for values in source.rows(_query(by, chosen), *arguments, GAP_ENTRANCE)]
+        gaps = list(
+            source.rows(
+                f"SELECT losses FROM calls WHERE {chosen} AND entrance = ?",  # noqa: S608 - `chosen` is made above
+                *arguments,
+                GAP_ENTRANCE,
+            )
+        )
     if "day" in by:
         rows.sort(key=lambda row: (row.key["day"], -row.tokens, -row.calls, *row.key.values()))
     else:
@@ -177,27 +173,33 @@ def _query(by: Sequence[str], chosen: str) -> str:
         for time in _TIMES
         for percent in (50, 95)
     )
-    outcomes = ", ".join(f"sum(outcome = '{outcome}')" for outcome in OUTCOMES)
-    # total(), not sum(): a provider that claims 2^53 tokens must not end the report in an overflow.
-    tokens = ", ".join(f"CAST(total({column}) AS INTEGER)" for column in _TOKENS)
+    outcomes = ", ".join(f"count(CASE WHEN outcome = '{outcome}' THEN 1 END)" for outcome in OUTCOMES)
+    # Of reals: a provider that claims 2^53 tokens must not end the report in an overflow.
+    tokens = ", ".join(f"coalesce(sum(CAST({column} AS DOUBLE PRECISION)), 0.0)" for column in _TOKENS)
     return (
         f"WITH chosen AS (SELECT *, {', '.join(keys)} FROM calls WHERE {chosen} AND entrance <> ?),"  # noqa: S608 - all of it from the tables above
         f" ranked AS (SELECT *, {ranks} FROM chosen)"
-        f" SELECT {names}, count(*), {outcomes}, {tokens}, sum(usage_source = 'estimated'),"
+        f" SELECT {names}, count(*), {outcomes}, {tokens}, count(CASE WHEN usage_source = 'estimated' THEN 1 END),"
         f" {_UNMETERED}, sum(cost_usd), {_UNPRICED}, {quantiles} FROM ranked GROUP BY {names}"
     )
 
 
-def _row(by: Sequence[str], found: Sequence[object]) -> Row:
+def _row(by: Sequence[str], found: Sequence[Any]) -> Row:
     width = max(len(by), 1)
     calls, *numbers = found[width:]
-    rest = numbers[len(OUTCOMES) :]
+    tokens, rest = numbers[len(OUTCOMES) :][: len(_TOKENS)], numbers[len(OUTCOMES) + len(_TOKENS) :]
     return Row(
-        dict(zip(by, map(str, found[:width]), strict=False)),
-        calls,  # type: ignore[arg-type]  # what SQLite counts is an int
-        dict(zip(OUTCOMES, numbers, strict=False)),  # type: ignore[arg-type]
-        *rest,  # type: ignore[arg-type]
+        {name: _readable(value) for name, value in zip(by, found, strict=False)},
+        calls,
+        dict(zip(OUTCOMES, numbers, strict=False)),
+        *(min(int(total), MOST) for total in tokens),
+        *rest,
     )
+
+
+def _readable(value: object) -> str:
+    """A key's text; what is no UTF-8, as only a tampered file has it, in other characters."""
+    return str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _lost(text: str) -> int:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 
 import orjson
 from rich import box
@@ -16,16 +14,18 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .record import CONNECTIONS, LedgerError, utc_text
+from .address import Readable
+from .record import CONNECTIONS, utc_text
 from .report import human_count, printable, spreadsheet_safe
-from .schema import open_for_reading, tables_in
+from .source import open_source
 
 _QUERY = """
 SELECT kind, host, port, coalesce(app, ''), count(*) AS times, sum(bytes_up), sum(bytes_down),
-       sum(outcome = 'error'), sum(outcome = 'refused'), sum(outcome = 'tls_refused'),
-       sum(outcome = 'tls_dropped'), max(reason)
-FROM connections WHERE opened_at >= ? AND (? = '' OR writer = ?)
-GROUP BY 1, 2, 3, 4 ORDER BY sum(bytes_up + bytes_down) DESC, times DESC, host, app
+       count(CASE WHEN outcome = 'error' THEN 1 END), count(CASE WHEN outcome = 'refused' THEN 1 END),
+       count(CASE WHEN outcome = 'tls_refused' THEN 1 END), count(CASE WHEN outcome = 'tls_dropped' THEN 1 END),
+       max(reason)
+FROM connections WHERE opened_at >= ? AND (writer = ? OR ? = '')
+GROUP BY 1, 2, 3, 4 ORDER BY sum(bytes_up + bytes_down) DESC, times DESC, host, coalesce(app, '')
 """
 SHOWN = 10
 
@@ -75,23 +75,16 @@ class Destination:
         return self.host if self.port == 443 else f"{self.host}:{self.port}"
 
 
-def destinations(path: Path, *, since: datetime | None = None, writer: str | None = None) -> list[Destination]:
+def destinations(place: Readable, *, since: datetime | None = None, writer: str | None = None) -> list[Destination]:
     """What went where, the most bytes first; of one writer, if one is named, and opened since a moment.
 
     Raises LedgerError if the file cannot be read. A ledger of an older version knows of no connections.
     """
-    connection = open_for_reading(path)
-    try:
-        if CONNECTIONS not in tables_in(connection):
+    with open_source(place) as source:
+        if CONNECTIONS not in source.tables():
             return []
-        rows = connection.execute(
-            _QUERY, (utc_text(since.timestamp()) if since else "", writer or "", writer or "")
-        ).fetchall()
-    except sqlite3.Error as error:
-        raise LedgerError(f"the ledger {path} cannot be read: {error}") from error
-    finally:
-        connection.close()
-    return [Destination(*row) for row in rows]
+        rows = source.rows(_QUERY, utc_text(since.timestamp()) if since else "", writer or "", writer or "")
+        return [Destination(*row) for row in rows]
 
 
 def render(found: Sequence[Destination], *, limit: int | None = None) -> RenderableType:

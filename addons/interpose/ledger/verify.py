@@ -7,15 +7,15 @@ be cut or rewritten unnoticed.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
-from .record import LedgerError, Row, Table, genesis
-from .schema import open_for_reading, parse_heads, tables_in
+from .address import Readable
+from .record import Row, Table, genesis
+from .schema import parse_heads
+from .source import Source, open_source
 
 # How many changed records of one writer are tried at each other's places, which takes the square of it.
 _MOVES_TRIED = 200
@@ -51,33 +51,25 @@ class Problem:
         return f"writer {self.writer}, {which}{of}: {self.flaw.value}: {self.detail}"
 
 
-def verify(path: Path, *, expected: Mapping[str, str] | None = None) -> list[Problem]:
-    """Every problem of every chain of the ledger at `path`, by writer and number; empty if all is well.
+def verify(place: Readable, *, expected: Mapping[str, str] | None = None) -> list[Problem]:
+    """Every problem of every chain of the ledger at `place`, by writer and number; empty if all is well.
 
     `expected` is {chain: hash}, heads that were exported earlier. Raises LedgerError if the file cannot be read.
     """
-    connection = open_for_reading(path)
-    try:
-        connection.execute("BEGIN")  # one state of the file, while others go on writing
-        return list(_problems(connection, dict(expected or {})))
-    except sqlite3.Error as error:
-        raise LedgerError(f"the ledger {path} cannot be read: {error}") from error
-    finally:
-        connection.close()
+    with open_source(place) as source:
+        return list(_problems(source, dict(expected or {})))
 
 
-def heads(path: Path) -> dict[str, str]:
+def heads(place: Readable) -> dict[str, str]:
     """{chain: hash of its last record}: keep it elsewhere, and give it to `verify` later. Raises LedgerError."""
-    connection = open_for_reading(path)
     found: dict[str, str] = {}
-    try:
-        for table in tables_in(connection):
-            rows = connection.execute(f"SELECT writer, hash, max(seq) FROM {table.name} GROUP BY writer")  # noqa: S608 - our tables
-            found.update({table.chain(writer): last for writer, last, _ in rows})
-    except sqlite3.Error as error:
-        raise LedgerError(f"the ledger {path} cannot be read: {error}") from error
-    finally:
-        connection.close()
+    with open_source(place) as source:
+        for table in source.tables():
+            rows = source.rows(
+                f"SELECT writer, hash FROM {table.name} AS row WHERE seq ="  # noqa: S608 - our tables
+                f" (SELECT max(seq) FROM {table.name} AS other WHERE other.writer = row.writer) ORDER BY writer"
+            )
+            found.update({table.chain(writer): last for writer, last in rows})
     return found
 
 
@@ -148,18 +140,18 @@ class _Chain:
         return Problem(flaw, self.writer, first, last, detail, self.table.name)
 
 
-def _problems(connection: sqlite3.Connection, expected: dict[str, str]) -> Iterator[Problem]:
+def _problems(source: Source, expected: dict[str, str]) -> Iterator[Problem]:
     known: dict[str, str] = {
-        str(writer): str(seen) for writer, seen in connection.execute("SELECT writer, heads FROM writers")
+        str(writer): str(seen) for writer, seen in source.rows("SELECT writer, heads FROM writers")
     }
     # (chain, hash) that must be there, and who says so.
     due = dict.fromkeys(expected.items(), "the caller")
     for writer, seen in known.items():
         due.update(dict.fromkeys(parse_heads(seen).items(), f"writer {writer}"))
     ends: dict[str, _Chain] = {}
-    for table in tables_in(connection):
+    for table in source.tables():
         chain: _Chain | None = None
-        for raw in connection.execute(f"SELECT {', '.join(table.columns)} FROM {table.name} ORDER BY writer, seq"):  # noqa: S608 - our column names
+        for raw in source.rows(f"SELECT {table.listed} FROM {table.name} ORDER BY writer, seq"):  # noqa: S608 - our column names
             writer = str(raw[0])
             if chain is None or writer != chain.writer:
                 if chain is not None:

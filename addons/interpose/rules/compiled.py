@@ -25,6 +25,7 @@ from .matching import Match
 from .patterns import AnyOf
 from .problem import Problem
 from .secrets import CredentialSource
+from .sinks import SinkDatabase, SinkFile, SinkRule
 from .stores import IN_MEMORY, StateRules
 from .values import Budget, Rate
 
@@ -315,12 +316,27 @@ class Upstream:
     ca: Path | None = None
 
 
+# In the state folder.
+DEFAULT_LEDGER = "usage.db"
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerRules:
-    """Where records go: an SQLite file, or None for the default one in the state folder. Only metadata is kept."""
+    """Where records go: none named is the SQLite file in the state folder. Reports and budgets read the first that can
+    answer. Only metadata is kept.
+    """
 
-    sqlite: Path | None = None
+    to: tuple[SinkRule, ...] = ()
     capture: Literal["metadata"] = "metadata"
+
+    @property
+    def credentials(self) -> tuple[CredentialSource, ...]:
+        """The passwords of the databases."""
+        return tuple(sink.password for sink in self.to if isinstance(sink, SinkDatabase) and sink.password is not None)
+
+    def sinks(self, state: Path) -> tuple[SinkRule, ...]:
+        """All of them, the default included."""
+        return self.to or (SinkFile("sqlite", state / DEFAULT_LEDGER),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from . import abilities, stores, urls, values
+from . import abilities, sinks, stores, urls, values
 from .compiled import HEADER_WORD, OF_ATTEMPT, OF_CALL, VIRTUAL_PREFIX
 from .facts import ENDPOINTS
 from .patterns import checked_glob, is_glob, parsed_network
@@ -228,8 +228,7 @@ def _store(text: str) -> str:
 
 
 def _sink(text: str) -> str:
-    if re.match(r"(sqlite|jsonl|otlp):.|postgres(ql)?://.", text) is None:
-        raise BadValue("is no place for a ledger", "write sqlite:FILE, jsonl:FILE, postgresql://… or otlp:…")
+    sinks.check(text)
     return text
 
 

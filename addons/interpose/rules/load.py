@@ -18,7 +18,7 @@ from interpose.formats.aws import region_of
 from interpose.formats.dialects import WITHOUT_RESPONSES
 from interpose.formats.hosts import lookup
 
-from . import abilities, aliases, cloud, compiling, conversions, regexlike, relations, stores, urls, virtualhost
+from . import abilities, aliases, cloud, compiling, conversions, regexlike, relations, sinks, stores, urls, virtualhost
 from .compiled import (
     ClientKey,
     Clients,
@@ -111,7 +111,6 @@ class _Compiler:
         intercept = self._intercept(spec)
         upstream = self._upstream(spec)
         self._warn_of_regexes()
-        sink = spec.ledger.to[0] if spec.ledger.to else None
         return Rules(
             version=content_version(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)),
             source=source,
@@ -140,7 +139,7 @@ class _Compiler:
                 {model: abilities.change(words) for model, words in spec.capabilities.items()}
             ),
             prices=compiling.prices(spec.prices),
-            ledger=LedgerRules(self._path(sink.removeprefix("sqlite:")) if sink else None),
+            ledger=LedgerRules(self._sinks(spec.ledger.to or [])),
             losses=compiling.loss_policy(spec.losses),
             state=self._state(spec.state),
             warnings=tuple(self._warnings),
@@ -271,6 +270,25 @@ class _Compiler:
             self._warnings.append(place.problem(message, hint, "warning"))
         password = CredentialSource("env", (url.variable,), place=place) if url.variable is not None else None
         return stores.StateRules(url, spec.on_store_error or "local_share", password, self._ca(path, url.ca))
+
+    def _sinks(self, texts: list[str]) -> tuple[sinks.SinkRule, ...]:
+        found: dict[str, sinks.SinkRule] = {}
+        for index, text in enumerate(texts):
+            path: Where = ("ledger", "to") if len(texts) == 1 else ("ledger", "to", index)
+            sink = self._sink(path, text)
+            if str(sink) in found:
+                self._document.report(path, "is the same place as one before", "remove it")
+            found[str(sink)] = sink
+        return tuple(found.values())
+
+    def _sink(self, path: Where, text: str) -> sinks.SinkRule:
+        if (file := sinks.file_named(text)) is not None:
+            return sinks.SinkFile(file[0], self._path(file[1]))
+        url, place = sinks.database(text), self._document.place(path)
+        for message, hint in sinks.dangers(url):
+            self._warnings.append(place.problem(message, hint, "warning"))
+        password = CredentialSource("env", (url.variable,), place=place) if url.variable is not None else None
+        return sinks.SinkDatabase(url, password, self._ca(path, url.ca))
 
     def _path(self, text: str) -> Path:
         return self._base / os.path.expanduser(text)

@@ -21,7 +21,7 @@ class Settled:
 
 
 SETTLED = (
-    Settled("ledger.to", lambda rules: rules.ledger.sqlite, lambda new, old: replace(new, ledger=old.ledger)),
+    Settled("ledger.to", lambda rules: rules.ledger.to, lambda new, old: replace(new, ledger=old.ledger)),
     Settled("state", lambda rules: rules.state, lambda new, old: replace(new, state=old.state)),
 )
 

@@ -271,7 +271,9 @@ class StateSpec(Section):
 
 class LedgerSpec(Section):
     to: Sinks | None = Field(
-        default=None, description="sqlite:FILE, relative to the rules file; default: usage.db in the state folder"
+        default=None,
+        description="sqlite:FILE, jsonl:FILE (relative to the rules file), postgresql://user:${VARIABLE}@host/database;"
+        " reports read the first; default: usage.db in the state folder",
     )
     capture: Literal["metadata", "bodies"] = "metadata"
 

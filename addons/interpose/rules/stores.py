@@ -121,10 +121,10 @@ def store(text: str) -> StoreUrl | None:
         raise BadValue("names certificates by ca=, and does not go by TLS", "write rediss:// or valkeys://")
     if socket is None:
         options["db"] = _db(parts.path.removeprefix("/"), options)
-    password, variable = _password(parts.password)
+    password, variable = password_of(parts.password)
     return StoreUrl(
         scheme,
-        None if parts.hostname is None else _host(parts.hostname),
+        None if parts.hostname is None else host_of(parts.hostname),
         port or PORT,
         socket,
         **{"db": 0, **options},
@@ -142,11 +142,11 @@ def _example(scheme: str) -> str:
     )
 
 
-def _host(name: str) -> str:
+def host_of(name: str) -> str:
     return urls.host(f"[{name}]" if ":" in name else name)
 
 
-def _password(given: str | None) -> tuple[str | None, str | None]:
+def password_of(given: str | None) -> tuple[str | None, str | None]:
     """A password, or the name of the variable that holds it."""
     if not given:
         return None, None

@@ -121,14 +121,15 @@ def _other_than(*accepted: str) -> Callable[[object], bool]:
     return lambda value: isinstance(value, str) and value not in accepted
 
 
-def _not_one_sqlite(value: object) -> bool:
-    sinks = value if isinstance(value, list) else [value]
-    return len(sinks) > 1 or any(isinstance(sink, str) and not sink.startswith("sqlite:") for sink in sinks)
+def _otlp(value: object) -> bool:
+    return any(
+        isinstance(sink, str) and sink.startswith("otlp:") for sink in (value if isinstance(value, list) else [value])
+    )
 
 
 UNSUPPORTED: tuple[Unsupported, ...] = (
     *(Unsupported(_p(f"routes.{name}")) for name in ("usage", "capture")),
-    Unsupported(_p("ledger.to"), _not_one_sqlite, "any ledger but a single sqlite: file", "write to: [sqlite:FILE]"),
+    Unsupported(_p("ledger.to"), _otlp, "a ledger at otlp:", "write sqlite:FILE, jsonl:FILE or postgresql://…"),
     Unsupported(_p("ledger.capture"), _other_than("metadata"), "capturing bodies", "write capture: metadata"),
     Unsupported(_p("alerts")),
 )

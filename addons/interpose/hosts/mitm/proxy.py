@@ -29,8 +29,10 @@ from mitmproxy.utils.asyncio_utils import set_eager_task_factory
 from interpose.engine import Engine
 from interpose.errors import InterposeError
 from interpose.hosts import authority
-from interpose.hosts.assembly import Assembly, assemble, ledger_path, new_id, unusable
+from interpose.hosts.assembly import Assembly, assemble, new_id, unusable
 from interpose.hosts.pages import Served
+from interpose.hosts.recording import first_file
+from interpose.ledger.address import Readable
 from interpose.rules.compiled import Rules
 from interpose.rules.problem import RulesError
 from interpose.secret import Scrubber
@@ -66,8 +68,9 @@ class Interceptor:
 
     `listen` are the addresses to listen on (port 0: any free one), by `mode`; `web` is where mitmweb is to answer, if
     at all. While it runs, `addresses` is where it listens, `address` the first of them, `web_url` the page of mitmweb
-    with its token, `ca_certificate` the PEM file that clients must trust, `ledger_path` the SQLite file, `writer`
-    this run's name in it. Whoever has it follow a rules file sets `stale`, which says why that cannot be used just now.
+    with its token, `ca_certificate` the PEM file that clients must trust, `ledger_path` the first file of the ledger
+    (None if it is databases alone), `places` where the ledger is read, `writer` this run's name in it. Whoever has it
+    follow a rules file sets `stale`, which says why that cannot be used just now.
 
     Raises ListenError, LedgerError, RulesError and AuthorityError before anything has been started, InterposeError
     if another one runs in this process.
@@ -89,7 +92,8 @@ class Interceptor:
         self.mode = mode or Mode()
         self.rules = self.mode.applied_to(rules)
         self.state = state
-        self.ledger_path = ledger_path(rules, state)
+        self.ledger_path = first_file(rules.ledger.sinks(state))
+        self.places: tuple[Readable, ...] = ()
         self.writer = secrets.token_hex(8)
         self.addresses: list[Address] = list(listen)
         self.web_url: str | None = None
@@ -164,6 +168,7 @@ class Interceptor:
                 )
             )
             self._assembly = assembly
+            self.places = assembly.places
             stack.enter_context(set_eager_task_factory())
             await self._listen(assembly, Leaves(held.key, held.certificate), stack)
             self._stack = stack.pop_all()

@@ -24,6 +24,7 @@ from interpose.errors import InterposeError
 from interpose.hosts.assembly import CLOCK, Assembly, assemble, new_id
 from interpose.hosts.following import Following
 from interpose.hosts.pages import Served
+from interpose.hosts.recording import told
 from interpose.hosts.watching import Looks, can_be_read_again, looks
 from interpose.rules.compiled import Rules
 from interpose.rules.load import load
@@ -121,7 +122,7 @@ class Shared:
         self._assembly = assembly
         self._stack.callback(self.follow_none)
         self.owner = owner
-        logger.info("interpose: ready; %s; ledger %s", self.in_short(rules, named), assembly.ledger_path)
+        logger.info("interpose: ready; %s; ledger %s", self.in_short(rules, named), told(rules.ledger.sinks(state)))
         if (now := ctx.options.interpose_rules) != named:
             self.follow_other(now)
         elif named:

@@ -1,0 +1,107 @@
+"""The ledger that the rules name, opened: its sinks, where their records wait while they are away, and how it is read.
+
+What a sink does is in `ledger`; here are only the folders, the passwords and the policy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from interpose.ledger import Ledger
+from interpose.ledger.address import Database, Readable
+from interpose.ledger.lane import Pace
+from interpose.ledger.sink import Sink
+from interpose.ledger.spool import Spool, left_in
+from interpose.ledger.writer import Way
+from interpose.rules.compiled import LedgerRules
+from interpose.rules.secrets import SecretStore
+from interpose.rules.sinks import SPOOL, SinkDatabase, SinkFile, SinkRule
+from interpose.secret import Scrubber, Secret
+
+logger = logging.getLogger(__name__)
+
+# In the state folder.
+FOLDER = "spool"
+
+
+async def places(rules: LedgerRules, state: Path, secrets: SecretStore, scrubber: Scrubber) -> tuple[Readable, ...]:
+    """Where the ledger is, the place that is read first ahead. Raises SecretError for a password that is not set."""
+    found: list[Readable] = []
+    for sink in rules.sinks(state):
+        if isinstance(sink, SinkFile):
+            found.append(sink)
+            continue
+        password = sink.url.password
+        if sink.password is not None:
+            password = (await secrets.resolve(sink.password)).reveal()
+        elif password is not None:
+            scrubber.learn(Secret(password, "ledger.to"))
+        found.append(Database(sink.url, password, sink.ca))
+    return tuple(found)
+
+
+def opened(
+    at: Sequence[Readable], state: Path, *, writer: str, clock: Callable[[], float], scrub: Callable[[str], str]
+) -> Ledger:
+    """Opens every sink, or leaves it for later if it is away. Raises LedgerError. Blocks: not for an event loop."""
+    folders = [state / FOLDER / _folder(place) for place in at]
+    _tell_of_others(state / FOLDER, folders)
+    ways = [Way(_sink(place), _spooled(place, folder)) for place, folder in zip(at, folders, strict=True)]
+    return Ledger.start(ways, writer=writer, pace=Pace(clock=clock), scrub=scrub)
+
+
+def _sink(place: Readable) -> Sink:
+    match place:
+        case Database():
+            # Here, not above: nobody should pay for the import who has no database.
+            from interpose.ledger.postgres.sink import PostgresSink
+
+            return PostgresSink(place)
+        case SinkFile(kind="jsonl", path=path):
+            from interpose.ledger.jsonl import JsonlSink
+
+            return JsonlSink(path)
+        case SinkFile(path=path) | path:
+            from interpose.ledger.sqlite import SqliteSink
+
+            return SqliteSink(path)
+
+
+def _spooled(place: Readable, folder: Path) -> Callable[[], Spool]:
+    limit = place.url.spool if isinstance(place, Database) else SPOOL
+    return lambda: Spool(folder, limit=limit, whose=str(place))
+
+
+def _folder(place: Readable) -> str:
+    """The same for a database whoever logs in."""
+    what: object = place
+    if isinstance(place, Database):
+        what = (place.url.host or place.url.socket, place.url.port, place.url.database)
+    return hashlib.sha256(str(what).encode()).hexdigest()[:16]
+
+
+def _tell_of_others(spool: Path, folders: Iterable[Path]) -> None:
+    """What waits for a sink that the rules name no more is not forgotten."""
+    named = set(folders)
+    for folder in sorted(spool.iterdir()) if spool.is_dir() else ():
+        if folder not in named and (whose := left_in(folder)):
+            logger.warning(
+                "records for %s wait in %s, and ledger.to does not name it: name it again, or remove that folder",
+                whose,
+                folder,
+            )
+
+
+def first_file(sinks: Sequence[SinkRule]) -> Path | None:
+    """The path of the first file, for those who only know of files."""
+    return next((sink.path for sink in sinks if isinstance(sink, SinkFile)), None)
+
+
+def told(sinks: Sequence[SinkRule]) -> str:
+    """What may be said of where the ledger is."""
+    return ", ".join(
+        str(sink) if isinstance(sink, SinkDatabase) or sink.kind != "sqlite" else str(sink.path) for sink in sinks
+    )

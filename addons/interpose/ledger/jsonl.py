@@ -1,0 +1,211 @@
+"""The sink that is a file of JSON lines, one record a line, and how such a file is read.
+
+    {"table":"calls","writer":…,"seq":…,…,"hash":…}
+
+A line of `writers` comes before the first record of each. Every batch is one write(2) at the end of the file
+(O_APPEND), so that several processes may share it. Programs that rotate files may take it away: the next batch begins a
+new one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from .record import TABLES, LedgerError, Table, canonical_heads
+from .schema import ENTER, INSERT, bring_up_to_date
+from .sink import Placed, Writer
+
+log = logging.getLogger(__name__)
+
+WRITERS = "writers"
+# How much of the end of a file is searched for what a writer has written last.
+_TAIL = 4 << 20
+
+
+class JsonlSink:
+    """The file at `path`, made with mode 0600 if there is none."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._out: int | None = None
+        self._file: tuple[int, int] | None = None
+        self._entered: set[str] = set()
+        # {(writer, table): seq} of what stands in the file, or did.
+        self._last: dict[tuple[str, str], int] = {}
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def open(self, writer: Writer) -> Writer:
+        try:
+            out = self._opened()
+            self._entered.add(writer.writer)
+            self._last.update({(writer.writer, table.name): 0 for table in TABLES})
+            known = replace(writer, heads=canonical_heads(_heads(self.path)).decode())
+            self._append(out, [_line(WRITERS, known.told())])
+        except OSError as error:
+            self.close()
+            raise LedgerError(
+                f"the ledger {self.path} cannot be opened for writing: {error.strerror or error}"
+            ) from error
+        return known
+
+    def write(self, writer: Writer, rows: Sequence[Placed], patience: float) -> bool:
+        """Raises OSError."""
+        out = self._opened()
+        lines: list[bytes] = []
+        places: list[tuple[tuple[str, str], int] | None] = []
+        if writer.writer not in self._entered:
+            lines.append(_line(WRITERS, writer.told()))
+            places.append(None)
+        for table, row in rows:
+            place = (writer.writer, table.name)
+            if place not in self._last:
+                # Of an earlier process: its last batch may have come into the file before it died.
+                self._last[place] = _last_of(self.path, *place)
+            seq = int(row[1] or 0)
+            if seq > self._last[place]:
+                lines.append(_line(table.name, dict(zip(table.columns, row, strict=True))))
+                places.append((place, seq))
+        if lines:
+            done = 0
+            try:
+                done = self._append(out, lines)
+            finally:
+                for place_of in places[:done]:
+                    if place_of is not None:
+                        self._last[place_of[0]] = place_of[1]
+                if done:
+                    self._entered.add(writer.writer)
+            if done < len(lines):
+                raise OSError("the disk is full")
+        os.fsync(out)
+        return True
+
+    def _append(self, out: int, lines: Sequence[bytes]) -> int:
+        """How many of the lines are in the file, as a whole. A torn one is ended by the next write."""
+        data = b"".join(lines)
+        written = os.write(out, data)
+        if written == len(data):
+            return len(lines)
+        os.close(out)  # the next one begins anew, with a line of its own
+        self._out = None
+        done = 0
+        for line in lines:
+            if written < len(line):
+                break
+            written -= len(line)
+            done += 1
+        return done
+
+    def _opened(self) -> int:
+        """The file as its path names it now."""
+        if self._out is not None and self._file == _identity(self.path):
+            return self._out
+        self.close()
+        self._entered.clear()
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        out = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        size = os.fstat(out).st_size
+        try:
+            if size and os.pread(out, 1, size - 1) != b"\n":
+                os.write(out, b"\n")  # behind a line that was torn
+        except OSError:
+            os.close(out)
+            raise
+        self._out, self._file = out, _identity(self.path)
+        return out
+
+    def close(self) -> None:
+        out, self._out = self._out, None
+        if out is not None:
+            os.close(out)
+
+
+def _line(table: str, told: dict[str, Any]) -> bytes:
+    return orjson.dumps({"table": table, **told}) + b"\n"
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _read_lines(path: Path, begin: int = 0) -> list[dict[str, Any]]:
+    """What the lines say that are whole."""
+    found = []
+    with path.open("rb") as file:
+        file.seek(begin)
+        for line in file:
+            try:
+                told = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                continue  # torn, or begun before `begin`
+            if isinstance(told, dict):
+                found.append(told)
+    return found
+
+
+def _last_of(path: Path, writer: str, table: str) -> int:
+    begin = max(0, path.stat().st_size - _TAIL)
+    numbers = [
+        told.get("seq")
+        for told in _read_lines(path, begin)
+        if told.get("table") == table and told.get("writer") == writer
+    ]
+    return max((number for number in numbers if isinstance(number, int)), default=0)
+
+
+def _heads(path: Path) -> dict[str, str]:
+    """The heads of the chains whose ends stand near the end of the file."""
+    begin = max(0, path.stat().st_size - _TAIL)
+    named: dict[str, str] = {}
+    ends: dict[str, str] = {}
+    chains = {table.name: table for table in TABLES}
+    for told in _read_lines(path, begin):
+        if (table := chains.get(str(told.get("table")))) is not None:
+            ends[table.chain(str(told.get("writer")))] = str(told.get("hash"))
+        elif told.get("table") == WRITERS:
+            try:
+                named.update(orjson.loads(told["heads"]))
+            except (ValueError, KeyError, TypeError):
+                continue
+    return {chain: last for chain, last in ends.items() if named.get(chain) != last}
+
+
+def read(path: Path) -> sqlite3.Connection:
+    """The file's records in a database in memory. Raises LedgerError."""
+    try:
+        lines = _read_lines(path)
+    except FileNotFoundError:
+        raise LedgerError(
+            f"there is no ledger at {path}: nothing has been recorded there yet, or it is elsewhere"
+        ) from None
+    except OSError as error:
+        raise LedgerError(f"the ledger {path} cannot be read: {error.strerror or error}") from error
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    bring_up_to_date(connection)
+    tables: dict[str, Table] = {table.name: table for table in TABLES}
+    connection.execute("BEGIN")
+    for told in lines:
+        try:
+            if (table := tables.get(told.get("table", ""))) is not None:
+                connection.execute(INSERT[table.name], [told[name] for name in table.columns])
+            elif told.get("table") == WRITERS:
+                connection.execute(ENTER, [told[name] for name in ("writer", "opened_at", "version", "heads")])
+        except (KeyError, sqlite3.Error):
+            continue  # no line of ours: a verification misses it
+    connection.execute("COMMIT")
+    return connection

@@ -1,0 +1,100 @@
+"""A PostgreSQL ledger that is read: one snapshot, by a connection and a thread of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from itertools import count
+from types import TracebackType
+from typing import Any, Self
+
+import asyncpg
+
+from interpose.ledger.address import Database
+from interpose.ledger.record import LedgerError, Table
+from interpose.ledger.source import POSTGRES
+
+from . import schema
+from .connecting import Aside, connect, told
+
+# Rows that are fetched at once.
+_BLOCK = 2000
+
+
+class PostgresSource:
+    """Whatever fails is a LedgerError that names the database."""
+
+    dialect = POSTGRES
+
+    def __init__(self, at: Database) -> None:
+        self._at = at
+        self._aside = Aside("ledger-read")
+        self._version = 0
+        try:
+            self._connection = self._aside.run(self._open())
+        except Exception as error:
+            self._aside.close()
+            if isinstance(error, LedgerError):
+                raise
+            raise self._unreadable(error) from error
+
+    async def _open(self) -> asyncpg.Connection:
+        connection = await connect(self._at)
+        try:
+            self._version = await schema.check_version(connection, str(self._at))
+            if self._version == 0:
+                raise LedgerError(f"the ledger {self._at} has no tables yet: nothing has been recorded there")
+            await connection.transaction(isolation="repeatable_read", readonly=True).start()
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._aside.run(self._close())
+        finally:
+            self._aside.close()
+
+    async def _close(self) -> None:
+        try:
+            await self._connection.close(timeout=2)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._connection.terminate()
+
+    def tables(self) -> list[Table]:
+        return schema.tables_of(self._version)
+
+    def rows(self, sql: str, *arguments: object) -> Iterator[tuple[Any, ...]]:
+        numbers = count(1)
+        sql = re.sub(r"\?", lambda _: f"${next(numbers)}", sql)
+        try:
+            cursor = self._aside.run(self._cursor(sql, arguments))
+            while block := self._aside.run(cursor.fetch(_BLOCK, timeout=None)):
+                for row in block:
+                    yield tuple(_plain(value) for value in row)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise self._unreadable(error) from error
+
+    async def _cursor(self, sql: str, arguments: tuple[object, ...]) -> Any:
+        return await self._connection.cursor(sql, *arguments, timeout=_LONG)
+
+    def _unreadable(self, error: BaseException) -> LedgerError:
+        return LedgerError(f"the ledger {self._at} cannot be read: {told(error)}")
+
+
+def _plain(value: Any) -> Any:
+    """A sum of integers is a numeric in PostgreSQL."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value
+
+
+# Sums over millions of rows take a while.
+_LONG = 600.0

@@ -1,0 +1,74 @@
+"""What a sink of records is: a place that takes batches of a writer, in its chains. Nothing here batches or retries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, Self
+
+import orjson
+
+from .record import CALLS, GAP_ENTRANCE, Row, Table, genesis
+
+Placed = tuple[Table, Row]
+"""A row in its place in a chain."""
+
+_ENTRANCE = CALLS.columns.index("entrance")
+_LOSSES = CALLS.columns.index("losses")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writer:
+    """Whoever writes a chain, as a row of `writers` has it: the first record of each of its chains follows from
+    `heads`, the canonical JSON of the heads that were found.
+    """
+
+    writer: str
+    opened_at: str
+    version: str
+    heads: str = "{}"
+
+    @property
+    def start(self) -> str:
+        return genesis(self.heads.encode())
+
+    def told(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def read(cls, told: dict[str, Any]) -> Self:
+        return cls(**told)
+
+
+class Sink(Protocol):
+    """A place for records. Its methods are called one after the other; what was closed opens with the next batch."""
+
+    @property
+    def name(self) -> str:
+        """What may be said of it, in messages; it has no secrets."""
+        ...
+
+    def open(self, writer: Writer) -> Writer | None:
+        """Enters a new writer, and gives it with the heads that were found; None if the sink is away: then the first
+        batch enters it. Raises LedgerError for what does not end by waiting.
+        """
+        ...
+
+    def write(self, writer: Writer, rows: Sequence[Placed], patience: float) -> bool:
+        """Commits a batch of that writer, all of it or nothing; what is there already stays as it is.
+
+        True when the commit has returned. False if it has not within about `patience` seconds: it may still, and the
+        same batch has to come again. Raises whatever has failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Never waits long, never raises."""
+        ...
+
+
+def stands_for(table: Table, row: Row) -> int:
+    """How many records a row accounts for: a gap has the number of those that were lost."""
+    if table is not CALLS or row[_ENTRANCE] != GAP_ENTRANCE:
+        return 1
+    return sum(int(loss["count"]) for loss in orjson.loads(str(row[_LOSSES])))

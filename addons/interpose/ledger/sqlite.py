@@ -1,0 +1,97 @@
+"""The sink that is an SQLite file on this machine: one connection, one transaction a batch."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from .record import TABLES, LedgerError
+from .schema import ENTER, INSERT, Connect, is_busy, open_for_writing, readable_by_others, register, transaction
+from .sink import Placed, Writer
+
+log = logging.getLogger(__name__)
+
+
+class SqliteSink:
+    """The file at `path`, made if there is none."""
+
+    def __init__(self, path: Path, *, connect: Connect = sqlite3.connect) -> None:
+        self.path = path
+        self._connect = connect
+        self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        self._entered: set[str] = set()
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def open(self, writer: Writer) -> Writer:
+        connection = open_for_writing(self.path, connect=self._connect)
+        try:
+            heads = register(connection, writer.writer, opened_at=writer.opened_at, version=writer.version)
+        except sqlite3.IntegrityError as error:
+            connection.close()
+            raise LedgerError(
+                f"the ledger {self.path} knows the writer {writer.writer} already: a writer id is used once"
+            ) from error
+        except sqlite3.Error as error:
+            connection.close()
+            raise LedgerError(f"the ledger {self.path} cannot be written: {error}") from error
+        if readable_by_others(self.path):
+            log.warning(
+                "the ledger %s can be read by other users of this machine (chmod 600 would end that)", self.path
+            )
+        self._connected(connection)
+        self._entered.add(writer.writer)
+        return replace(writer, heads=heads)
+
+    def write(self, writer: Writer, rows: Sequence[Placed], patience: float) -> bool:
+        """Raises sqlite3.Error, OSError or LedgerError."""
+        if self._connection is not None and self._file != _identity(self.path):
+            # Somebody removed or replaced the file: what we still write to has no name any more.
+            self.close()
+        try:
+            self._write(
+                self._connection or self._connected(open_for_writing(self.path, connect=self._connect)), writer, rows
+            )
+        except Exception as error:
+            if not (isinstance(error, sqlite3.Error) and is_busy(error)):
+                self.close()
+            raise
+        return True
+
+    def _write(self, connection: sqlite3.Connection, writer: Writer, rows: Sequence[Placed]) -> None:
+        with transaction(connection):
+            if writer.writer not in self._entered:
+                connection.execute(ENTER, (writer.writer, writer.opened_at, writer.version, writer.heads))
+            for table in TABLES:
+                if of_table := [row for of, row in rows if of is table]:
+                    connection.executemany(INSERT[table.name], of_table)
+        self._entered.add(writer.writer)
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.close()
+            except sqlite3.Error as error:
+                log.warning("the ledger %s did not close well: %s", self.path, error)
+
+    def _connected(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        """It may be a new file: the chain goes on there, and `verify` names what is missing in it."""
+        self._connection, self._file = connection, _identity(self.path)
+        self._entered.clear()
+        return connection
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file the path names; None if it names none (any more)."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,210 @@
+"""Where records go, as rules write it: files, and the URL of a PostgreSQL database, read strictly. Nothing is opened
+here, and no variable read.
+
+    sqlite:usage.db   jsonl:calls.jsonl   postgresql://user:${PG_PASSWORD}@host:5432/database?sslmode=verify-full
+
+The password is best the name of an environment variable: what stands in a file is read by many.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from interpose.secret import MASK
+
+from . import urls
+from .problem import BadValue, did_you_mean, printable
+from .secrets import CredentialSource
+from .stores import host_of, password_of
+from .values import size
+
+PORT = 5432
+EXAMPLE = "write for example postgresql://user:${PG_PASSWORD}@host:5432/database"
+SCHEMES = ("sqlite", "jsonl", "postgresql", "postgres", "otlp")
+# What a sink that is away may take of the disk.
+SPOOL = 1 << 30
+
+FileKind = Literal["sqlite", "jsonl"]
+_FILES: Mapping[str, FileKind] = {"sqlite": "sqlite", "jsonl": "jsonl"}
+# What libpq means by these words: https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION
+SslMode = Literal["disable", "prefer", "require", "verify-ca", "verify-full"]
+SSL_MODES: tuple[SslMode, ...] = ("disable", "prefer", "require", "verify-ca", "verify-full")
+
+
+@dataclass(frozen=True, slots=True)
+class SinkFile:
+    """A file that records go to."""
+
+    kind: FileKind
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUrl:
+    """A PostgreSQL database. `host` is None for a Unix socket, which is in the folder `socket`."""
+
+    host: str | None
+    port: int
+    socket: str | None
+    database: str
+    user: str | None = None
+    variable: str | None = None
+    password: str | None = field(default=None, repr=False)
+    sslmode: SslMode | None = None
+    ca: str | None = None
+    spool: int = SPOOL
+
+    def __str__(self) -> str:
+        """What may be said of it: the password is its variable's name."""
+        secret = f"${{{self.variable}}}" if self.variable else MASK if self.password else None
+        login = f"{self.user or ''}{'' if secret is None else f':{secret}'}@" if self.user or secret else ""
+        if self.socket is not None:
+            port = "" if self.port == PORT else f":{self.port}"
+            return f"postgresql://{login}{port}/{self.database}?host={self.socket}"
+        host = f"[{self.host}]" if self.host is not None and ":" in self.host else self.host
+        return f"postgresql://{login}{host}:{self.port}/{self.database}"
+
+    @property
+    def near(self) -> bool:
+        """Whether it is on this machine."""
+        return self.host is None or urls.nearness(self.host) == "loopback"
+
+
+@dataclass(frozen=True, slots=True)
+class SinkDatabase:
+    """A database that records go to. `password` is where it comes from, if not from the URL; `ca` the file that `ca=`
+    names.
+    """
+
+    url: DatabaseUrl
+    password: CredentialSource | None = None
+    ca: Path | None = None
+
+    def __str__(self) -> str:
+        return str(self.url)
+
+
+SinkRule = SinkFile | SinkDatabase
+
+
+def file_named(text: str) -> tuple[FileKind, str] | None:
+    """The kind and the path of a file; None if the text names none."""
+    kind, _, path = text.partition(":")
+    return (_FILES[kind], path) if kind in _FILES else None
+
+
+def check(text: str) -> None:
+    """Raises BadValue, which repeats nothing that may be a password."""
+    scheme, separator, rest = text.partition(":")
+    if not separator or scheme not in SCHEMES:
+        hint = did_you_mean(scheme, SCHEMES) if separator and re.fullmatch("[a-z]+", scheme) else ""
+        raise BadValue("is no place for a ledger", hint or "write sqlite:FILE, jsonl:FILE or postgresql://…")
+    if scheme in ("postgresql", "postgres"):
+        database(text)
+    elif not rest or not rest.isprintable():
+        raise BadValue(
+            "names no file" if not rest else "contains control characters", f"write for example {scheme}:calls"
+        )
+    elif rest.startswith("//") and scheme != "otlp":
+        raise BadValue("is written like a URL", f"write {scheme}:FILE, or {scheme}:/FILE from the root")
+
+
+def database(text: str) -> DatabaseUrl:
+    """Parses the URL of a database. Raises BadValue, which repeats nothing that may be a password."""
+    scheme = text.partition(":")[0]
+    if not text.startswith(f"{scheme}://"):
+        raise BadValue("is not a URL", EXAMPLE)
+    if not text.isascii() or re.search(r"[\s\\\x00-\x1f\x7f]", text):
+        raise BadValue("contains a space, a backslash or another character that no URL has", EXAMPLE)
+    if "," in text.partition("?")[0].rpartition("@")[2]:
+        raise BadValue("names several hosts", "name one that stands for all: a balancer, or a service's name")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise BadValue("is not a URL", "in a password, write /, ?, #, [, ] and @ with % and two digits") from None
+    if "#" in text:
+        raise BadValue("has a fragment", "leave out what follows #; in a password, write %23")
+    if port == 0:
+        raise BadValue("has the port 0", EXAMPLE)
+    options = _options(parts.query)
+    socket = options.pop("host", None)
+    if (not parts.hostname) != (socket is not None):
+        problem = "names no server" if socket is None else "names a host and the folder of a socket"
+        raise BadValue(problem, EXAMPLE if socket is None else "leave out one of them")
+    name = unquote(parts.path.removeprefix("/"))
+    if not name or "/" in name or not name.isprintable():
+        raise BadValue("names no database", EXAMPLE)
+    if "ca" in options and options.get("sslmode") not in ("verify-ca", "verify-full"):
+        raise BadValue("names certificates by ca=, and verifies none", "write sslmode=verify-full beside it")
+    password, variable = password_of(parts.password)
+    return DatabaseUrl(
+        None if parts.hostname is None else host_of(parts.hostname),
+        port or PORT,
+        socket,
+        name,
+        user=unquote(parts.username) if parts.username else None,
+        variable=variable,
+        password=password,
+        **options,
+    )
+
+
+def _ssl_mode(text: str) -> SslMode:
+    for mode in SSL_MODES:
+        if mode == text:
+            return mode
+    hint = did_you_mean(text, SSL_MODES) or f"known are {', '.join(SSL_MODES)}"
+    raise BadValue(f'has an sslmode of "{printable(text)}"', hint)
+
+
+def _spool(text: str) -> int:
+    limit = size(text)
+    if limit.unit != "bytes" or limit.count < 1 << 20:
+        raise BadValue(f"has a spool of {printable(text)}", "it is 1MiB or more: spool=1GiB")
+    return limit.count
+
+
+def _folder(text: str) -> str:
+    if not text.startswith("/"):
+        raise BadValue("has a host= that is no folder", "write the socket's folder: ?host=/run/postgresql")
+    return text
+
+
+_OPTIONS: Mapping[str, Callable[[str], object]] = {
+    "sslmode": _ssl_mode,
+    "ca": str,
+    "host": _folder,
+    "spool": _spool,
+}
+
+
+def _options(query: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in _OPTIONS:
+            hint = did_you_mean(name, _OPTIONS) or f"known are {', '.join(_OPTIONS)}"
+            raise BadValue(f'has an option "{printable(name)}" that is not known', hint)
+        if name in found or not value:
+            raise BadValue(f"has {'two values' if name in found else 'no value'} for {name}", f"write ?{name}=… once")
+        found[name] = _OPTIONS[name](value)
+    return found
+
+
+def dangers(url: DatabaseUrl) -> Iterator[tuple[str, str]]:
+    """What is unwise about a database: the message and what to do."""
+    if url.password is not None:
+        yield "holds a password, which everybody sees who sees this file", "write ${NAME} for it, and set that variable"
+    if url.sslmode == "disable" and not url.near and (url.password or url.variable):
+        yield (
+            "goes to another machine without TLS: who listens on the way sees every record",
+            "write sslmode=verify-full, or leave sslmode out for TLS where the server has it",
+        )
