@@ -67,39 +67,54 @@ class Postgres:
 
     def start(self) -> None:
         """Starts and waits until it answers."""
-        self._process = subprocess.Popen(
-            [
-                str(self._binaries / "postgres"), "-D", str(self.folder / "data"), "-k", str(self.folder),
-                "-c", "listen_addresses=127.0.0.1", "-p", str(self.port), "-F",
-                "-c", "shared_buffers=16MB", "-c", "max_connections=50",
-            ],
-            cwd=self.folder, env=_environ(), **_as_nobody(),
-            stdout=subprocess.DEVNULL, stderr=(self.folder / "log").open("ab"),
-        )  # fmt: skip
+        self._process = self._started()
         deadline = time.monotonic() + _START
         while True:
             try:
                 self.run("SELECT 1")
             except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
-                assert self._process.poll() is None, (self.folder / "log").read_text()
-                assert time.monotonic() < deadline, (self.folder / "log").read_text()
+                assert time.monotonic() < deadline, (self.folder / "log").read_text()[-2000:]
                 time.sleep(0.02)
+                if self._process.poll() is not None:
+                    # What a crash has left running may still hold the memory that they share.
+                    self._process = self._started()
             else:
                 return
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [
+                    str(self._binaries / "postgres"), "-D", str(self.folder / "data"), "-k", str(self.folder),
+                    "-c", "listen_addresses=127.0.0.1", "-p", str(self.port), "-F",
+                    "-c", "shared_buffers=16MB", "-c", "max_connections=50",
+                ],
+                cwd=self.folder, env=_environ(), stdout=subprocess.DEVNULL, stderr=log, **_as_nobody(),
+            )  # fmt: skip
 
     def signal(self, number: signal.Signals) -> None:
         """To the server and all of its processes: SIGSTOP freezes it, SIGKILL is a crash."""
         assert self._process is not None
         server = psutil.Process(self._process.pid)
-        # The one that starts others first, then whom it has started: they are no group.
-        server.send_signal(number)
+        # The one that starts others first, then whom it has started: they are no group. Of the dead nobody is a child.
         workers = server.children(recursive=True)
+        server.send_signal(number)
+        if number is not signal.SIGKILL:
+            workers = server.children(recursive=True)
         for worker in workers:
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.send_signal(number)
         if number is signal.SIGKILL:
             psutil.wait_procs(workers, timeout=30)
             self._process.wait()
+
+    def revive(self) -> None:
+        """Frozen or dead, it runs again."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self.signal(signal.SIGCONT)
+        else:
+            self.start()
 
     def stop(self) -> None:
         """An orderly end that waits for nobody."""

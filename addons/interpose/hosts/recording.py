@@ -77,10 +77,8 @@ def _spooled(place: Readable, folder: Path) -> Callable[[], Spool]:
 
 def _folder(place: Readable) -> str:
     """The same for a database whoever logs in."""
-    what: object = place
-    if isinstance(place, Database):
-        what = (place.url.host or place.url.socket, place.url.port, place.url.database)
-    return hashlib.sha256(str(what).encode()).hexdigest()[:16]
+    what = place.url.place if isinstance(place, Database) else str(place)
+    return hashlib.sha256(what.encode()).hexdigest()[:16]
 
 
 def _tell_of_others(spool: Path, folders: Iterable[Path]) -> None:

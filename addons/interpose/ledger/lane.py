@@ -94,6 +94,7 @@ class Lane:
         self._again = 0.0  # when the sink is tried again, by the monotonic clock
         self._acknowledged = 0
         self._announced = False
+        self._told_loss = False
         self._complained = float("-inf")
         self._thread = threading.Thread(target=self._run, name=f"ledger-{writer.writer[:8]}", daemon=True)
         self._thread.start()
@@ -346,12 +347,13 @@ class Lane:
         _tell(done, answer=True)
 
     def _complain(self, error: Exception) -> None:
-        """Say loudly that records wait, at most once a minute."""
+        """Say loudly that records wait, at most once a minute, and when the first ones are lost."""
         now = self._pace.timer()
-        if now - self._complained < COMPLAIN_EVERY:
+        if now - self._complained < COMPLAIN_EVERY and (self._told_loss or not self._lost):
             return
         self._complained = now
         self._announced = True
+        self._told_loss = bool(self._lost)
         where = "in memory" if self._spool is None else f"in memory or in {self._spool.folder}"
         log.error(
             "the ledger %s cannot be written (%s): traffic goes on, %d records wait %s, %d are lost",

@@ -276,9 +276,9 @@ class _Compiler:
         for index, text in enumerate(texts):
             path: Where = ("ledger", "to") if len(texts) == 1 else ("ledger", "to", index)
             sink = self._sink(path, text)
-            if str(sink) in found:
+            if sink.place in found:
                 self._document.report(path, "is the same place as one before", "remove it")
-            found[str(sink)] = sink
+            found[sink.place] = sink
         return tuple(found.values())
 
     def _sink(self, path: Where, text: str) -> sinks.SinkRule:

@@ -46,6 +46,10 @@ class SinkFile:
     def __str__(self) -> str:
         return f"{self.kind}:{self.path}"
 
+    @property
+    def place(self) -> str:
+        return str(self.path)
+
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrl:
@@ -73,6 +77,11 @@ class DatabaseUrl:
         return f"postgresql://{login}{host}:{self.port}/{self.database}"
 
     @property
+    def place(self) -> str:
+        """Which database it is, whoever logs in."""
+        return f"{self.host or self.socket}:{self.port}/{self.database}"
+
+    @property
     def near(self) -> bool:
         """Whether it is on this machine."""
         return self.host is None or urls.nearness(self.host) == "loopback"
@@ -90,6 +99,10 @@ class SinkDatabase:
 
     def __str__(self) -> str:
         return str(self.url)
+
+    @property
+    def place(self) -> str:
+        return self.url.place
 
 
 SinkRule = SinkFile | SinkDatabase

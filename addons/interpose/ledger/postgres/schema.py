@@ -65,9 +65,14 @@ async def prepare(connection: asyncpg.Connection, name: str) -> None:
 
 async def check_version(connection: asyncpg.Connection, name: str) -> int:
     """The version of the tables, 0 where there are none."""
-    known, calls = await connection.fetchrow("SELECT to_regclass($1)::text, to_regclass('calls')::text", VERSIONS)
-    if known is None:
-        if calls is not None:
+    # Not by to_regclass: what it has not found once, it may not find behind the lock either, from its cache.
+    found = await connection.fetch(
+        "SELECT relname FROM pg_catalog.pg_class WHERE relname = ANY($1::name[]) AND pg_table_is_visible(oid)",
+        [VERSIONS, "calls"],
+    )
+    tables = {row[0] for row in found}
+    if VERSIONS not in tables:
+        if tables:
             raise LedgerError(
                 f"the database {name} has a table `calls` of something else: give the ledger a database of its own, or "
                 "its user a schema of its own"

@@ -1,0 +1,149 @@
+"""The spool: what a sink has not taken survives the process, in order, and is handed on once it is delivered."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from interpose.ledger.record import CALLS, CONNECTIONS, Connection, storable
+from interpose.ledger.sink import Placed, Writer
+from interpose.ledger.spool import Spool, SpoolFull, left_in
+
+MINE = Writer(writer="w1", opened_at="2026-11-01T00:00:00.000000Z", version="1", heads='{"w0":"abc"}')
+OTHER = Writer(writer="w2", opened_at="2026-11-02T00:00:00.000000Z", version="1")
+
+
+@pytest.fixture
+def rows(record):
+    """Sealed rows with these numbers."""
+
+    def made(*numbers: int, writer: str = "w1") -> list[Placed]:
+        return [
+            (CALLS, CALLS.seal(storable(record(number)), writer=writer, seq=number, prev_hash="0" * 64))
+            for number in numbers
+        ]
+
+    return made
+
+
+def spool(path: Path, **options: int) -> Spool:
+    return Spool(path / "s", whose="a place", **{"limit": 1 << 20, **options})
+
+
+def drained(opened: Spool, most: int = 2) -> list[tuple[str, int]]:
+    """All of it, delivered in steps of `most`."""
+    found = []
+    while (chunk := opened.next(most)) is not None:
+        assert len(chunk.rows) <= most
+        found += [(chunk.writer.writer, int(row[1])) for _, row in chunk.rows]
+        opened.advance()
+    return found
+
+
+def test_rows_come_back_as_they_went(tmp_path: Path, record) -> None:
+    """Every value of both tables, and the writer with its heads."""
+    call = CALLS.seal(
+        storable(
+            record(1, asked_model="ü\x00\ud800", cost_usd=0.1 + 0.2, ttft_ms=5.0, stream=True, input_tokens=2**53 - 1)
+        ),
+        writer="w1", seq=1, prev_hash="a",
+    )  # fmt: skip
+    connection = CONNECTIONS.seal(
+        storable(Connection(id="c", opened_at="x", closed_at="y", kind="ai", host="h", port=443)),
+        writer="w1", seq=1, prev_hash="a",
+    )  # fmt: skip
+    opened = spool(tmp_path)
+    opened.append(MINE, [(CALLS, call), (CONNECTIONS, connection)])
+    chunk = opened.next(10)
+    assert chunk is not None
+    assert (chunk.writer, chunk.rows, chunk.own) == (MINE, ((CALLS, call), (CONNECTIONS, connection)), True)
+    assert all(table.digest(row) == row[-1] for table, row in chunk.rows)
+    opened.close()
+
+
+def test_what_is_not_delivered_comes_again(tmp_path: Path, rows) -> None:
+    """The same rows until `advance`; then those that follow; nothing is left of it when all are delivered."""
+    opened = spool(tmp_path)
+    opened.append(MINE, rows(1, 2, 3))
+    assert opened.next(2) == opened.next(2)
+    assert drained(opened) == [("w1", 1), ("w1", 2), ("w1", 3)]
+    assert opened.empty
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["sink"]
+    opened.append(MINE, rows(4))
+    assert drained(opened) == [("w1", 4)]
+    opened.close()
+
+
+def test_the_next_process_takes_what_was_left(tmp_path: Path, rows) -> None:
+    """Of a process that is no more, and ahead of its own; while that one lives it is left alone."""
+    first = spool(tmp_path)
+    first.append(MINE, rows(1, 2))
+    beside = spool(tmp_path)
+    assert beside.empty
+    beside.close()
+    assert left_in(tmp_path / "s") == "a place"
+    first.close()
+    second = spool(tmp_path)
+    assert (second.empty, second.count(), second.tips()) == (False, 2, {"w1": rows(2)[0][1][-1]})
+    second.append(OTHER, rows(1, writer="w2"))
+    chunk = second.next(9)
+    assert chunk is not None
+    assert (chunk.writer, chunk.own) == (MINE, False)
+    assert drained(second) == [("w1", 1), ("w1", 2), ("w2", 1)]
+    second.close()
+    assert left_in(tmp_path / "s") == ""
+
+
+def test_a_torn_end_was_never_kept(tmp_path: Path, rows) -> None:
+    """A line that a crash has cut is left out, wherever it was cut; all before it is there."""
+    opened = spool(tmp_path)
+    opened.append(MINE, rows(1, 2))
+    opened.close()
+    (segment,) = (tmp_path / "s" / "w1").glob("*.jsonl")
+    whole = segment.read_bytes()
+    begin = whole.rindex(b"\n", 0, -1) + 1
+    for end in range(begin, len(whole)):
+        segment.write_bytes(whole[:end])
+        again = spool(tmp_path)
+        chunk = again.next(9)
+        assert chunk is not None
+        assert [row[1] for _, row in chunk.rows] == [1]
+        again.close()
+
+
+def test_a_line_that_somebody_has_spoiled_costs_that_line(
+    tmp_path: Path, rows, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said aloud; the others are delivered."""
+    opened = spool(tmp_path)
+    opened.append(MINE, rows(1, 2, 3))
+    opened.close()
+    (segment,) = (tmp_path / "s" / "w1").glob("*.jsonl")
+    lines = segment.read_bytes().splitlines(keepends=True)
+    segment.write_bytes(b"".join([*lines[:2], b"[]\n", lines[3]]))
+    again = spool(tmp_path)
+    assert drained(again) == [("w1", 1), ("w1", 3)]
+    assert "cannot be read: its record is lost" in caplog.text
+    again.close()
+
+
+def test_a_spool_has_its_bounds(tmp_path: Path, rows) -> None:
+    """What does not fit is refused as a whole; what is delivered makes room, segment by segment."""
+    opened = spool(tmp_path, limit=4000, segment=1000)
+    with suppress(SpoolFull):
+        for number in range(1, 100):
+            opened.append(MINE, rows(number))
+    kept = opened.count()
+    with pytest.raises(SpoolFull, match="wait there already"):
+        opened.append(MINE, rows(kept + 1))
+    assert 2 <= kept <= 8
+    assert len(list((tmp_path / "s" / "w1").glob("*.jsonl"))) > 1
+    opened.close()
+    again = spool(tmp_path, limit=4000)
+    with pytest.raises(SpoolFull):
+        again.append(OTHER, rows(*range(1, 9), writer="w2"))
+    assert drained(again, 1) == [("w1", number) for number in range(1, kept + 1)]
+    again.append(OTHER, rows(1, writer="w2"))
+    again.close()
