@@ -143,3 +143,13 @@ def test_a_ledger_that_cannot_be_read_costs_the_budgets_and_not_the_start(
     (tmp_path / "usage.db").write_text("no ledger")
     assert seeded(limits(tmp_path, "budget: $9/day"), tmp_path / "usage.db") == {}
     assert "the budget l0 begins anew" in caplog.text
+
+
+def test_the_first_ledger_that_can_answer_tells(write: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One that cannot be read is passed over, and that is said."""
+    (tmp_path / "first.db").write_text("no ledger")
+    ledger = write({"client": "a", "cost_usd": 2.0})
+    found = spent(limits(tmp_path, "budget: $9/day, per: client"), [tmp_path / "first.db", ledger], NOW)
+    assert [micro for _, micro in found] == [2_000_000]
+    assert "budgets are restored from another ledger" in caplog.text
+    assert "begins anew" not in caplog.text

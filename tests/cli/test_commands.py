@@ -143,6 +143,20 @@ def test_usage_reads_the_named_state_folder_or_the_rules_ledger(
     assert "gpt-5" in interpose("usage", "--rules", str(path)).stdout
     (tmp_path / "elsewhere.db").rename(tmp_path / "usage.db")
     assert "gpt-5" in interpose("usage", "--state", str(tmp_path)).stdout
+    for named in (str(tmp_path / "usage.db"), f"sqlite:{tmp_path / 'usage.db'}"):
+        assert "gpt-5" in interpose("usage", "--ledger", named).stdout
+
+
+def test_usage_of_a_database_needs_its_password(interpose: Command) -> None:
+    """The variable is named; a database that is not there is, too, and the password never."""
+    url = "postgresql://me:${FAKE_PASSWORD}@127.0.0.1:1/usage"
+    done = interpose("usage", "--ledger", url)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the environment variable FAKE_PASSWORD is not set" in done.stderr
+    interpose.environ["FAKE_PASSWORD"] = "sk-FAKE-password"
+    done = interpose("usage", "--ledger", url)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert f"the ledger {url} cannot be read: " in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -151,6 +165,9 @@ def test_usage_reads_the_named_state_folder_or_the_rules_ledger(
         (("--format", "html"), "not supported in this version"),
         (("--by", "colour"), "colour"),
         (("--since", "yesterday"), "yesterday"),
+        (("--ledger", "mysql://h/d"), "--ledger is no place for a ledger; write sqlite:FILE, jsonl:FILE or"),
+        (("--ledger", "postgresql://me:sk-FAKE-password@h"), "--ledger names no database; write for example"),
+        (("--ledger", "usage.db", "--rules", "r.yaml"), "both say which ledger: give one of them"),
     ],
 )
 def test_usage_refuses_what_it_does_not_know(interpose: Command, arguments: tuple[str, ...], said: str) -> None:

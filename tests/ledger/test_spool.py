@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from tests.ledger.conftest import START
 
+from interpose.hosts import recording
+from interpose.ledger import Ledger
+from interpose.ledger.lane import Pace
 from interpose.ledger.record import CALLS, CONNECTIONS, Connection, storable
 from interpose.ledger.sink import Placed, Writer
 from interpose.ledger.spool import Spool, SpoolFull, left_in
+from interpose.ledger.sqlite import SqliteSink
+from interpose.ledger.verify import verify
+from interpose.ledger.writer import Way
+from interpose.rules.sinks import SinkFile
 
 MINE = Writer(writer="w1", opened_at="2026-11-01T00:00:00.000000Z", version="1", heads='{"w0":"abc"}')
 OTHER = Writer(writer="w2", opened_at="2026-11-02T00:00:00.000000Z", version="1")
@@ -147,3 +156,43 @@ def test_a_spool_has_its_bounds(tmp_path: Path, rows) -> None:
     assert drained(again, 1) == [("w1", number) for number in range(1, kept + 1)]
     again.append(OTHER, rows(1, writer="w2"))
     again.close()
+
+
+def test_a_locked_file_is_no_loss_at_the_end(tmp_path: Path, record, caplog: pytest.LogCaptureFixture) -> None:
+    """What another process's lock has kept out of an SQLite file waits on disk, and the next start writes it first."""
+    path = tmp_path / "usage.db"
+
+    def opened(writer: str) -> Ledger:
+        way = Way(SqliteSink(path), lambda: spool(tmp_path))
+        return Ledger.start([way], writer=writer, pace=Pace(clock=lambda: START))
+
+    ledger = opened("w1")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for number in range(1, 6):
+            ledger.record(record(number))
+        assert ledger.close() == 5
+        connection.execute("ROLLBACK")
+    assert "has not got 5 records: they wait in" in caplog.text
+    again = opened("w2")
+    assert again.caught_up(30)
+    again.record(record(6))
+    assert again.close() == 0
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT writer, seq, id FROM calls ORDER BY writer, seq").fetchall()
+    assert found == [*(("w1", number, f"call-{number}") for number in range(1, 6)), ("w2", 1, "call-6")]
+    assert verify(path) == []
+
+
+def test_what_waits_for_a_place_that_is_named_no_more_is_told(
+    tmp_path: Path, rows, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With where it is, and what to do."""
+    left = Spool(tmp_path / "spool" / "0123", limit=1 << 20, whose="postgresql://me:${PW}@old:5432/usage")
+    left.append(MINE, rows(1))
+    left.close()
+    at = [SinkFile("sqlite", tmp_path / "usage.db")]
+    ledger = recording.opened(at, tmp_path, writer="w2", clock=lambda: START, scrub=str)
+    assert ledger.close() == 0
+    told = f"records for postgresql://me:${{PW}}@old:5432/usage wait in {tmp_path / 'spool' / '0123'}"
+    assert told in caplog.text
