@@ -184,7 +184,7 @@ def test_a_locked_file_is_no_loss_at_the_end(tmp_path: Path, record, caplog: pyt
     assert verify(path) == []
 
 
-def test_what_waits_for_a_place_that_is_named_no_more_is_told(
+async def test_what_waits_for_a_place_that_is_named_no_more_is_told(
     tmp_path: Path, rows, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With where it is, and what to do."""
@@ -192,7 +192,7 @@ def test_what_waits_for_a_place_that_is_named_no_more_is_told(
     left.append(MINE, rows(1))
     left.close()
     at = [SinkFile("sqlite", tmp_path / "usage.db")]
-    ledger = recording.opened(at, tmp_path, writer="w2", clock=lambda: START, scrub=str)
+    ledger = await recording.opened(at, tmp_path, writer="w2", clock=lambda: START, scrub=str)
     assert ledger.close() == 0
     told = f"records for postgresql://me:${{PW}}@old:5432/usage wait in {tmp_path / 'spool' / '0123'}"
     assert told in caplog.text

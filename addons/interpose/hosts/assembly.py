@@ -135,9 +135,7 @@ async def assemble(
         stack.callback(measured.close)
         measured.adopt(rules)
         places = await recording.places(rules.ledger, state, secret_store, scrubber)
-        ledger = await asyncio.to_thread(
-            recording.opened, places, state, writer=writer, clock=CLOCK.now, scrub=scrubber.scrub
-        )
+        ledger = await recording.opened(places, state, writer=writer, clock=CLOCK.now, scrub=scrubber.scrub)
         stack.callback(ledger.close)
         # Records that wait for the prices come before the ledger's end.
         stack.callback(PRICES.settle)
@@ -167,7 +165,8 @@ async def assemble(
         if board is not None:
             stack.push_async_callback(board.aclose)
             await board.open(engine.hear, sharing.START)
-        await asyncio.to_thread(ledger.caught_up, LEFT_OVER)
+        if not ledger.caught_up(0):
+            await asyncio.to_thread(ledger.caught_up, LEFT_OVER)
         await restore_budgets(engine, rules, keys, places)
         measured.watch(partial(of_engine, engine))
         measured.watch(partial(of_ledger, ledger))

@@ -5,9 +5,11 @@ What a sink does is in `ledger`; here are only the folders, the passwords and th
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from interpose.ledger import Ledger
@@ -43,14 +45,16 @@ async def places(rules: LedgerRules, state: Path, secrets: SecretStore, scrubber
     return tuple(found)
 
 
-def opened(
+async def opened(
     at: Sequence[Readable], state: Path, *, writer: str, clock: Callable[[], float], scrub: Callable[[str], str]
 ) -> Ledger:
-    """Opens every sink, or leaves it for later if it is away. Raises LedgerError. Blocks: not for an event loop."""
+    """Opens every sink, or leaves it for later if it is away. Raises LedgerError."""
     folders = [state / FOLDER / _folder(place) for place in at]
     _tell_of_others(state / FOLDER, folders)
     ways = [Way(_sink(place), _spooled(place, folder)) for place, folder in zip(at, folders, strict=True)]
-    return Ledger.start(ways, writer=writer, pace=Pace(clock=clock), scrub=scrub)
+    start = partial(Ledger.start, ways, writer=writer, pace=Pace(clock=clock), scrub=scrub)
+    # Files are there at once; for a database one may have to wait.
+    return await asyncio.to_thread(start) if any(isinstance(place, Database) for place in at) else start()
 
 
 def _sink(place: Readable) -> Sink:
