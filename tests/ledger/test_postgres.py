@@ -472,6 +472,26 @@ def test_what_could_not_be_written_waits_for_the_next_start(
     assert not list((tmp_path / "spool").glob("w*"))
 
 
+def test_the_end_waits_no_longer_than_it_is_told_to(
+    postgres: Postgres, database: Database, opened: Opening, record, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Though a commit hangs, what is not written is said, and is there for the next start."""
+    ledger = opened()
+    ledger.record(record(0))
+    assert ledger.wait(30)
+    postgres.signal(signal.SIGSTOP)
+    for number in range(1, 6):
+        ledger.record(record(number))
+    assert ledger.close(timeout=0.5) == 5
+    assert "has not got 5 records" in caplog.text
+    assert waiting(tmp_path) == 5
+    postgres.signal(signal.SIGCONT)
+    until(lambda: not any(thread.name == "ledger-w1" for thread in threading.enumerate()))
+    assert opened().caught_up(60)
+    assert ids(postgres, database) == calls(6)
+    assert verify(database) == []
+
+
 def test_two_starts_without_the_database_and_one_with_it(
     postgres: Postgres, database: Database, opened: Opening, record
 ) -> None:

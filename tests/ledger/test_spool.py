@@ -95,7 +95,7 @@ def test_the_next_process_takes_what_was_left(tmp_path: Path, rows) -> None:
     assert left_in(tmp_path / "s") == "a place"
     first.close()
     second = spool(tmp_path)
-    assert (second.empty, second.count(), second.tips()) == (False, 2, {"w1": rows(2)[0][1][-1]})
+    assert (second.empty, second.tips()) == (False, {"w1": rows(2)[0][1][-1]})
     second.append(OTHER, rows(1, writer="w2"))
     chunk = second.next(9)
     assert chunk is not None
@@ -144,7 +144,7 @@ def test_a_spool_has_its_bounds(tmp_path: Path, rows) -> None:
     with suppress(SpoolFull):
         for number in range(1, 100):
             opened.append(MINE, rows(number))
-    kept = opened.count()
+    kept = sum(path.read_bytes().count(b"\n") - 1 for path in (tmp_path / "s" / "w1").glob("*.jsonl"))
     with pytest.raises(SpoolFull, match="wait there already"):
         opened.append(MINE, rows(kept + 1))
     assert 2 <= kept <= 8

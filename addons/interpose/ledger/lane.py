@@ -181,21 +181,25 @@ class Lane:
     def _run(self) -> None:
         while self._turn():
             pass
-        self._sink.close()
         with self._changed:
             waiting, self._waiting = self._waiting, []
             left = self._accepted - self._settled
         _tell(waiting, answer=False)
-        unkept = len(self._held) + len(self._queue)
+        self._say_what_is_left(left)
+        # Last: what hangs may take a while, and nobody waits for it.
+        self._sink.close()
         if self._spool is not None:
-            if left > unkept:
-                log.warning(
-                    "the ledger %s has not got %d records: they wait in %s, and are written by the next start",
-                    self.name,
-                    left - unkept,
-                    self._spool.folder,
-                )
             self._spool.close()
+
+    def _say_what_is_left(self, left: int) -> None:
+        unkept = len(self._held) + len(self._queue)
+        if self._spool is not None and left > unkept:
+            log.warning(
+                "the ledger %s has not got %d records: they wait in %s, and are written by the next start",
+                self.name,
+                left - unkept,
+                self._spool.folder,
+            )
         if unkept:
             log.error("the ledger %s was closed with %d records that could not be written", self.name, unkept)
 

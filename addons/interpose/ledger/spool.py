@@ -90,12 +90,6 @@ class Spool:
     def empty(self) -> bool:
         return not self._shelves
 
-    def count(self) -> int:
-        """How many rows lie there. Reads all of it."""
-        return sum(
-            max(0, segment.read_bytes().count(b"\n") - 1) for shelf in self._shelves for segment in shelf.segments
-        )
-
     def tips(self) -> dict[str, str]:
         """{chain: hash of its last record} of what was adopted: all that is known of a sink that is away."""
         found: dict[str, str] = {}
