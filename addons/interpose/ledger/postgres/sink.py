@@ -1,15 +1,14 @@
 """The sink that is a PostgreSQL database: one connection, one transaction a batch.
 
-By INSERT … SELECT FROM unnest(…) ON CONFLICT DO NOTHING, not by COPY: a batch whose commit was not heard of has to come
-again without being there twice, which COPY can do only by way of a second table; and where a batch is of calls alone,
-which is the rule, this is one statement and one round trip, while COPY takes two.
+By COPY, which costs the server a third of what INSERT does. A batch whose commit was not heard of has to come again
+without being there twice: then COPY fails as a whole, and INSERT … ON CONFLICT DO NOTHING follows.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import wait as wait_for
 from dataclasses import replace
@@ -46,6 +45,14 @@ _SAME = {
     for table in TABLES
 }
 _ENTER = "INSERT INTO writers VALUES ($1, $2, $3, $4) ON CONFLICT (writer) DO NOTHING"
+
+
+Part = tuple[Table, Sequence[Row]]
+Put = Callable[[asyncpg.Connection, Table, Sequence[Row]], Awaitable[None]]
+
+
+async def _copy(connection: asyncpg.Connection, table: Table, rows: Sequence[Row]) -> None:
+    await connection.copy_records_to_table(table.name, records=rows, columns=table.columns)
 
 
 class Failed(Exception):
@@ -117,17 +124,23 @@ class PostgresSink:
                 connection = await self._connected()
                 parts = [(table, [row for of, row in rows if of is table]) for table in TABLES]
                 parts = [(table, of_table) for table, of_table in parts if of_table]
-                if writer.writer in self._entered and len(parts) == 1:
-                    await self._insert(connection, *parts[0])  # a transaction by itself
-                    return
-                async with connection.transaction():
-                    await connection.execute(_ENTER, *writer.told().values())
-                    for table, of_table in parts:
-                        await self._insert(connection, table, of_table)
+                try:
+                    await self._commit(connection, writer, parts, _copy)
+                except asyncpg.UniqueViolationError:
+                    await self._commit(connection, writer, parts, self._insert)
                 self._entered.add(writer.writer)
         except BaseException:
             self._disconnect()
             raise
+
+    async def _commit(self, connection: asyncpg.Connection, writer: Writer, parts: Sequence[Part], put: Put) -> None:
+        if writer.writer in self._entered and len(parts) == 1:
+            await put(connection, *parts[0])  # a transaction by itself
+            return
+        async with connection.transaction():
+            await connection.execute(_ENTER, *writer.told().values())
+            for table, of_table in parts:
+                await put(connection, table, of_table)
 
     async def _insert(self, connection: asyncpg.Connection, table: Table, rows: Sequence[Row]) -> None:
         columns = list(zip(*rows, strict=True))
