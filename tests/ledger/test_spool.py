@@ -105,6 +105,16 @@ def test_the_next_process_takes_what_was_left(tmp_path: Path, rows) -> None:
     assert left_in(tmp_path / "s") == ""
 
 
+def test_an_empty_place_is_tidied(tmp_path: Path) -> None:
+    """What a process leaves that dies before it has kept anything."""
+    (tmp_path / "s" / "w0").mkdir(parents=True)
+    (tmp_path / "s" / "w0" / "lock").touch()
+    opened = spool(tmp_path)
+    assert opened.empty
+    assert not (tmp_path / "s" / "w0").exists()
+    opened.close()
+
+
 def test_a_torn_end_was_never_kept(tmp_path: Path, rows) -> None:
     """A line that a crash has cut is left out, wherever it was cut; all before it is there."""
     opened = spool(tmp_path)

@@ -162,8 +162,12 @@ class Spool:
                 lock = os.open(folder / LOCK, os.O_RDWR)
             except OSError:
                 continue  # just delivered by another process
+            if not _locked(lock):
+                os.close(lock)
+                continue
             segments = sorted(folder.glob("*.jsonl"))
-            if not _locked(lock) or not segments:
+            if not segments:  # of a process that died before it had kept anything
+                shutil.rmtree(folder, ignore_errors=True)
                 os.close(lock)
                 continue
             self._shelves.append(_Shelf(folder, lock, segments))

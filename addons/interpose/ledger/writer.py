@@ -83,17 +83,15 @@ class Ledger:
         the first sink has acknowledged. Raises LedgerError. Blocks: not for an event loop.
         """
         entered: list[tuple[Sink, Writer, Spool | None]] = []
-        try:
+        with ExitStack() as undoing:
             for way in ways:
+                undoing.callback(way.sink.close)
                 spool = way.spool() if way.spool is not None else None
+                if spool is not None:
+                    undoing.callback(spool.close)
                 new = Writer(writer=writer, opened_at=utc_text(pace.clock()), version=__version__)
                 entered.append((way.sink, _entered(way.sink, new, spool), spool))
-        except BaseException:
-            for sink, _, spool in entered:
-                sink.close()
-                if spool is not None:
-                    spool.close()
-            raise
+            undoing.pop_all()
         return cls(
             [
                 Lane(sink, known, pace, spool=spool, on_commit=on_commit if place == 0 else None)

@@ -68,6 +68,7 @@ class PostgresSink:
         self._connection: asyncpg.Connection | None = None
         self._entered: set[str] = set()
         self._under_way: Future[None] | None = None
+        self._closed = False
 
     @property
     def name(self) -> str:
@@ -174,10 +175,10 @@ class PostgresSink:
             connection.terminate()
 
     def close(self) -> None:
-        try:
-            wait_for([self._aside.submit(self._bye())], 2)
-        except RuntimeError:
-            return  # closed already
+        if self._closed:
+            return
+        self._closed = True
+        wait_for([self._aside.submit(self._bye())], 2)
         self._aside.close()
 
     async def _bye(self) -> None:
