@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,20 @@ def variables(value: object) -> Iterator[str]:
                 yield from variables(each)
 
 
-def store(rules: str) -> tuple[str, str]:
-    """The host of the rules' store, and the variable of its password."""
-    found = re.search(r"store: rediss?://[^:]*:\$\{(\w+)\}@([^:/]+):6379/", rules)
-    assert found is not None
-    return found[2], found[1]
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One that rules name by a URL, and how they get in: `variable` holds the password."""
+
+    scheme: str
+    user: str
+    variable: str
+    host: str
+    port: int
+    database: str
+
+
+def servers(rules: str) -> list[Server]:
+    """Where the state and the ledger are."""
+    found = re.findall(r"(redis|postgresql)://(\w*):\$\{(\w+)\}@(\w+):(\d+)/(\w+)", rules)
+    assert [each[0] for each in found] == ["redis", "postgresql"]
+    return [Server(scheme, user, name, host, int(port), db) for scheme, user, name, host, port, db in found]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.deploy.manifests import DEPLOY, RULES, compose, problems, store, understood, variables
+from tests.deploy.manifests import DEPLOY, RULES, compose, problems, servers, understood, variables
 
 from interpose.hosts.serving import DRAIN
 
@@ -100,7 +100,7 @@ def test_only_the_balancer_can_be_reached_from_outside() -> None:
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["balancer"]
     assert all(port.startswith("${PUBLISH:-127.0.0.1}:") for port in SERVICES["balancer"]["ports"])
     assert COMPOSE["networks"]["state"]["internal"] is True
-    assert SERVICES["valkey"]["networks"] == ["state"]
+    assert [SERVICES[name]["networks"] for name in ("valkey", "postgres")] == [["state"], ["state"]]
 
 
 @pytest.mark.parametrize(("name", "command"), [("gateway", "serve"), ("interceptor", "run")])
@@ -120,15 +120,19 @@ def test_the_command_is_one_of_ours(name: str, command: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_the_rules_are_good_and_find_what_they_name(name: str, tmp_path: Path) -> None:
-    """The store is a service that they share a network with, its password is in the environment, keys are secrets."""
+    """What is shared is a service on a network of theirs, with the password that it starts with; keys are secrets."""
     rules = (RULES / f"{name}.yaml").read_text()
     assert problems(rules, tmp_path) == []
     service = SERVICES[name]
-    host, variable = store(rules)
-    assert host in SERVICES
-    assert set(service["networks"]) & set(SERVICES[host]["networks"])
-    assert set(variables(rules)) <= service["environment"].keys()
-    assert SERVICES[host]["environment"][variable] == service["environment"][variable]
+    for server in servers(rules):
+        theirs = SERVICES[server.host]
+        assert set(service["networks"]) & set(theirs["networks"])
+        assert theirs["environment"][server.variable] == service["environment"][server.variable]
+    assert (theirs["environment"]["POSTGRES_USER"], theirs["environment"]["POSTGRES_DB"]) == (
+        server.user,
+        server.database,
+    )
+    assert set(variables(rules)) == service["environment"].keys()
     assert sorted(re.findall(r"file: /run/secrets/(\w+)", rules)) == sorted(service["secrets"])
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
-from tests.deploy.manifests import DEPLOY, RULES, kubernetes, problems, store, understood, variables
+from tests.deploy.manifests import DEPLOY, RULES, kubernetes, problems, servers, understood, variables
 
 from interpose.hosts.serving import DRAIN
 
@@ -193,16 +193,17 @@ def test_the_command_is_one_of_ours(name: str, command: str) -> None:
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_the_rules_are_good_and_find_what_they_name(name: str, tmp_path: Path) -> None:
-    """The store is a Service, its password is in the environment and the one it starts with, keys are mounted."""
+    """What is shared is a Service at that port, with the password that it starts with; keys are mounted."""
     rules = CONFIGS["rules"][f"{name}.yaml"]
     assert problems(rules, tmp_path) == []
     (container,) = pod(name)["containers"]
     environment = {each["name"]: each["valueFrom"] for each in container["env"]}
-    assert set(variables(rules)) <= environment.keys()
-    host, variable = store(rules)
-    assert host in of_kind("Service")
-    theirs = {each["name"]: each.get("valueFrom") for each in pod(host)["containers"][0]["env"]}
-    assert theirs[variable] == environment[variable]
+    assert set(variables(rules)) == environment.keys()
+    for server in servers(rules):
+        assert of_kind("Service")[server.host]["spec"]["ports"][0]["port"] == server.port
+        theirs = {each["name"]: each for each in pod(server.host)["containers"][0]["env"]}
+        assert theirs[server.variable]["valueFrom"] == environment[server.variable]
+    assert (theirs["POSTGRES_USER"]["value"], theirs["POSTGRES_DB"]["value"]) == (server.user, server.database)
     (mount,) = (each for each in container["volumeMounts"] if each["mountPath"] == "/run/secrets")
     assert set(re.findall(r"file: /run/secrets/(\w+)", rules)) == SECRETS[mount["name"]]
 
@@ -275,11 +276,11 @@ def test_pods_may_speak_to_what_they_need_and_to_nothing_else() -> None:
         peers = [
             selected(peer["podSelector"]) for peer in rule.get("from", rule.get("to", [])) if "podSelector" in peer
         ]
-        if direction == "ingress" and pods == {"valkey"}:
+        if direction == "ingress" and pods == {"valkey", "postgres"}:
             assert peers == [set(DEPLOYMENTS)]
-            assert {each["port"] for each in rule["ports"]} == {"valkey"}
+            assert {each["port"] for each in rule["ports"]} == {"valkey", "postgres"}
         elif direction == "egress":
             assert pods == set(DEPLOYMENTS)
             for (peer,) in peers:
                 out[peer] = [each["port"] for each in rule["ports"]]
-    assert out == {"valkey": [ports("valkey")["valkey"]]}
+    assert out == {name: [ports(name)[name]] for name in ("valkey", "postgres")}
