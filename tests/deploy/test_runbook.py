@@ -10,6 +10,7 @@ from tests.deploy.manifests import DEPLOY, ROOT
 from typer.core import TyperGroup
 
 from interpose.cli.commands import app
+from interpose.metrics.families import FAMILIES
 
 TEXT = re.sub(r"\s+", " ", (DEPLOY / "README.md").read_text())
 CODE = re.findall(r"`([^`]+)`", TEXT)
@@ -39,7 +40,14 @@ def test_it_names_commands_that_exist() -> None:
     assert all(f"{name}) " in (ROOT / "scripts" / "bench").read_text() for name in measures)
 
 
-@pytest.mark.parametrize("words", ["is away", "is back", "stay in force until it is repaired"])
+def test_it_names_metrics_that_there_are() -> None:
+    """By the names that Prometheus scrapes."""
+    named = [code for code in CODE if code.startswith("interpose_")]
+    assert len(named) > 3
+    assert set(named) <= {family.shown for family in FAMILIES.values()}
+
+
+@pytest.mark.parametrize("words", ["is away", "is back"])
 def test_it_names_words_of_the_log(words: str) -> None:
     """They are what an alarm looks for."""
     assert words in TEXT
