@@ -28,7 +28,7 @@ class Inside:
         return self.assembly.engine if self.assembly.engine.claims(origin.host, origin.port) else None
 
     def names_gateway(self, origin: Origin) -> bool:
-        return origin == INSIDE
+        return origin == INSIDE or origin.host == self.assembly.engine.rules.intercept.virtual_host
 
 
 @asynccontextmanager
