@@ -150,7 +150,7 @@ async def test_a_suite_has_its_calls_credentialed_and_told(
 
 async def test_the_example_of_the_documentation_runs(rules: str, upstream_answers: Upstream, tmp_path: Path) -> None:
     """With the rules that the configuration names, from whichever folder pytest is called."""
-    (test, ini, conftest) = BLOCKS[2:]
+    (test, ini, conftest) = BLOCKS[-3:]
     assert [kind for kind, _ in (test, ini, conftest)] == ["python", "ini", "python"]
     (tmp_path / "rules.yaml").write_text(rules)
     (tmp_path / "pytest.ini").write_text(ini[1])
