@@ -297,7 +297,8 @@ def test_who_has_no_price_comes_last() -> None:
 
 def own(name: str, format_: str, vendor: str | None = None, *, dialect: str | None = None) -> Provider:
     """A provider at a known host, or at one of somebody's own."""
-    return Provider(name, format_, dialect, Origin("https", vendor or f"{name}.test", 443), "/v1", KEY)
+    base = "/v1" if format_ == "openai" else ""
+    return Provider(name, format_, dialect, Origin("https", vendor or f"{name}.test", 443), base, KEY)
 
 
 OPENROUTER = own("router", "openai", "openrouter.ai", dialect="openrouter")
@@ -321,8 +322,9 @@ BY_NAME: list[tuple[list[Provider], str, tuple[str, str] | str]] = [
 ]
 
 
-def at_the_gateway(providers: list[Provider], method: str, path: str, body: bytes) -> Plan:
-    by = Rules("test", providers=MappingProxyType({each.name: each for each in providers}), clients=Clients(False))
+def at_the_gateway(providers: list[Provider], method: str, path: str, body: bytes, *routes: Route) -> Plan:
+    named = MappingProxyType({each.name: each for each in providers})
+    by = Rules("test", providers=named, clients=Clients(False), routes=routes)
     url = Url(Origin("http", "gateway", 8080), path)
     call = Call(method, url, ((b"Host", b"gateway:8080"),), body, Peer("127.0.0.1"), Entrance.GATEWAY)
     return plan(call, Territory(by).row_of(call), by, View(1_800_000_000.0), None)
@@ -355,3 +357,30 @@ def test_a_call_without_a_model_goes_to_the_only_provider_of_its_format(
     chosen = at_the_gateway(providers, method, path, b"")
     found = chosen.refusal.code if chosen.refusal is not None else ways(chosen)[0][0]
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("provider", "method", "target", "url"),
+    [
+        (OURS, "GET", "/v1/something/new?limit=3", "https://ours.test/v1/something/new?limit=3"),
+        (OURS, "POST", "/openai/v1/something/a%2Fb", "https://ours.test/v1/something/a%2Fb"),
+        (CLAUDE, "DELETE", "/v1/something/new", "https://claude.test/v1/something/new"),
+    ],
+)
+def test_what_nobody_knows_goes_where_a_route_says(provider: Provider, method: str, target: str, url: str) -> None:
+    """With the provider's credential, below the version of its base URL; without a route it is a 404."""
+    route = Route("r", Match(path=AnyOf(("/v1/something/*", "/openai/v1/something/*"))), None, (Target(provider.name),))
+    chosen = at_the_gateway([provider], method, target, b"", route)
+    assert str(chosen.attempts[0].url) == url
+    assert chosen.attempts[0].injection is not None
+    refused = at_the_gateway([provider], method, target, b"").refusal
+    assert refused is not None
+    assert refused.code == "no_route"
+
+
+def test_a_model_that_a_route_names_is_put_into_what_nobody_knows() -> None:
+    """Or the call is refused: a rule about models is not walked around."""
+    route = Route("r", Match(path=AnyOf(("/v1/something",))), None, (Target("ours", "small"),))
+    chosen = at_the_gateway([OURS], "POST", "/v1/something", b'{"model": "large"}', route)
+    assert chosen.attempts[0].body == b'{"model": "small"}'
+    assert at_the_gateway([OURS], "POST", "/v1/something", b"[]", route).refusal is not None

@@ -56,6 +56,12 @@ GATEWAY = HostRow(
 )
 
 
+def below_root(path: str) -> str:
+    """A path at the gateway without what stands before OpenAI's own paths there: /v1/files -> /files."""
+    root = next((root for root in _ROOTS if path == root or path.startswith(f"{root}/")), "")
+    return path.removeprefix(root)
+
+
 def generic_row(host: str, port: int = 443) -> HostRow:
     """The row for a host that the rules name.
 

@@ -14,7 +14,8 @@ from interpose.formats.capabilities import capabilities_of
 from interpose.formats.codecs import Target
 from interpose.formats.conversions import Asked, between
 from interpose.formats.dialects import Address, as_it_is, locate
-from interpose.formats.endpoints import Match, replace_model, suspicious
+from interpose.formats.endpoints import Match, judged_path, replace_model, suspicious
+from interpose.formats.hosts import below_root
 from interpose.ir.losses import Loss
 from interpose.rules.compiled import Provider
 from interpose.rules.facts import Facts
@@ -60,6 +61,8 @@ class Conversion(Stage):
         if provider.origin == call.url.origin:
             return self._stay(draft, provider, facts, aim.model)
         if not match.known:
+            if call.at_gateway and draft.route is not None:
+                return self._pass_on(draft, provider, aim.model)
             raise Refusal(
                 403, "unknown_endpoint", f"{call.url.path} is no known endpoint; it can only go to the host it names."
             )
@@ -104,6 +107,25 @@ class Conversion(Stage):
             # Also where the client's URL named the model and the provider's does not.
             return with_model(draft, provider, url, model)
         return Attempt(url, provider, model)
+
+    def _pass_on(self, draft: Draft, provider: Provider, wanted: str | None) -> Attempt:
+        """A call to the gateway of which nothing is known but that a route names a provider for it."""
+        call, facts = draft.call, draft.facts
+        assert facts is not None
+        path = judged_path(call.url.target)
+        if provider.format in ("openai", "openai-responses"):
+            # Their base URLs end with the version.
+            path = below_root(path)
+        try:
+            place = locate(address(provider), path, call.url.query, facts.model)
+        except LookupError as error:
+            raise Refusal(
+                400, "endpoint_not_there", f"{provider.name} cannot take this call: {error.args[0]}."
+            ) from None
+        url = Url(provider.origin, place.path + (f"?{place.query}" if place.query else ""))
+        if wanted is not None and wanted != facts.model:
+            return with_model(draft, provider, url, wanted)
+        return Attempt(url, provider, facts.model)
 
     async def send(self, request: Request, trip: Trip) -> Request:
         """The request with the body that the plan has edited; without edits, every byte as it came."""
