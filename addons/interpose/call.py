@@ -111,8 +111,9 @@ class Call:
     connect: float | None = None
     # Given by a host that tells calls of one connection apart; otherwise the engine chooses one.
     id: str = ""
-    # Why the body could not be received, if it could not: the call's answer, once it is known who calls.
-    unread: Refusal | None = None
+    # Why it is not served, if whoever took it knows already: its body never came, a web page sent it. It is the call's
+    # answer, once it is known who calls.
+    barred: Refusal | None = None
 
     @property
     def at_gateway(self) -> bool:

@@ -22,8 +22,8 @@ class Front:
 
     async def handle(self, call: Call) -> Reply:
         self.calls.append(call)
-        if call.unread is not None:
-            return said(call.unread.status, call.unread.message.encode(), "text/plain")
+        if call.barred is not None:
+            return said(call.barred.status, call.barred.message.encode(), "text/plain")
         if isinstance(call.body, bytes):
             return said(200, json.dumps(["bytes", len(call.body)]).encode(), "application/json")
         told = sum([len(piece) async for piece in call.body]) if self._reads else -1

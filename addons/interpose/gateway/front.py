@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Protocol, Self
 
 from interpose.call import Call, Entrance, Headers, Reply
+from interpose.errors import Refusal
 
 type Page = Callable[[Call], Awaitable[Reply]]
 
@@ -24,14 +25,21 @@ class Answers(Protocol):
 
 
 class Front:
-    """Answers the paths of `pages` by themselves, all others by the engine."""
+    """Answers the paths of `pages` by themselves, all others by the engine. `bar` says of a call why neither is to."""
 
-    def __init__(self, engine: Answers, pages: Mapping[str, Page]) -> None:
+    def __init__(
+        self, engine: Answers, pages: Mapping[str, Page], bar: Callable[[Call], Refusal | None] = lambda _: None
+    ) -> None:
         self._engine = engine
         self._pages = pages
+        self._bar = bar
 
     async def handle(self, call: Call) -> Reply:
         """The reply to a call. Raises nothing but CancelledError, and what a page raises."""
+        if (refusal := self._bar(call)) is not None:
+            call.barred = refusal
+            # Which has to know of it, for its records.
+            return await self._engine.handle(call)
         # What was intercepted asks for a page of somebody else's.
         page = self._pages.get(call.url.path) if call.entrance is not Entrance.INTERCEPT else None
         if page is None:

@@ -60,7 +60,8 @@ class Gateway:
     folder of its ledger and of the keys that were issued, without which both are gone when it is closed. `follow` has
     it go by the rules' file as it changes; `drain` is how many seconds calls in flight get to end when it is closed.
     `load` makes rules of a file. Of several workers each answers `/metrics` for all if they are given the same folder,
-    `metrics`, which is theirs alone.
+    `metrics`, which is theirs alone. `alone` says that no application of yours stands in front of it: then rules that
+    ask for no key do not serve what web pages send.
 
     Raises RulesError for rules that cannot be used. Opening raises RulesError for a credential that cannot be had, and
     other InterposeErrors for a state folder or a ledger that cannot be used.
@@ -76,6 +77,7 @@ class Gateway:
         drain: float = DRAIN,
         load: Callable[[Path], Rules] = load,
         metrics: Path | str | None = None,
+        alone: bool = False,
     ) -> None:
         if rules is None:
             rules = served(None, os.environ if environ is None else environ).rules
@@ -83,6 +85,7 @@ class Gateway:
         self._load = load
         self._follow = follow
         self._drain = drain
+        self._alone = alone
         self._within = Within(self._opening, "this gateway")
         if not follow:
             # What is followed is read when it is looked at.
@@ -177,7 +180,7 @@ class Gateway:
                     read=assembly.engine.observer.reloaded,
                 )
                 stack.callback(asyncio.get_running_loop().create_task(following.follow()).cancel)
-            front = Served(assembly, lambda: following.stale if following is not None else None).front()
+            front = Served(assembly, lambda: following.stale if following is not None else None, self._alone).front()
             yield Open(assembly, front, Responder(front), following)
             await assembly.engine.drain(self._drain)
 

@@ -60,16 +60,16 @@ class Responder:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         upload = Upload(receive, self._patience)
-        unread: Refusal | None = None
+        barred: Refusal | None = None
         body: bytes | AsyncIterator[bytes] = b""
         try:
             body = await upload.begun(self._readable, told_length(scope))
         except Left:
             return
         except Late:
-            unread = Refusal(408, "request_timeout", f"Nothing more of the body came in {self._patience:g} s.")
+            barred = Refusal(408, "request_timeout", f"Nothing more of the body came in {self._patience:g} s.")
         call = call_of(scope, body)
-        call.unread = unread
+        call.barred = barred
         answering = asyncio.ensure_future(self._answer(call, upload, send))
         leaving = asyncio.ensure_future(upload.left())
         try:

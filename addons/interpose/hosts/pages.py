@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from interpose.call import Call
+from interpose.errors import Refusal
 from interpose.gateway import Front, Page, metrics, page_of_json
+from interpose.gateway.browsers import barred
 from interpose.gateway.reference import described
 from interpose.metrics.sheet import State
 
@@ -21,10 +24,16 @@ class Served:
 
     assembly: Assembly
     stale: Callable[[], object | None] = lambda: None
+    # Whether it is the gateway itself that listens, and no application of somebody's, who knows its own pages.
+    alone: bool = False
 
     def front(self) -> Front:
         """The engine with the pages in front of it, and those that describe them."""
-        return Front(self.assembly.engine, described({path: page(self) for path, page in PAGES.items()}))
+        pages = described({path: page(self) for path, page in PAGES.items()})
+        return Front(self.assembly.engine, pages, self._barred)
+
+    def _barred(self, call: Call) -> Refusal | None:
+        return barred(call, self.assembly.engine.rules) if self.alone else None
 
 
 def healthz(_: Served) -> Page:

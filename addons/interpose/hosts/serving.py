@@ -99,6 +99,7 @@ class Worker:
             drain=0.0,
             load=self._load,
             metrics=service.metrics,
+            alone=True,
         )
         # Requests that are being answered.
         self._live: set[asyncio.Task[Any]] = set()

@@ -33,8 +33,8 @@ class Validity(Stage):
 
     def decide(self, draft: Draft) -> None:
         call = draft.call
-        if call.unread is not None:
-            raise call.unread
+        if call.barred is not None:
+            raise call.barred
         if not call.at_gateway:
             return
         schema = body_at(call.method, call.url.path)

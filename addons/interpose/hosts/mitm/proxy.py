@@ -188,7 +188,7 @@ class Interceptor:
         )
         owner = EngineAddon(
             assembly.engine,
-            Served(assembly, self._stale).front(),
+            Served(assembly, self._stale, alone=True).front(),
             record=assembly.ledger.connection,
             new_id=new_id,
             onlookers=Onlookers(self.scrubber) if self._web is not None else None,

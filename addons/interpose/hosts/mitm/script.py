@@ -111,7 +111,7 @@ class Shared:
         self.scrubber.guard(logging.getLogger())
         owner = EngineAddon(
             assembly.engine,
-            Served(assembly, lambda: self._followed.stale if self._followed is not None else None).front(),
+            Served(assembly, lambda: self._followed.stale if self._followed is not None else None, alone=True).front(),
             record=assembly.ledger.connection,
             new_id=new_id,
             onlookers=Onlookers(self.scrubber),
