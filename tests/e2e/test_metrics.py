@@ -195,7 +195,7 @@ async def test_a_rules_file_with_a_mistake_is_seen(busy: Gateway) -> None:
                 while (page := await scrape(busy))("rules_stale") != stale:
                     await asyncio.sleep(0.05)
             if result == "failure":
-                assert page("rules_reloads_total", result=result) == 1
+                assert page("rules_reloads_total", result=result) >= 1
     finally:
         file.write_text(good)
 

@@ -1,16 +1,18 @@
 """Several workers that count together, one of which is killed."""
 
 import asyncio
+import fcntl
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.metrics.scrapes import Scrape, scraped
 
-from interpose.metrics import Metrics
+from interpose.metrics import Metrics, sheet
 from interpose.metrics.sheet import SharedSheet, Sheet, State, key
 
 PROGRAM = Path(__file__).with_name("count.py")
@@ -95,6 +97,23 @@ async def test_a_killed_worker_takes_its_states_along_and_leaves_its_counts(tmp_
     metrics.close()
 
 
+async def test_a_file_is_taken_though_somebody_looks_whether_its_worker_is_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That holds its lock for a moment: the next look finds it free."""
+    with workers(tmp_path, "a") as (worker,):
+        worker.count(2)
+    (path,) = tmp_path.glob("*.counts")
+    looker = path.open("rb")
+    fcntl.flock(looker, fcntl.LOCK_SH)
+    monkeypatch.setattr(sheet, "time", SimpleNamespace(sleep=lambda _: looker.close()))
+    metrics = Metrics(tmp_path)
+    assert looker.closed
+    assert files(tmp_path) == 1
+    assert (await scraped(metrics))("calls_total") == 2
+    metrics.close()
+
+
 async def test_a_worker_that_ends_leaves_its_counts_too(tmp_path: Path) -> None:
     """A worker may be replaced while the others go on."""
     metrics = Metrics(tmp_path)
@@ -138,14 +157,14 @@ async def test_a_state_that_cannot_be_seen_hides_no_other(caplog: pytest.LogCapt
 def test_what_finds_no_room_is_told(tmp_path: Path) -> None:
     """The file never grows: a full disk could not hold what was mapped. Known numbers go on."""
     shared = SharedSheet(tmp_path, DROPPED, size=4096)
-    for sheet, most in ((shared, 4096), (Sheet(DROPPED, most=20), 20)):
+    for each, most in ((shared, 4096), (Sheet(DROPPED, most=20), 20)):
         for number in range(200):
-            sheet.add([(key("calls", str(number)), 1.0), (key("calls", "0"), 1.0)])
-        (values,) = sheet.all()
+            each.add([(key("calls", str(number)), 1.0), (key("calls", "0"), 1.0)])
+        (values,) = each.all()
         assert 10 < len(values) < most / 20 + 20
         assert values[key("calls", "0")] == 201
         assert values[DROPPED] == 200 - (len(values) - 1)
-        sheet.close()
+        each.close()
     assert {path.stat().st_size for path in tmp_path.glob("*.counts")} == {4096}
     # Blocks, not a promise of them.
     assert all(path.stat().st_blocks * 512 >= 4096 for path in tmp_path.glob("*.counts"))

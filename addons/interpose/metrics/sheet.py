@@ -15,6 +15,7 @@ import os
 import secrets
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 # So many bytes, and so many numbers, have room for some four hundred models.
 SIZE = 4 * 1024 * 1024
 MOST = 30_000
+# A worker that is asked for the page holds the lock of a dead one's file for a moment, to see that it can.
+LOOKS, LOOK_AGAIN = 4, 0.01
 # What the file has beside a name, at most: its length, padding, a number and a time.
 _BESIDE = 4 + 8 + 16
 _ENDING, _STATES = ".counts", ".states"
@@ -176,11 +179,14 @@ class SharedSheet(Sheet):
 
 def _taken(folder: Path) -> tuple[Path, int] | None:
     """A file whose worker has died, and the descriptor that now holds its lock."""
-    for path in sorted(folder.glob(f"*{_ENDING}")):
-        descriptor = os.open(path, os.O_RDWR)
-        if _lock(descriptor, shared=False) and _read(path) is not None:
-            return path, descriptor
-        os.close(descriptor)
+    for again in range(LOOKS):
+        if again:
+            time.sleep(LOOK_AGAIN)
+        for path in sorted(folder.glob(f"*{_ENDING}")):
+            descriptor = os.open(path, os.O_RDWR)
+            if _lock(descriptor, shared=False) and _read(path) is not None:
+                return path, descriptor
+            os.close(descriptor)
     return None
 
 
