@@ -99,7 +99,7 @@ def serve(options: Options) -> int:
 
 def _server(options: Options, listen: Listen) -> MPServer:
     # Here, not above: a mistake should be told before the server is imported.
-    from granian.constants import Interfaces, SSLProtocols
+    from granian.constants import Interfaces, Loops, SSLProtocols
     from granian.log import LogLevels
     from granian.server.mp import MPServer
 
@@ -109,6 +109,8 @@ def _server(options: Options, listen: Listen) -> MPServer:
         address=listen.host,
         port=listen.port,
         interface=Interfaces.ASGI,
+        # Not whichever is installed for other programs.
+        loop=Loops.asyncio,
         workers=options.workers,
         workers_kill_timeout=int(DRAIN) + 5,
         backpressure=CONNECTIONS,
