@@ -23,6 +23,7 @@ from tests.e2e.upstream import Upstream
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PAGE = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text("utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 HI: Any = [{"role": "user", "content": "Hi"}]
 
 
@@ -47,6 +48,13 @@ async def program(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable, *arguments, cwd=folder, env=environ, stdout=-1, stderr=-1
     )
+
+
+async def test_the_readme_shows_what_is_run_here() -> None:
+    """A client's transport, a mount and a middleware, word for word."""
+    shown = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    headings = ("A client of httpx", "Mounted into FastAPI or Starlette", "In front of an application")
+    assert [heading for heading in headings if examples(heading)[0] not in shown] == []
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["sync", "async"])
