@@ -190,6 +190,23 @@ def test_what_stands_in_the_place_of_ours_is_told(
     assert "holds other records in the place of 1 of ours" in caplog.text
 
 
+def test_what_was_closed_for_a_fork_goes_on(postgres: Postgres, database: Database, opened: Opening, record) -> None:
+    """By a new connection, with the chain of before."""
+    ledger = opened()
+    for number in range(3):
+        ledger.record(record(number))
+        assert ledger.wait(30)
+        with ledger.unopened():
+            ((connections,),) = postgres.run(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'interpose' AND datname = $1",
+                database.url.database,
+            )
+            assert connections == 0
+    assert ledger.close() == 0
+    assert ids(postgres, database) == calls(3)
+    assert verify(database) == []
+
+
 def test_two_machines_write_one_ledger(database: Database, opened: Opening, record) -> None:
     """At once, each its own chain, nothing lost, and one report of both."""
     both = [opened(machine=f"m{number}") for number in range(2)]

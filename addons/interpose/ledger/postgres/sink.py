@@ -64,11 +64,10 @@ class PostgresSink:
 
     def __init__(self, at: Database) -> None:
         self._at = at
-        self._aside = Aside("ledger-postgres")
+        self._aside: Aside | None = None
         self._connection: asyncpg.Connection | None = None
         self._entered: set[str] = set()
         self._under_way: Future[None] | None = None
-        self._closed = False
 
     @property
     def name(self) -> str:
@@ -76,7 +75,7 @@ class PostgresSink:
 
     def open(self, writer: Writer) -> Writer | None:
         try:
-            return self._aside.run(self._open(writer))
+            return self._loop().run(self._open(writer))
         except asyncpg.UniqueViolationError as error:
             self.close()
             raise LedgerError(
@@ -109,7 +108,7 @@ class PostgresSink:
             if wait_for([before], patience).not_done:
                 return False
             self._under_way = None
-        work = self._under_way = self._aside.submit(self._write(writer, rows))
+        work = self._under_way = self._loop().submit(self._write(writer, rows))
         if wait_for([work], patience).not_done:
             return False
         self._under_way = None
@@ -175,11 +174,16 @@ class PostgresSink:
             connection.terminate()
 
     def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        wait_for([self._aside.submit(self._bye())], 2)
-        self._aside.close()
+        aside, self._aside, self._under_way = self._aside, None, None
+        if aside is not None:
+            wait_for([aside.submit(self._bye())], 2)
+            aside.close()
+
+    def _loop(self) -> Aside:
+        """Where the connection lives: begun anew after a close, since the process may have forked meanwhile."""
+        if self._aside is None:
+            self._aside = Aside("ledger-postgres")
+        return self._aside
 
     async def _bye(self) -> None:
         connection, self._connection = self._connection, None
