@@ -130,6 +130,16 @@ def test_a_model_of_the_rules_is_a_match_where_others_are_rejected() -> None:
     assert refused.code == "no_route"
 
 
+def test_a_count_of_tokens_is_led_as_the_call_that_it_is_about() -> None:
+    """Another tokenizer, or a provider that does not know the name, would count something else."""
+    by = rules(models=(Model("fast", "claude", "claude-haiku-4-5"),))
+    (attempt,) = planned(by, path="/v1/responses/input_tokens").attempts
+    assert (attempt.provider, attempt.model) == (PROVIDERS["claude"], "claude-haiku-4-5")
+    (attempt,) = planned(rules(route(Target("openai", "gpt-5"))), path="/v1/responses/input_tokens").attempts
+    assert attempt.body is not None
+    assert b'"model": "gpt-5"' in attempt.body
+
+
 def test_calls_that_run_no_model_are_not_led_by_it() -> None:
     """A question about a model of that name goes where it was addressed."""
     assert ways(planned(rules(), path="/v1/models/fast", method="GET")) == [("openai", "fast")]

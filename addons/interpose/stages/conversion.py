@@ -219,8 +219,10 @@ def translated(draft: Draft, provider: Provider, wanted: str | None, losses: lis
 
 
 def runs_a_model(facts: Facts) -> bool:
-    """Whether a call makes a provider run the model that it names: only there a route's model is put in."""
-    return facts.method == "POST" and facts.wire != "none"
+    """Whether a call makes a provider run the model that it names, or count for it: only there a route's model is put
+    in.
+    """
+    return facts.method == "POST" and (facts.wire != "none" or facts.endpoint == "count_tokens")
 
 
 def edited(call: Call, edits: Mapping[str, object]) -> bytes:
