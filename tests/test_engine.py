@@ -20,7 +20,7 @@ from interpose.exchange import Clock
 from interpose.ledger.record import Record
 from interpose.prices import Catalogue, Overrides, Price
 from interpose.prices.catalogue import PRICES, GenaiPrices
-from interpose.rules.compiled import Limit, Provider, Rules
+from interpose.rules.compiled import Limit, Model, Provider, Rules
 from interpose.rules.matching import Match
 from interpose.rules.secrets import CredentialSource, SecretError
 from interpose.rules.values import Budget, Rate
@@ -557,6 +557,20 @@ async def test_a_models_name_does_not_write_lines_of_its_own_into_the_log(caplog
     (said,) = [record.getMessage() for record in caplog.records if "money" in record.getMessage()]
     assert "ERROR: forged" in said
     assert "\n" not in said
+
+
+async def test_a_loss_without_a_route_is_told_as_such(caplog: pytest.LogCaptureFixture) -> None:
+    """Where a name of the rules led the call, there is no route to be named."""
+    claude = Provider(
+        "claude", "anthropic", None, Origin("https", "c.test", 443), "", CredentialSource("env", ("CLAUDE_KEY",))
+    )
+    names = (Model("gpt-4o", "claude", "claude-x"),)
+    by = Rules("test", providers=MappingProxyType({"claude": claude}), models=names)
+    bench = Bench(lambda: ScriptedReply([b"{}"], status=500), by)
+    hot = b'{"model": "gpt-4o", "temperature": 2, "messages": [{"role": "user", "content": "Hi"}]}'
+    await body(await bench.handle(body=hot))
+    (said,) = [record.getMessage() for record in caplog.records if "temperature" in record.getMessage()]
+    assert said.startswith("no route: temperature of a call: ")
 
 
 async def test_a_refused_client_learns_where_its_limits_stand() -> None:

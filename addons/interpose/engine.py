@@ -306,7 +306,8 @@ class Engine:
             kind = (chosen.route, loss.severity, _INDEX.sub("[]", loss.path))
             if loss.severity in rules.losses.warned and kind not in self._warned:
                 self._warned[kind] = None
-                logger.warning("route %s: %s of a call: %s (%s)", chosen.route, loss.path, loss.reason, loss.severity)
+                where = "no route" if chosen.route is None else f"route {chosen.route}"
+                logger.warning("%s: %s of a call: %s (%s)", where, loss.path, loss.reason, loss.severity)
 
     def forget(self, exchange: Exchange) -> None:
         self._live.discard(exchange)

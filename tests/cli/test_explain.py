@@ -302,3 +302,12 @@ def test_a_path_alone_is_asked_of_the_gateway(interpose: Command) -> None:
     assert "client anybody" in done.stdout
     assert "  POST https://api.anthropic.com/v1/messages\n" in done.stdout
     assert "  x-api-key: <env:ANTHROPIC_API_KEY>\n" in done.stdout
+
+
+def test_no_model_is_made_up_for_what_names_none(interpose: Command) -> None:
+    """Files go to the only provider of their format, as they would without `explain`."""
+    example = str(Path(__file__).parents[2] / "rules" / "gateway.yaml")
+    done = interpose("explain", example, "--url", "/v1/batches")
+    assert done.returncode == 0, done
+    assert "openai batches, no model" in done.stdout
+    assert "  no route matches: to openai, the only provider of the format openai\n" in done.stdout

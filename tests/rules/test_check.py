@@ -66,6 +66,8 @@ def test_a_provider_that_no_route_names_is_noted(said: Said) -> None:
     assert said(f"{HEAD}{other}") == []
     (note,) = said(f"{HEAD}{other}routes: [{{name: r, to: {{provider: p}}}}]\n")
     assert note.startswith("r.yaml:4:3: providers.q: note: no route and no model names this provider")
+    # The gateway finds it by the model's name all the same.
+    assert note.endswith("and at the gateway models of its maker and PROVIDER/MODEL")
 
 
 def limits(*entries: str) -> str:

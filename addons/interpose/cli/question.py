@@ -136,9 +136,11 @@ def _body(question: Question, match: Match | None) -> bytes:
         except ValueError as error:
             raise InterposeError(f"{question.request}: it is not JSON, so no model can be put in: {error}") from None
         return encoded({**document, "model": question.model}) if isinstance(document, dict) else data
-    model = question.model or (match.model if match is not None else None) or "some-model"
+    named = question.model or (match.model if match is not None else None)
     if match is None or match.endpoint not in _EXAMPLES:
-        return orjson.dumps({"model": model})
+        # A model that nobody named would be refused, or lead elsewhere: files and batches have none.
+        return orjson.dumps({} if named is None else {"model": named})
+    model = named or "some-model"
     here = Address(match.format, None, "")
     asked = Asked(match.format, match.wire, match.model if match.model_span is not None else None)
     pair = between(match.endpoint, asked, "POST", match.api_path, here)

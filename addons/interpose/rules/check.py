@@ -41,6 +41,7 @@ def _oddities(rules: Rules, name: str) -> list[Problem]:
     for provider in rules.providers:
         # Without routes, or on its own origin, a provider serves the calls that no route matches.
         if used and provider not in used:
-            message = "no route and no model names this provider: it serves only unmatched calls to its own origin"
+            message = "no route and no model names this provider: it serves only unmatched calls to its own origin, "
+            message += "and at the gateway models of its maker and PROVIDER/MODEL"
             found.append(document.place(("providers", provider), key=True).problem(message, severity="note"))
     return found
