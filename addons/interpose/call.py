@@ -111,6 +111,8 @@ class Call:
     connect: float | None = None
     # Given by a host that tells calls of one connection apart; otherwise the engine chooses one.
     id: str = ""
+    # The path at which the gateway is mounted, escaped, as its clients write it before that of `url`.
+    mount: str = ""
     # Why it is not served, if whoever took it knows already: its body never came, a web page sent it. It is the call's
     # answer, once it is known who calls.
     barred: Refusal | None = None

@@ -310,6 +310,22 @@ async def test_a_proxy_in_front_may_take_its_root_away(prefix: str, rules: str, 
                     assert (await client.post(url, json=BODY, headers=KEY)).status_code == 200
 
 
+@pytest.mark.parametrize("prefix", ["", "/api"], ids=["taken-away", "kept"])
+async def test_the_reference_names_the_place_where_it_is_mounted(prefix: str, rules: str) -> None:
+    """Its address is the whole one, by which a client came, whatever of that the application has been told."""
+    mounted, behind = fastapi.FastAPI(), fastapi.FastAPI()
+    gateway = Gateway(rules, environ=ENVIRON)
+    mounted.mount("/my ai;", gateway)
+    behind.add_middleware(GatewayMiddleware, gateway=gateway, prefix="/my ai;")
+    async with gateway:
+        for app in (mounted, behind):
+            transport = httpx.ASGITransport(app, root_path="/api")
+            async with httpx.AsyncClient(transport=transport, base_url="https://app.test") as client:
+                reply = await client.get(f"{prefix}/my ai;/openapi.json")
+                assert reply.json()["servers"] == [{"url": "https://app.test/api/my%20ai%3B"}]
+                assert "https://app.test/api/my%20ai%3B/v1" in (await client.get(f"{prefix}/my ai;/docs")).text
+
+
 # --- WebSockets -------------------------------------------------------------------------------------------------------
 
 

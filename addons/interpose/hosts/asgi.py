@@ -202,6 +202,7 @@ def call_of(scope: Scope, body: bytes | AsyncIterator[bytes]) -> Call:
         # of its clients is not asked: any of them could say it, too.
         peer=Peer(client[0].removeprefix("::ffff:"), client[1] or 0),
         entrance=Entrance.GATEWAY,
+        mount=quote(scope.get("root_path", "").rstrip("/")),
     )
 
 

@@ -32,7 +32,7 @@ def described(pages: Mapping[str, Page]) -> dict[str, Page]:
     def page(make: Callable[[frozenset[str]], _Made]) -> Page:
         async def answer(call: Call) -> Reply:
             made = await asyncio.to_thread(make, paths)
-            body = made.text.replace(BASE, made.written(str(call.url.origin))).encode("utf-8", "replace")
+            body = made.text.replace(BASE, made.written(f"{call.url.origin}{call.mount}")).encode("utf-8", "replace")
             return said(200, body, made.content_type, *made.headers)
 
         return answer
