@@ -22,6 +22,7 @@ from .formats.codecs import Client
 from .gate import Gate
 from .gate import headers as limit_headers
 from .held import Answer, Held
+from .hops import homeward
 from .inforce import InForce
 from .ir import Reading, Usage, UsageSource
 from .ledger.record import Record, utc_text
@@ -193,7 +194,7 @@ class Exchange:
         assert leg.reply is not None
         self._leg, upstream, trip = leg, leg.reply, leg.trip
         self._status = upstream.status
-        head = Head(upstream.status, upstream.reason, upstream.headers)
+        head = Head(upstream.status, upstream.reason, homeward(self.call, upstream.headers))
         for stage in reversed(STAGES):
             head = stage.receive(head, trip)
         gauge = trip.gauge

@@ -1,5 +1,6 @@
-"""Which headers end here: those of one hop, which go no further in either direction, and what a balancer before the
-gateway says of its client. Nothing here knows a rule or a credential.
+"""Which headers end here: those of one hop, which go no further in either direction, and at the gateway what belongs to
+its own address: what a balancer says of a client, cookies, the page that a browser is on. Nothing here knows a rule or
+a credential.
 """
 
 from __future__ import annotations
@@ -33,6 +34,12 @@ FORWARDED = frozenset(
         b"x-real-ip",
     )
 )
+# What a client of the gateway has told the gateway's address, or an application's that it is mounted into: a session
+# there is no business of a provider's.
+AT_HOME = FORWARDED | {b"cookie", b"cookie2", b"origin", b"referer", b"via"}
+# What a provider says to browsers of its own address, and would be taken for the gateway's.
+OF_ADDRESS = frozenset((b"set-cookie", b"set-cookie2", b"strict-transport-security", b"alt-svc", b"clear-site-data"))
+OURS = b"x-interpose-"
 
 
 def end_to_end(headers: tuple[Header, ...]) -> Headers:
@@ -51,4 +58,15 @@ def onward(call: Call) -> Headers:
     as they are: it was its wish that the provider has them.
     """
     headers = end_to_end(call.headers)
-    return without(headers, FORWARDED) if call.at_gateway else headers
+    if not call.at_gateway:
+        return headers
+    return tuple(pair for pair in without(headers, AT_HOME) if not pair[0].lower().startswith(OURS))
+
+
+def homeward(call: Call, headers: Headers) -> Headers:
+    """A provider's headers as they come back to a client. At the gateway it opens no session with the address, says
+    nothing of it to browsers, and nothing in our name.
+    """
+    if not call.at_gateway:
+        return headers
+    return tuple(pair for pair in without(headers, OF_ADDRESS) if not pair[0].lower().startswith(OURS))

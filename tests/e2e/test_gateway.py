@@ -79,6 +79,22 @@ async def test_an_openai_client_gets_any_model(gateway: Gateway, upstream: Upstr
     assert not upstream.request.anywhere(VIRTUAL)
 
 
+async def test_sessions_end_at_the_gateway(gateway: Gateway, upstream: Upstream) -> None:
+    """No cookie and no page of a client's reaches a provider, and no cookie of a provider's a client."""
+
+    async def opens_a_session(exchange: Exchange) -> None:
+        await exchange.reply(CHAT_JSON, 200, [(b"content-type", b"application/json"), (b"set-cookie", b"session=p")])
+
+    headers = {"authorization": f"Bearer {VIRTUAL}", "cookie": "session=c", "referer": "https://app.test/page"}
+    with upstream.answering(opens_a_session):
+        async with httpx.AsyncClient(headers=headers, timeout=60) as client:
+            reply = await client.post(f"{gateway.base_url}/chat/completions", json={"model": "gpt-4o", "messages": HI})
+    assert reply.status_code == 200
+    assert "set-cookie" not in reply.headers
+    assert not upstream.request.anywhere("session=c")
+    assert not upstream.request.anywhere("app.test")
+
+
 async def test_an_anthropic_client_gets_gpt(gateway: Gateway, upstream: Upstream) -> None:
     """In its own format, by x-api-key."""
     async with anthropic.AsyncAnthropic(base_url=gateway.url, api_key=VIRTUAL, max_retries=0) as sdk:
