@@ -9,18 +9,18 @@ The password is best the name of an environment variable: what stands in a file 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Literal
+from urllib.parse import unquote
 
 from interpose.secret import MASK
 
 from . import urls
 from .problem import BadValue, did_you_mean, printable
 from .secrets import CredentialSource
-from .stores import host_of, password_of
+from .servers import Options, host_of, options_of, parted, password_of
 from .values import size
 
 PORT = 5432
@@ -135,20 +135,12 @@ def database(text: str) -> DatabaseUrl:
     scheme = text.partition(":")[0]
     if not text.startswith(f"{scheme}://"):
         raise BadValue("is not a URL", EXAMPLE)
-    if not text.isascii() or re.search(r"[\s\\\x00-\x1f\x7f]", text):
-        raise BadValue("contains a space, a backslash or another character that no URL has", EXAMPLE)
     if "," in text.partition("?")[0].rpartition("@")[2]:
         raise BadValue("names several hosts", "name one that stands for all: a balancer, or a service's name")
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise BadValue("is not a URL", "in a password, write /, ?, #, [, ] and @ with % and two digits") from None
-    if "#" in text:
-        raise BadValue("has a fragment", "leave out what follows #; in a password, write %23")
-    if port == 0:
+    parts = parted(text, EXAMPLE)
+    if parts.port == 0:
         raise BadValue("has the port 0", EXAMPLE)
-    options = _options(parts.query)
+    options = options_of(parts.query, _OPTIONS)
     socket = options.pop("host", None)
     if (not parts.hostname) != (socket is not None):
         problem = "names no server" if socket is None else "names a host and the folder of a socket"
@@ -161,7 +153,7 @@ def database(text: str) -> DatabaseUrl:
     password, variable = password_of(parts.password)
     return DatabaseUrl(
         None if parts.hostname is None else host_of(parts.hostname),
-        port or PORT,
+        parts.port or PORT,
         socket,
         name,
         user=unquote(parts.username) if parts.username else None,
@@ -192,24 +184,12 @@ def _folder(text: str) -> str:
     return text
 
 
-_OPTIONS: Mapping[str, Callable[[str], object]] = {
+_OPTIONS: Options = {
     "sslmode": _ssl_mode,
     "ca": str,
     "host": _folder,
     "spool": _spool,
 }
-
-
-def _options(query: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name not in _OPTIONS:
-            hint = did_you_mean(name, _OPTIONS) or f"known are {', '.join(_OPTIONS)}"
-            raise BadValue(f'has an option "{printable(name)}" that is not known', hint)
-        if name in found or not value:
-            raise BadValue(f"has {'two values' if name in found else 'no value'} for {name}", f"write ?{name}=… once")
-        found[name] = _OPTIONS[name](value)
-    return found
 
 
 def dangers(url: DatabaseUrl) -> Iterator[tuple[str, str]]:

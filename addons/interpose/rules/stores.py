@@ -13,14 +13,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Literal
+from urllib.parse import unquote
 
 from interpose.secret import MASK
 
 from . import urls
 from .problem import BadValue, did_you_mean, printable
 from .secrets import CredentialSource
+from .servers import Options, host_of, options_of, parted, password_of
 from .values import duration
 
 MEMORY = "memory"
@@ -102,21 +103,13 @@ def store(text: str) -> StoreUrl | None:
     scheme, separator, _ = text.partition("://")
     if not separator or scheme not in SCHEMES:
         raise BadValue("is no store", (did_you_mean(scheme, SCHEMES) if separator else "") or EXAMPLE)
-    if not text.isascii() or re.search(r"[\s\\\x00-\x1f\x7f]", text):
-        raise BadValue("contains a space, a backslash or another character that no URL has", EXAMPLE)
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise BadValue("is not a URL", "in a password, write /, ?, #, [, ] and @ with % and two digits") from None
-    if "#" in text:
-        raise BadValue("has a fragment", "leave out what follows #; in a password, write %23")
+    parts = parted(text, EXAMPLE)
     socket = parts.path if scheme == "unix" else None
     if (not parts.hostname) != (socket is not None) or socket in ("", "/"):
         raise BadValue("names no server" if socket is None else "names no socket", _example(scheme))
-    if port == 0:
+    if parts.port == 0:
         raise BadValue("has the port 0", _example(scheme))
-    options = _options(parts.query)
+    options = options_of(parts.query, _OPTIONS)
     if "ca" in options and not SCHEMES[scheme]:
         raise BadValue("names certificates by ca=, and does not go by TLS", "write rediss:// or valkeys://")
     if socket is None:
@@ -125,7 +118,7 @@ def store(text: str) -> StoreUrl | None:
     return StoreUrl(
         scheme,
         None if parts.hostname is None else host_of(parts.hostname),
-        port or PORT,
+        parts.port or PORT,
         socket,
         **{"db": 0, **options},
         user=unquote(parts.username) if parts.username else None,
@@ -140,21 +133,6 @@ def _example(scheme: str) -> str:
         if scheme == "unix"
         else f"write for example {scheme}://host:{PORT}/0"
     )
-
-
-def host_of(name: str) -> str:
-    return urls.host(f"[{name}]" if ":" in name else name)
-
-
-def password_of(given: str | None) -> tuple[str | None, str | None]:
-    """A password, or the name of the variable that holds it."""
-    if not given:
-        return None, None
-    if (match := re.fullmatch(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", given)) is not None:
-        return None, match[1]
-    if "$" in given:
-        raise BadValue("has a $ in its password", "write all of it as ${NAME}, or a $ that belongs to it as %24")
-    return unquote(given), None
 
 
 def _db(path: str, options: Mapping[str, object]) -> int:
@@ -185,25 +163,13 @@ def _within(low: float, high: float, word: str) -> Callable[[str], float]:
     return parsed
 
 
-_OPTIONS: Mapping[str, Callable[[str], object]] = {
+_OPTIONS: Options = {
     "prefix": _prefix,
     "db": _number,
     "lease": _within(1, 3600, "lease"),
     "patience": _within(0.001, 60, "patience"),
     "ca": str,
 }
-
-
-def _options(query: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name not in _OPTIONS:
-            hint = did_you_mean(name, _OPTIONS) or f"known are {', '.join(_OPTIONS)}"
-            raise BadValue(f'has an option "{printable(name)}" that is not known', hint)
-        if name in found or not value:
-            raise BadValue(f"has {'two values' if name in found else 'no value'} for {name}", f"write ?{name}=… once")
-        found[name] = _OPTIONS[name](value)
-    return found
 
 
 def dangers(url: StoreUrl) -> Iterator[tuple[str, str]]:
