@@ -21,7 +21,7 @@ import orjson
 
 from .record import TABLES, LedgerError, Table, canonical_heads
 from .schema import ENTER, INSERT, bring_up_to_date
-from .sink import Placed, Writer
+from .sink import Placed, Writer, identity
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class JsonlSink:
 
     def _opened(self) -> int:
         """The file as its path names it now."""
-        if self._out is not None and self._file == _identity(self.path):
+        if self._out is not None and self._file == identity(self.path):
             return self._out
         self.close()
         self._entered.clear()
@@ -122,7 +122,7 @@ class JsonlSink:
         except OSError:
             os.close(out)
             raise
-        self._out, self._file = out, _identity(self.path)
+        self._out, self._file = out, identity(self.path)
         return out
 
     def close(self) -> None:
@@ -133,14 +133,6 @@ class JsonlSink:
 
 def _line(table: str, told: dict[str, Any]) -> bytes:
     return orjson.dumps({"table": table, **told}) + b"\n"
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _read_lines(path: Path, begin: int = 0) -> list[dict[str, Any]]:

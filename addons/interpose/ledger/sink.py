@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import orjson
@@ -72,3 +73,12 @@ def stands_for(table: Table, row: Row) -> int:
     if table is not CALLS or row[_ENTRANCE] != GAP_ENTRANCE:
         return 1
     return sum(int(loss["count"]) for loss in orjson.loads(str(row[_LOSSES])))
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file the path names; None if it names none (any more)."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

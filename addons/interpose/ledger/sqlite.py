@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .record import TABLES, LedgerError
 from .schema import ENTER, INSERT, Connect, is_busy, open_for_writing, readable_by_others, register, transaction
-from .sink import Placed, Writer
+from .sink import Placed, Writer, identity
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class SqliteSink:
 
     def write(self, writer: Writer, rows: Sequence[Placed], patience: float) -> bool:
         """Raises sqlite3.Error, OSError or LedgerError."""
-        if self._connection is not None and self._file != _identity(self.path):
+        if self._connection is not None and self._file != identity(self.path):
             # Somebody removed or replaced the file: what we still write to has no name any more.
             self.close()
         try:
@@ -83,15 +83,6 @@ class SqliteSink:
 
     def _connected(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         """It may be a new file: the chain goes on there, and `verify` names what is missing in it."""
-        self._connection, self._file = connection, _identity(self.path)
+        self._connection, self._file = connection, identity(self.path)
         self._entered.clear()
         return connection
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file the path names; None if it names none (any more)."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
