@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from tests.ledger.conftest import START
+from tests.ledger.test_kill import until
 
 from interpose.hosts import recording
 from interpose.ledger import Ledger
@@ -15,8 +18,8 @@ from interpose.ledger.lane import Pace
 from interpose.ledger.record import CALLS, CONNECTIONS, Connection, storable
 from interpose.ledger.sink import Placed, Writer
 from interpose.ledger.spool import Spool, SpoolFull, left_in
-from interpose.ledger.sqlite import SqliteSink
-from interpose.ledger.verify import verify
+from interpose.ledger.sqlite import HELD_LONG, SqliteSink
+from interpose.ledger.verify import Flaw, verify
 from interpose.ledger.writer import Way
 from interpose.rules.sinks import SinkFile
 
@@ -132,20 +135,81 @@ def test_a_torn_end_was_never_kept(tmp_path: Path, rows) -> None:
         again.close()
 
 
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        lambda line: b"[]\n",
+        lambda line: b"\xff" + line,
+        lambda line: line.replace(b'"w1",2,', b'"w1","2",'),
+        lambda line: line.replace(b'"calls","w1",2,', b'"calls","w1",2,0,'),
+    ],
+    ids=["empty", "no UTF-8", "another type", "one too many"],
+)
 def test_a_line_that_somebody_has_spoiled_costs_that_line(
-    tmp_path: Path, rows, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, rows, caplog: pytest.LogCaptureFixture, spoiled: Callable[[bytes], bytes]
 ) -> None:
-    """It is said aloud; the others are delivered."""
+    """It is said aloud; the others are delivered: a database would refuse them all for its sake, again and again."""
     opened = spool(tmp_path)
     opened.append(MINE, rows(1, 2, 3))
     opened.close()
     (segment,) = (tmp_path / "s" / "w1").glob("*.jsonl")
     lines = segment.read_bytes().splitlines(keepends=True)
-    segment.write_bytes(b"".join([*lines[:2], b"[]\n", lines[3]]))
+    segment.write_bytes(b"".join([*lines[:2], spoiled(lines[2]), lines[3]]))
     again = spool(tmp_path)
     assert drained(again) == [("w1", 1), ("w1", 3)]
     assert "cannot be read: its record is lost" in caplog.text
     again.close()
+
+
+@pytest.mark.parametrize("what", ["s", "s/w1", "s/w1/*.jsonl"])
+def test_a_spool_that_somebody_removes_is_a_gap(
+    tmp_path: Path, record, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    """What was in it is lost, and counted; what comes after that is kept again, and written."""
+    path = tmp_path / "usage.db"
+    way = Way(SqliteSink(path), lambda: spool(tmp_path))
+    ledger = Ledger.start([way], writer="w1", pace=Pace(clock=lambda: START))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for number in range(1, 4):
+            ledger.record(record(number))
+        until(lambda: kept(tmp_path) == 3)
+        for found in tmp_path.glob(what):
+            shutil.rmtree(found, ignore_errors=True) if found.is_dir() else found.unlink()
+        ledger.record(record(4))
+        until(lambda: kept(tmp_path) > 0)
+        connection.execute("ROLLBACK")
+    assert ledger.wait(30)
+    assert (ledger.close(), ledger.lost) == (0, 3)
+    with closing(sqlite3.connect(path)) as connection:
+        (lost,) = connection.execute("SELECT losses FROM calls WHERE id LIKE 'gap-%'").fetchone()
+        assert connection.execute("SELECT id FROM calls WHERE id NOT LIKE 'gap-%'").fetchall() == [("call-4",)]
+    assert '"count":3' in lost
+    assert [(problem.flaw, problem.seq, problem.last) for problem in verify(path)] == [(Flaw.DELETED, 1, 3)]
+
+
+def kept(folder: Path) -> int:
+    """How many records are in the spool."""
+    found = 0
+    for segment in folder.glob("s/*/*.jsonl"):
+        with suppress(FileNotFoundError):
+            found += segment.read_bytes().count(b"\n") - 1
+    return found
+
+
+def test_a_lock_of_another_process_is_waited_for_no_longer_than_asked(tmp_path: Path, rows) -> None:
+    """The batch has to come again, which is no error until the other one has had plenty of time."""
+    path = tmp_path / "usage.db"
+    sink = SqliteSink(path)
+    writer = sink.open(MINE)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        assert sink.write(writer, rows(1), 0.01) is False
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            sink.write(writer, rows(1), HELD_LONG)
+        connection.execute("ROLLBACK")
+    assert sink.write(writer, rows(1), 1.0) is True
+    sink.close()
 
 
 def test_a_spool_has_its_bounds(tmp_path: Path, rows) -> None:

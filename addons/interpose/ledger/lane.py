@@ -191,8 +191,13 @@ class Lane:
         if self._spool is not None:
             self._spool.close()
 
+    def _unkept(self) -> int:
+        """How many records are in memory alone."""
+        held = sum(stands_for(*placed) for placed in self._held)
+        return held + sum(item.count if isinstance(item, Gap) else 1 for item in self._queue)
+
     def _say_what_is_left(self, left: int) -> None:
-        unkept = len(self._held) + len(self._queue)
+        unkept = self._unkept()
         if self._spool is not None and left > unkept:
             log.warning(
                 "the ledger %s has not got %d records: they wait in %s, and are written by the next start",
@@ -294,6 +299,9 @@ class Lane:
                 return
             if chunk is None:
                 with self._changed:
+                    # What was kept and is not there any more: somebody has removed or spoiled it.
+                    if missing := self._accepted - self._settled - self._unkept():
+                        self._lose(missing)
                     self._behind = False
                     self._changed.notify_all()
                 return

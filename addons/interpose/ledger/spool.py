@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import UnionType
 
 import orjson
 
@@ -29,6 +30,15 @@ SEGMENT = 4 << 20
 LOCK = "lock"
 WHOSE = "sink"
 _TABLES = {table.name: table for table in TABLES}
+# By the type of a column, what stands there in JSON.
+_KINDS: dict[str, type | UnionType] = {
+    "str": str,
+    "str | None": str | None,
+    "int": int,
+    "int | None": int | None,
+    "bool": int,
+    "float | None": float | int | None,
+}
 
 
 class SpoolFull(OSError):
@@ -105,8 +115,11 @@ class Spool:
         data = b"".join(orjson.dumps([table.name, *row]) + b"\n" for table, row in rows)
         if self._size + len(data) > self._limit:
             raise SpoolFull(f"{self._limit >> 20} MiB wait there already")
-        shelf = self._own or self._make(writer)
-        if shelf.out is None or shelf.written >= self._segment:
+        if (shelf := self._own) is not None and not shelf.folder.is_dir():
+            self._drop(shelf)  # somebody has removed it, and all that was in there
+            shelf = None
+        shelf = shelf or self._make(writer)
+        if shelf.out is None or shelf.written >= self._segment or not os.fstat(shelf.out).st_nlink:
             self._begin(shelf, writer)
         assert shelf.out is not None
         begin = os.fstat(shelf.out).st_size
@@ -126,7 +139,12 @@ class Spool:
         """What is to be delivered next: the same until `advance` says that it was."""
         while self._shelves:
             shelf = self._shelves[0]
-            writer, rows, end = _read(shelf.segments[0], shelf.delivered, most) if shelf.segments else (None, (), 0)
+            try:
+                writer, rows, end = _read(shelf.segments[0], shelf.delivered, most) if shelf.segments else (None, (), 0)
+            except FileNotFoundError:
+                log.error("somebody has removed %s: records are lost", shelf.segments[0])
+                self._next_segment(shelf)
+                continue
             if writer is not None:
                 shelf.writer = writer
             if rows and shelf.writer is not None:
@@ -165,7 +183,7 @@ class Spool:
             if not _locked(lock):
                 os.close(lock)
                 continue
-            segments = sorted(folder.glob("*.jsonl"))
+            segments = sorted(path for path in folder.glob("*.jsonl") if path.is_file())
             if not segments:  # of a process that died before it had kept anything
                 shutil.rmtree(folder, ignore_errors=True)
                 os.close(lock)
@@ -214,15 +232,17 @@ class Spool:
         """The first one is delivered."""
         if shelf.segments:
             path = shelf.segments.pop(0)
-            self._size -= path.stat().st_size
-            path.unlink()
+            self._size -= _bytes(path)
+            path.unlink(missing_ok=True)
         shelf.delivered = 0
         if not shelf.segments:
             self._drop(shelf)
 
     def _drop(self, shelf: _Shelf) -> None:
-        self._size -= sum(path.stat().st_size for path in shelf.segments)
+        self._size -= sum(_bytes(path) for path in shelf.segments)
         self._shelves.remove(shelf)
+        if not self._shelves:
+            self._size = 0  # what was removed had a size, too
         if shelf is self._own:
             self._own = None
         shelf.gone()
@@ -236,6 +256,13 @@ def left_in(folder: Path) -> str:
         return (folder / WHOSE).read_text().strip()
     except OSError:
         return "an unknown place"
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _read(path: Path, begin: int, most: int | None) -> tuple[Writer | None, list[Placed], int]:
@@ -262,10 +289,13 @@ def _read(path: Path, begin: int, most: int | None) -> tuple[Writer | None, list
 
 def _header(line: bytes, path: Path) -> Writer | None:
     try:
-        return Writer.read(orjson.loads(line))
+        writer = Writer.read(orjson.loads(line))
+        if not all(isinstance(value, str) for value in writer.told().values()):
+            raise TypeError
     except (ValueError, TypeError):
         log.error("%s cannot be read: its records are lost, as a verification will tell", path)
         return None
+    return writer
 
 
 def _row(line: bytes, path: Path) -> Iterator[Placed]:
@@ -273,8 +303,10 @@ def _row(line: bytes, path: Path) -> Iterator[Placed]:
         name, *values = orjson.loads(line)
         table = _TABLES[name]
         row: Row = tuple(values)
-        if len(row) != len(table.columns):
-            raise ValueError(f"{len(row)} values")
+        kinds = (_KINDS[table.types[column]] for column in table.columns)
+        # Zipped strictly: ValueError. A database would refuse the whole batch, and all that waits behind it.
+        if not all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=True)):
+            raise TypeError
     except (ValueError, TypeError, KeyError):
         log.error("a line of %s cannot be read: its record is lost, as a verification will tell", path)
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,9 @@ from .schema import ENTER, INSERT, Connect, is_busy, open_for_writing, readable_
 from .sink import Placed, Writer, identity
 
 log = logging.getLogger(__name__)
+
+# Another process commits in less; one that holds the lock for longer is worth a word.
+HELD_LONG = 1.0
 
 
 class SqliteSink:
@@ -24,6 +28,8 @@ class SqliteSink:
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._entered: set[str] = set()
+        # Since when another process holds the lock, by the monotonic clock.
+        self._busy: float | None = None
 
     @property
     def name(self) -> str:
@@ -55,13 +61,19 @@ class SqliteSink:
             # Somebody removed or replaced the file: what we still write to has no name any more.
             self.close()
         try:
-            self._write(
-                self._connection or self._connected(open_for_writing(self.path, connect=self._connect)), writer, rows
-            )
+            connection = self._connection or self._connected(open_for_writing(self.path, connect=self._connect))
+            connection.execute(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
+            self._write(connection, writer, rows)
         except Exception as error:
             if not (isinstance(error, sqlite3.Error) and is_busy(error)):
                 self.close()
+                raise
+            # Others write the file, too: that becomes an error only if one of them does not get done.
+            self._busy = self._busy or time.monotonic()
+            if time.monotonic() - self._busy < HELD_LONG:
+                return False
             raise
+        self._busy = None
         return True
 
     def _write(self, connection: sqlite3.Connection, writer: Writer, rows: Sequence[Placed]) -> None:
