@@ -352,19 +352,22 @@ def test_at_the_gateway_a_models_name_says_where(
 
 
 @pytest.mark.parametrize(
-    ("providers", "method", "path", "expected"),
+    ("providers", "method", "path", "body", "expected"),
     [
-        ([OURS, CLAUDE], "GET", "/v1/files", "ours"),
-        ([MAKERS, OURS, CLAUDE], "GET", "/v1/files", "no_route"),
-        ([CLAUDE], "GET", "/v1/files", "no_route"),
-        ([OURS], "GET", "/v1/something/new", "no_route"),
+        ([OURS, CLAUDE], "GET", "/v1/files", b"", "ours"),
+        ([MAKERS, OURS, CLAUDE], "GET", "/v1/files", b"", "no_route"),
+        ([CLAUDE], "GET", "/v1/files", b"", "no_route"),
+        ([OURS], "GET", "/v1/something/new", b"", "no_route"),
+        # A stored prompt names its model.
+        ([OURS, CLAUDE], "POST", "/v1/responses", b'{"prompt": {"id": "pmpt_1"}}', "ours"),
+        ([OURS, CLAUDE], "POST", "/v1/responses", b'{"input": "Hi"}', "missing_required_parameter"),
     ],
 )
 def test_a_call_without_a_model_goes_to_the_only_provider_of_its_format(
-    providers: list[Provider], method: str, path: str, expected: str
+    providers: list[Provider], method: str, path: str, body: bytes, expected: str
 ) -> None:
     """If it is a known call; a credential is not sent along with what nobody knows."""
-    chosen = at_the_gateway(providers, method, path, b"")
+    chosen = at_the_gateway(providers, method, path, body)
     found = chosen.refusal.code if chosen.refusal is not None else ways(chosen)[0][0]
     assert found == expected
 

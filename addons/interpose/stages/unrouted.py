@@ -35,7 +35,8 @@ def by_name(draft: Draft) -> list[Aim]:
     assert facts is not None
     assert draft.match is not None
     if facts.model is None or not draft.match.known:
-        if facts.method == "POST" and facts.endpoint in NAMED:
+        # A stored prompt of Responses names its model, and lies with one provider.
+        if facts.method == "POST" and facts.endpoint in NAMED and facts.wire != "openai-responses":
             raise Refusal(400, "missing_required_parameter", "The call names no model that it runs.", param="model")
         return [Aim(only_speaker(draft))]
     name, slash, model = facts.model.partition("/")
