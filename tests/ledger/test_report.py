@@ -57,7 +57,7 @@ def shown(rows: list[Row], width: int = 160) -> str:
 # --- the sums, by hand ----------------------------------------------------------------------------------------------
 
 BY_HAND = {
-    "provider": lambda call: call.provider or call.host,
+    "provider": lambda call: call.provider or ("" if call.entrance == "gateway" else call.host),
     "model": lambda call: call.sent_model or call.asked_model or "",
     "client": lambda call: call.client or "",
     "app": lambda call: call.app or "",
@@ -427,6 +427,13 @@ def test_names_cannot_steer_the_terminal(tmp_path: Path, record) -> None:
     assert not {"\x1b", "\u202e", "\r", "\x07"} & set(text)
     assert "\\x1b]0;owned\\x07[bold red]gpt\\u202e[/]\\r\\n" in text
     assert printable("gpt-4o ü 模型") == "gpt-4o ü 模型"
+
+
+def test_our_own_address_is_no_provider(tmp_path: Path, record) -> None:
+    """What the gateway refuses, or answers itself, went to nobody; what was intercepted went to its host."""
+    calls = [record(1, entrance="gateway", host="127.0.0.1"), record(2, entrance="intercept", host="api.x.test")]
+    rows = usage(write(tmp_path / "usage.db", calls), by=["provider"])
+    assert {row.key["provider"] for row in rows} == {"", "api.x.test"}
 
 
 def test_names_cannot_start_a_formula(tmp_path: Path, record) -> None:

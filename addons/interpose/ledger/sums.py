@@ -23,7 +23,8 @@ OUTCOMES: tuple[str, ...] = get_args(Outcome)
 
 # What `--by` may name: the SQL that gives it. `day` is UTC's.
 DIMENSIONS = {
-    "provider": "coalesce(nullif(provider, ''), host)",
+    # The host of a call to the gateway is our own.
+    "provider": "coalesce(nullif(provider, ''), CASE WHEN entrance = 'gateway' THEN '' ELSE host END)",
     "model": "coalesce(nullif(sent_model, ''), asked_model, '')",
     "client": "coalesce(client, '')",
     "app": "coalesce(app, '')",
