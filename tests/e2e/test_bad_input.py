@@ -236,3 +236,18 @@ async def test_a_client_that_asks_before_it_sends_need_not(judging: Gateway) -> 
     )
     assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 413 ")
     writer.close()
+
+
+@pytest.mark.parametrize("end", [b'5\r\n{"a":XX0\r\n\r\n', b"zz\r\n"])
+async def test_malformed_chunks_are_the_clients_fault(judging: Gateway, end: bytes) -> None:
+    """A 400 in the shape of any other."""
+    address = urlsplit(judging.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\nX-API-Key: %b\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n%b" % (VIRTUAL.encode(), end)
+    )
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["error"]["code"] == "incomplete_body"
+    writer.close()

@@ -46,12 +46,15 @@ class Client:
         }
         self.told: list[Message] = []
         self.sent = 0
+        self.leaves = False
 
     async def _messages(self, pieces: list[bytes], whole: bool) -> AsyncIterator[Message]:
         for place, piece in enumerate(pieces):
             more = not whole or place + 1 < len(pieces)
             self.sent += 1
             yield {"type": "http.request", "body": piece, "more_body": more}
+        if self.leaves:
+            yield {"type": "http.disconnect"}
         await asyncio.Event().wait()
 
     async def receive(self) -> Message:
@@ -88,6 +91,15 @@ async def test_a_body_that_does_not_come_is_not_waited_for(pieces: list[bytes]) 
     status, body = await Client(pieces, whole=False).asks(Responder(front, patience=0.05))
     assert (status, body) == (408, b"Nothing more of the body came in 0.05 s.")
     assert front.calls[0].body == b""
+
+
+async def test_a_body_that_breaks_off_is_told_so() -> None:
+    """By a 400 of OpenAI's shape, and nothing goes on: who listens may be a client whose chunks are malformed."""
+    front, client = Front(), Client([b"{"], whole=False)
+    client.leaves = True
+    status, body = await client.asks(Responder(front))
+    assert (status, json.loads(body)["error"]["code"]) == (400, "incomplete_body")
+    assert front.calls == []
 
 
 async def test_a_body_that_nobody_wanted_is_taken_before_the_answer_ends() -> None:

@@ -36,6 +36,8 @@ PATIENCE = 30.0
 DISCARDED = 4 * READABLE
 # A host that nobody can name, for requests whose Host header names none.
 NOWHERE = "gateway.invalid"
+# What a body that ends before its end is answered with, if anybody still listens.
+BROKEN = Refusal(400, "incomplete_body", "The body ended before its end, or its chunks are malformed.")
 # What stands unescaped in a path: https://www.rfc-editor.org/rfc/rfc3986#section-3.3
 PLAIN = "/:@!$&'()*+,;=~"
 
@@ -65,6 +67,9 @@ class Responder:
         try:
             body = await upload.begun(self._readable, told_length(scope))
         except Left:
+            # It need not be gone: a server says the same of a body that breaks its own framing, and would answer with a
+            # failure of ours where nobody else answers.
+            await refuse(BROKEN, send)
             return
         except Late:
             barred = Refusal(408, "request_timeout", f"Nothing more of the body came in {self._patience:g} s.")
