@@ -316,6 +316,8 @@ OURS = own("ours", "openai")
 MAKERS = own("gpt", "openai", "api.openai.com")
 CLAUDE = own("claude", "anthropic")
 XAI = own("x-ai", "openai")
+ANTHROPIC = own("a", "anthropic", "api.anthropic.com")
+GOOGLE = own("g", "gemini", "generativelanguage.googleapis.com")
 BY_NAME: list[tuple[list[Provider], str, tuple[str, str] | str]] = [
     ([CLAUDE, MAKERS], "gpt-4o", ("gpt", "gpt-4o")),
     ([OPENROUTER, OURS, MAKERS], "gpt-4o", ("gpt", "gpt-4o")),
@@ -325,6 +327,14 @@ BY_NAME: list[tuple[list[Provider], str, tuple[str, str] | str]] = [
     ([OURS, XAI], "grok-4", ("x-ai", "grok-4")),
     ([OURS, CLAUDE], "claude/llama", ("claude", "llama")),
     ([OURS, CLAUDE], "ours/meta/llama", ("ours", "meta/llama")),
+    # A maker's own name before its model is for those who sell several makers' models.
+    ([OURS, ANTHROPIC], "anthropic/claude-x", ("a", "claude-x")),
+    ([MAKERS, GOOGLE], "google/gemini-x", ("g", "gemini-x")),
+    ([MAKERS, GOOGLE], "gemini/gemini-x", ("g", "gemini-x")),
+    ([OPENROUTER, CLAUDE], "openai/gpt-4o", ("router", "openai/gpt-4o")),
+    ([OURS, CLAUDE], "openai/gpt-oss-20b", ("ours", "openai/gpt-oss-20b")),
+    ([MAKERS, GOOGLE], "text-embedding-004", ("g", "text-embedding-004")),
+    ([GOOGLE, MAKERS], "text-embedding-3-small", ("gpt", "text-embedding-3-small")),
     ([OURS], "anything", ("ours", "anything")),
     ([OURS, CLAUDE], "anything", "model_not_found"),
     ([OURS, CLAUDE], "nobody/gpt", "model_not_found"),

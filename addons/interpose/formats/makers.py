@@ -31,14 +31,29 @@ _MAKERS = (
         "openai",
         (
             *("gpt-*", "chatgpt-*", "o1", "o1-*", "o3", "o3-*", "o4-*", "codex-*", "computer-use-*", "davinci-*"),
-            *("babbage-*", "text-embedding-*", "omni-moderation-*", "text-moderation-*", "dall-e-*", "whisper-*"),
+            *(
+                "babbage-*",
+                "text-embedding-3-*",
+                "text-embedding-ada-*",
+                "omni-moderation-*",
+                "text-moderation-*",
+                "dall-e-*",
+                "whisper-*",
+            ),
             *("tts-*", "sora-*"),
         ),
     ),
     # https://docs.anthropic.com/en/docs/about-claude/models
     Maker("anthropic", "anthropic", ("claude-*",)),
     # https://ai.google.dev/gemini-api/docs/models
-    Maker("google", "gemini", ("gemini-*", "gemma-*", "text-embedding-004", "imagen-*", "veo-*", "learnlm-*")),
+    Maker(
+        "google",
+        "gemini",
+        (
+            *("gemini-*", "gemma-*", "embedding-001", "text-embedding-004", "text-embedding-005"),
+            *("text-multilingual-embedding-*", "imagen-*", "veo-*", "learnlm-*"),
+        ),
+    ),
     # https://docs.mistral.ai/getting-started/models
     Maker(
         "mistral",

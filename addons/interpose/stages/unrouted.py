@@ -55,7 +55,9 @@ def by_name(draft: Draft) -> list[Aim]:
             param="model",
         )
     draft.note(f"no route matches: to {made[0].name}, the likeliest to have {facts.model}")
-    return [Aim(made[0])]
+    # Who makes a model does not call it by its own name, as those do who sell what others make.
+    own = any(name in (maker.vendor, maker.format) and made[0].vendor == maker.vendor for maker in makers(facts.model))
+    return [Aim(made[0], model if slash and own else None)]
 
 
 def offered(model: str, draft: Draft) -> list[Provider]:
