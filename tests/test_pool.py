@@ -1,6 +1,8 @@
 """The connection pool's own promises; the rest of it is held by tests/e2e, against real servers."""
 
 import asyncio
+import errno
+import os
 import ssl
 from collections.abc import AsyncIterator
 
@@ -97,3 +99,15 @@ def test_verification_is_never_off() -> None:
     context = client_context()
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
+
+
+async def test_a_refused_connection_is_told_in_the_systems_words(unused_tcp_port: int) -> None:
+    """Not in asyncio's, which repeat the address that was dialled."""
+    upstream = Upstream(UpstreamRules())
+    url = Url(Origin("http", "127.0.0.1", unused_tcp_port), "/")
+    with pytest.raises(UpstreamFailure) as caught:
+        await upstream.send(Outgoing("GET", url, (), b"", Timeouts()))
+    await upstream.close()
+    assert (
+        str(caught.value) == f"cannot connect to http://127.0.0.1:{unused_tcp_port}: {os.strerror(errno.ECONNREFUSED)}"
+    )

@@ -15,10 +15,12 @@ from interpose.call import Entrance
 from interpose.rules.compiled import Clients, Retry
 from interpose.upstream import UpstreamFailure
 
-from .test_engine import COMPLETION, SECRET, Bench, ScriptedReply, body
+from .test_engine import COMPLETION, OPENAI, SECRET, Bench, ScriptedReply, body
 from .test_sending import Answer, attempts, bench, error, reset, rules
 
 OPEN = Clients(required=False)
+# One that the gateway lets through: a conversation of no messages would be the client's own fault.
+ASKED = b'{"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}]}'
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +44,7 @@ def gateway(*answers: Answer, retry: Retry | None = None) -> Bench:
 
 async def told(made: Bench, **others: object) -> tuple[int, str, dict[str, str]]:
     """The reply's status, its error's code and its headers."""
-    reply = await made.handle(entrance=Entrance.GATEWAY, **others)
+    reply = await made.handle(entrance=Entrance.GATEWAY, body=ASKED, **others)
     said = orjson.loads(await body(reply))["error"]
     assert said.keys() == {"message", "type", "param", "code"}
     assert SECRET not in said["message"]
@@ -70,10 +72,17 @@ async def test_a_provider_that_is_down_is_a_503(fails: Callable[[], Answer], no_
     assert (made.record.status, made.record.outcome, len(attempts(made))) == (503, "error", 3)
 
 
+async def test_the_client_is_told_who_is_down_and_not_where() -> None:
+    """By the name that the rules have for it; the address is the operator's business."""
+    down = [UpstreamFailure("connect", f"cannot connect to {OPENAI}: no", reached=False) for _ in range(3)]
+    reply = await gateway(*down).handle(entrance=Entrance.GATEWAY, body=ASKED)
+    assert orjson.loads(await body(reply))["error"]["message"] == "cannot connect to openai: no, after 3 attempts."
+
+
 async def test_a_provider_that_comes_back_answers() -> None:
     """The client sees the success alone."""
     made = gateway(error(503), reset(), ScriptedReply([COMPLETION]))
-    reply = await made.handle(entrance=Entrance.GATEWAY)
+    reply = await made.handle(entrance=Entrance.GATEWAY, body=ASKED)
     assert (reply.status, await body(reply)) == (200, COMPLETION)
 
 

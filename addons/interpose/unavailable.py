@@ -24,10 +24,13 @@ FINAL = (b"x-should-retry", b"false")
 
 def of_failure(failure: UpstreamFailure, exchange: Exchange) -> Refusal:
     """The refusal of a call whose last attempt came to nothing."""
-    status, code = failure.status, failure.code
+    status, code, said = failure.status, failure.code, str(failure)
     if exchange.call.at_gateway:
         status, code = CODES.get(status, (status, code))
-    return Refusal(status, code, f"{failure}{tried(exchange)}.", outcome="error")
+        if exchange.trip is not None and (provider := exchange.trip.attempt.provider) is not None:
+            # Where that is, is the operator's business.
+            said = said.replace(str(provider.origin), provider.name)
+    return Refusal(status, code, f"{said}{tried(exchange)}.", outcome="error")
 
 
 def of_reply(reply: Reply, exchange: Exchange, now: float) -> Refusal | None:

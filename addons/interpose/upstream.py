@@ -8,6 +8,8 @@ retrying too. HTTP/1.1 over TCP or TLS, by aiohttp.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -313,6 +315,9 @@ def plain(error: BaseException) -> str:
         return inner.verify_message.rstrip(".")
     if isinstance(inner, aiohttp.ClientPayloadError):
         return "it ended before its end"
+    if isinstance(inner, OSError) and inner.errno and not isinstance(inner, socket.gaierror):
+        # asyncio has put its own words, and addresses, in the place of the system's.
+        return os.strerror(inner.errno)
     if isinstance(inner, OSError) and inner.strerror:
         return inner.strerror
     return REASONS.get(type(inner), "the connection failed")
