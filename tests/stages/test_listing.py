@@ -327,6 +327,18 @@ def test_what_nobody_knows_is_null() -> None:
     ]
 
 
+def test_an_alias_says_nothing_of_what_it_stands_for() -> None:
+    """A name that promises less than its model can do leaves the model's own entry alone, unless nobody else knows."""
+    names = (
+        Model("small", "openai", "gpt-4o", context_length=8192, capabilities=("chat",)),
+        Model("odd", "openai", "m", context_length=9),
+    )
+    by = rules(provider("openai", host="api.openai.com"), models=names)
+    found = {each.id: each for each in listed(listing(by), told(openai=["gpt-4o", "m"]), window)}
+    assert [found[id_].context_length for id_ in ("small", "gpt-4o", "odd", "m")] == [8192, 128_000, 9, 9]
+    assert [found[id_].capabilities for id_ in ("small", "gpt-4o")] == [("chat",), ("chat", "tools", "vision")]
+
+
 def test_a_provider_cannot_bend_the_fields() -> None:
     """What it tells in their names and is none is left out; its own words are its own format's."""
     entry = {"id": "m", "object": "x", "permission": "all", "parent": 5, "root": [], "capabilities": {}, "price": 1}

@@ -11,7 +11,7 @@ they lead to. No id is there twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -257,13 +257,14 @@ class Known:
         return end.ruled and name not in self._told
 
     def described(self, id_: str, end: End) -> Listed:
-        """The model under that id, as the rules tell of it, else its provider, else the built-in data."""
+        """The model under that id, as the rules tell of it, else its provider, else the built-in data, else what the
+        rules tell of another name for it.
+        """
         provider, model = end.provider, end.model
         told = self._told.get(provider.name, {}).get(model)
-        # What is said of this very id goes before what is said of another name for the same model.
-        entries = sorted(self._entries.get((provider.name, model), ()), key=lambda entry: entry.id != id_)
-        length = next((entry.context_length for entry in entries if entry.context_length is not None), None)
-        words = next((entry.capabilities for entry in entries if entry.capabilities), None)
+        entries = self._entries.get((provider.name, model), ())
+        own = [entry for entry in entries if entry.id == id_]
+        length, words = length_of(own), words_of(own)
         if told is not None:
             length, words = length or context(told), words or abilities(told)
         return Listed(
@@ -271,9 +272,19 @@ class Known:
             root=model,
             owner=(told.owner if told is not None else None) or maker(model) or provider.vendor or provider.name,
             told=told,
-            context_length=length or self._window(provider.vendor, model),
-            capabilities=words or known(model, self._rules.capabilities),
+            context_length=length or self._window(provider.vendor, model) or length_of(entries),
+            capabilities=words or known(model, self._rules.capabilities) or words_of(entries),
         )
+
+
+def length_of(entries: Iterable[Entry]) -> int | None:
+    """The first context that the rules say."""
+    return next((entry.context_length for entry in entries if entry.context_length is not None), None)
+
+
+def words_of(entries: Iterable[Entry]) -> tuple[str, ...] | None:
+    """The first uses that the rules say."""
+    return next((entry.capabilities for entry in entries if entry.capabilities), None)
 
 
 def maker(model: str) -> str | None:
