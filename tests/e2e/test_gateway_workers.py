@@ -223,6 +223,23 @@ async def started(folder: Path, rules: str, *more: str) -> AsyncIterator[Gateway
             await gateway.ended()
 
 
+async def test_a_worker_that_cannot_be_replaced_now_is_replaced_later(
+    tmp_path: Path, authority: Authority, upstream: Upstream
+) -> None:
+    """While its rules' file is broken the others answer, by the rules that they have; once it is good all are there."""
+    rules = gateway_rules(authority, upstream)
+    async with started(tmp_path, rules, "--workers", "2") as gateway:
+        await until(lambda: len(listening(gateway)) == 2)
+        (tmp_path / "rules.yaml").write_text("version: [")
+        os.kill(min(listening(gateway)), signal.SIGKILL)
+        await until(lambda: gateway.errors.count("Respawning") > 1 or not gateway.alive)
+        with upstream.answering(answer):
+            assert (await ask(gateway, VIRTUAL)).status_code == 200
+        (tmp_path / "rules.yaml").write_text(rules)
+        await until(lambda: len(listening(gateway)) == 2)
+        assert await gateway.stop() == 0, gateway.errors
+
+
 async def test_a_stop_lets_streams_of_all_workers_end(tmp_path: Path, authority: Authority, upstream: Upstream) -> None:
     """Every one of them to its last byte, and each has its record; nothing new is taken. Without a store, what each
     worker counts by itself is said.

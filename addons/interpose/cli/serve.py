@@ -101,10 +101,12 @@ def _server(options: Options, listen: Listen) -> MPServer:
     # Here, not above: a mistake should be told before the server is imported.
     from granian.constants import Interfaces, Loops, SSLProtocols
     from granian.log import LogLevels
-    from granian.server.mp import MPServer
 
-    return MPServer(
+    from .replacing import Workers
+
+    return Workers(
         TARGET,
+        answered=lambda: _answers(listen.reachable()),
         factory=True,
         address=listen.host,
         port=listen.port,
