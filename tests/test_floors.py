@@ -23,6 +23,7 @@ FLOORS = {
     "attempts": 3,
     "rules": 3,
     "stages": 4,
+    "alerts": 5,
     "bill": 5,
     "bodies": 5,
     "budgets": 5,

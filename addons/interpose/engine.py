@@ -86,7 +86,7 @@ class Engine:
         self._issued = issued
         self._rng = rng
         self._paces = Paces(clock.monotonic)
-        self._quotas = Quotas(clock.now)
+        self.quotas = Quotas(clock.now)
         self.observer = observer
         self.gate = Gate(WaitingStore(store or MemoryStore(), clock.now, clock.monotonic), clock.now, observer)
         self._resolve = resolve
@@ -115,7 +115,7 @@ class Engine:
         before = self.inforce
         upstream = await asyncio.to_thread(before.upstream_by, rules)
         self.inforce = before.followed_by(rules, upstream)
-        self._quotas.keep(lasting(before.rules, rules))
+        self.quotas.keep(lasting(before.rules, rules))
 
     def claims(self, host: str, port: int) -> bool:
         """Whether calls to that host and port are ours to carry."""
@@ -159,7 +159,7 @@ class Engine:
             resting=by.lanes.resting,
             expected_output=self.gate.expected,
             standing=self._paces.standing,
-            quota=lambda provider, model: self._quotas.left(provider.name, provider.credentials, model),
+            quota=lambda provider, model: self.quotas.left(provider.name, provider.credentials, model),
             price=partial(self._price, by.rules),
         )
         return plan(call, row, rules, view, trace)
@@ -243,7 +243,7 @@ class Engine:
         if chosen.listing is not None:
             return await self._list(exchange, chosen.listing)
         warn = partial(self._warn, by.rules)
-        means = Means(by.upstream, self._resolve, by.lanes, self.clock, self._rng, warn, self._paces, self._quotas)
+        means = Means(by.upstream, self._resolve, by.lanes, self.clock, self._rng, warn, self._paces, self.quotas)
         reply = await Sending(means, exchange, chosen).reply()
         if (refusal := unavailable.of_reply(reply, exchange, self.clock.now())) is not None:
             self._tell_refused(exchange, reply)

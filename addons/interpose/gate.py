@@ -10,7 +10,7 @@ import asyncio
 import datetime
 import logging
 import math
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 
 from cachetools import LRUCache
 
@@ -44,6 +44,8 @@ class Gate:
         self._observer = observer
         self._outputs: LRUCache[str | None, float] = LRUCache(4096)
         self._settling: set[asyncio.Task[None]] = set()
+        # The share of each budget that was used when a call asked last, and until when (Unix time) that means anything.
+        self._budgets: LRUCache[str, tuple[float, float]] = LRUCache(4096)
 
     async def enter(self, demands: Sequence[Demand], wait: float, client_format: str) -> Granted | None:
         """Charges what is demanded, waiting for its turn; None if nothing is demanded.
@@ -53,6 +55,7 @@ class Gate:
         if not demands:
             return None
         answer = await self._store.reserve(demands, self._now(), wait)
+        self._mind(answer)
         if isinstance(answer, Refused):
             if not answer.unavailable:
                 self._observer.limited(*answer.demand.key.split("/", 2)[:2])
@@ -84,6 +87,23 @@ class Gate:
     async def seed(self, demand: Demand, spent: int) -> None:
         """At least so many micro-dollars of that budget are spent already."""
         await self._store.seed(demand, spent, self._now())
+
+    def budgets(self) -> Iterator[tuple[str, float]]:
+        """The share of each budget that is used, as far as calls have asked lately: what is reserved counts."""
+        now = self._now()
+        for key, (share, until) in list(self._budgets.items()):
+            if until > now:
+                name, _, whose = key.split("/", 2)
+                yield f"{name}, {whose}" if whose else name, share
+
+    def _mind(self, answer: Granted | Refused) -> None:
+        for standing in answer.standings:
+            if standing.kind == "budget" and standing.limit:
+                share = 1 - standing.remaining / standing.limit
+                if isinstance(answer, Refused) and answer.demand.key == standing.key and answer.retry_after is not None:
+                    # What is left is too little for the next call.
+                    share = 1.0
+                self._budgets[standing.key] = share, self._now() + standing.reset
 
     def learn(self, model: str | None, output: int) -> None:
         """What a model has answered with."""

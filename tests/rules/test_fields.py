@@ -260,6 +260,20 @@ for severity in ("exact", "carried", "approximated", "dropped", "synthesised"):
         f"version: 1\nlosses: {{{severity}: allow}}\n",
         f"version: 1\nlosses: {{{severity}: error}}\n",
     )
+for name, one, other in (
+    ("name", "name: b", "name: c"),
+    ("when", "when: cost > $1", "when: cost > $2"),
+    ("window", "window: 1m", "window: 2m"),
+    ("min_requests", "min_requests: 2", "min_requests: 3"),
+    ("notify.webhook", "notify: {webhook: https://a.test}", "notify: {webhook: 'https://a.test/${HOOK}'}"),
+    ("notify.command", "notify: {command: [page]}", "notify: {command: [page, me]}"),
+):
+    field = name.partition(".")[0]
+    rest = ", ".join(said for said in ("name: a", "when: requests > 5", "notify: log") if not said.startswith(field))
+    DIFFER[f"alerts.{name}"] = (
+        f"version: 1\nalerts: [{{{rest}, {one}}}]\n",
+        f"version: 1\nalerts: [{{{rest}, {other}}}]\n",
+    )
 # One value alone is accepted of these: there is nothing to differ. Certificates are tried in test_load, what is trusted
 # in test_check.
 ALONE = {"version", "ledger.capture", "losses.impossible", "providers.*.tls.ca", "upstream.ca"} | {

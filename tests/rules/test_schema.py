@@ -46,7 +46,6 @@ def test_decisions_are_about_fields_that_exist() -> None:
 GIVEN = {
     "routes.usage": "request",
     "routes.capture": "bodies",
-    "alerts": "[{name: a, when: error_rate > 5%, window: 5m, min_requests: 20, notify: [log, {webhook: https://x.y}]}]",
 }
 
 DIGEST = "ab" * 32
@@ -82,12 +81,6 @@ def test_unsupported_fields_are_parsed_and_refused_at_their_place(row: Unsupport
     assert line[problem.column - 1 :] == f"{path.rpartition('.')[2]}: {GIVEN[path]}"
 
 
-@pytest.mark.parametrize("path", ["alerts"])
-def test_empty_unsupported_sections_ask_for_nothing(path: str, tmp_path: Path) -> None:
-    """A section without content is no request for what is not supported."""
-    assert parse(f"version: 1\n{path}: []\n", "r.yaml", tmp_path) == Rules.default()
-
-
 VALUES = [
     ("ledger: {to: otlp:http://collector:4318}", "a ledger at otlp:"),
     ("ledger: {to: [sqlite:a.db, otlp:here]}", "a ledger at otlp:"),
@@ -118,8 +111,6 @@ def test_the_checked_in_json_schema_is_current() -> None:
 def test_the_json_schema_says_what_is_refused() -> None:
     """An editor shows that a field is not supported before anything is run."""
     schema = json_schema()
-    for name in ("alerts",):
-        assert "not supported in this version" in schema["properties"][name]["description"]
     route = schema["$defs"]["RouteSpec"]["properties"]
     assert "not supported in this version" in route["usage"]["description"]
     assert "not supported" not in route["to"].get("description", "")

@@ -6,7 +6,7 @@ is another account's. In this process alone, and for as long as it runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from cachetools import LRUCache
 
@@ -48,6 +48,12 @@ class Quotas:
         """
         shares = [self._of(Lane(provider, source), model) for source in sources]
         return max((share for share in shares if share is not None), default=None) if None not in shares else None
+
+    def shares(self) -> Iterator[tuple[str, float]]:
+        """What each credential has left, of whichever of its models has the least, by its provider and its own name."""
+        for lane in list(self._lanes):
+            if lane.source is not None and (share := self._of(lane, None)) is not None:
+                yield f"{lane.provider} ({lane.source.name})", share
 
     def _of(self, lane: Lane, model: str | None) -> float | None:
         models = self._lanes.get(lane)

@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 
 from interpose import __version__
 
-from . import ca, keys
+from . import alerts, ca, keys
 from .terminal import colour_wanted, refuse, told
 
 DEFAULT_WEB = "127.0.0.1:8081"
@@ -316,11 +316,12 @@ def serve(
     raise typer.Exit(status)
 
 
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(ca.app, name="ca")
 app.add_typer(keys.app, name="keys")
 
 # Commands that a later version will have: known by name, so that whoever tries one is told.
-LATER = ("replay", "export", "alerts")
+LATER = ("replay", "export")
 
 
 def _later(ctx: typer.Context) -> None:

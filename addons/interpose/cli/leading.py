@@ -31,12 +31,9 @@ def leading_environment(rules: Rules, environ: Mapping[str, str], *, proxy: str,
 
 def withheld(rules: Rules) -> Iterator[str]:
     """The environment variables that hold credentials: a program whose calls we credential has no need of them."""
-    for provider in rules.providers.values():
-        for source in provider.credentials:
-            if source.kind == "env":
-                yield source.args[0]
-    for source in (*rules.state.credentials, *rules.ledger.credentials):
-        yield source.args[0]
+    for source in rules.secrets:
+        if source.kind == "env":
+            yield source.args[0]
 
 
 def changed_environment(before: Rules, after: Rules, environ: Mapping[str, str]) -> Iterator[str]:

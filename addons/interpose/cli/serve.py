@@ -81,11 +81,7 @@ def serve(options: Options) -> int:
         refuse("--tls-cert and --tls-key go together")
     if options.tls_cert is not None and options.tls_key is not None:
         check_certificate(options.tls_cert, options.tls_key)
-    if problems := asyncio.run(
-        SecretStore(os.environ, clock=time.monotonic).check_all(
-            [*rules.credentials, *rules.state.credentials, *rules.ledger.credentials]
-        )
-    ):
+    if problems := asyncio.run(SecretStore(os.environ, clock=time.monotonic).check_all(rules.secrets)):
         raise RulesError(problems)
     state = make_state_folder(state_path(options.state, os.environ))
     # A worker alone counts in memory.

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from interpose.alerts import Keeper, Senders, Surroundings
 from interpose.attempts.lanes import News
 from interpose.budgets import budgets_of, spent
 from interpose.engine import Engine
@@ -54,6 +56,7 @@ class Assembly:
     credentials: SecretStore
     keys: Keys
     metrics: Metrics
+    alerts: Keeper
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     async def reload(self, rules: Rules) -> None:
@@ -63,7 +66,7 @@ class Assembly:
         """
         async with self._turn:
             rules, settled = as_settled(rules, self.engine.rules)
-            if problems := await self.credentials.check_all(list(rules.credentials)):
+            if problems := await self.credentials.check_all(rules.secrets):
                 raise RulesError(problems)
             await restore_budgets(self.engine, rules, self.keys, self.places)
             try:
@@ -73,7 +76,8 @@ class Assembly:
                     [unusable(rules, f"a file of CAs cannot be used: {error.strerror or error}")]
                 ) from error
             self.metrics.adopt(rules)
-            self.credentials.keep([*rules.credentials, *rules.state.credentials, *rules.ledger.credentials])
+            self.alerts.adopt(rules.alerts)
+            self.credentials.keep(list(rules.secrets))
         for name in settled:
             logger.warning("%s has changed in the rules: it stays as it was until interpose is started again", name)
 
@@ -126,9 +130,7 @@ async def assemble(
     """
     async with AsyncExitStack() as stack:
         secret_store = SecretStore(environ, clock=CLOCK.monotonic, learn=scrubber.learn)
-        if problems := await secret_store.check_all(
-            [*rules.credentials, *rules.state.credentials, *rules.ledger.credentials]
-        ):
+        if problems := await secret_store.check_all(rules.secrets):
             raise RulesError(problems)
         PRICES.start()
         measured = Metrics(metrics, now=CLOCK.now)
@@ -140,9 +142,15 @@ async def assemble(
         # Records that wait for the prices come before the ledger's end.
         stack.callback(PRICES.settle)
 
+        alerts = Keeper(
+            rules.alerts, Senders(secret_store.resolve), now=CLOCK.now, timer=CLOCK.monotonic, host=socket.gethostname()
+        )
+        stack.push_async_callback(alerts.aclose)
+
         def record(record: Record) -> None:
             measured.record(record)
             ledger.record(record)
+            alerts.saw(record)
 
         keys = Keys(state, timer=CLOCK.monotonic)
         stack.callback(keys.close)
@@ -172,4 +180,6 @@ async def assemble(
         measured.watch(partial(of_ledger, ledger))
         showing = asyncio.create_task(measured.show())
         stack.callback(showing.cancel)
-        yield Assembly(engine, ledger, places, writer, secret_store, keys, measured)
+        alerts.watch(Surroundings(budgets=engine.gate.budgets, quotas=engine.quotas.shares, lost=lambda: ledger.lost))
+        stack.callback(asyncio.create_task(alerts.keep()).cancel)
+        yield Assembly(engine, ledger, places, writer, secret_store, keys, measured, alerts)

@@ -19,6 +19,7 @@ from interpose.call import Entrance, Origin
 from interpose.formats.capabilities import Change
 from interpose.prices import NO_OVERRIDES, Overrides, vendor
 
+from .alerts import Alert
 from .facts import Facts
 from .index import Index
 from .matching import Match
@@ -374,6 +375,7 @@ class Rules:
     ledger: LedgerRules = LedgerRules()
     losses: LossPolicy = LossPolicy()
     state: StateRules = IN_MEMORY
+    alerts: tuple[Alert, ...] = ()
     capabilities: Mapping[str, Change] = field(default_factory=lambda: MappingProxyType({}))
     prices: Overrides = NO_OVERRIDES
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
@@ -430,6 +432,12 @@ class Rules:
             or self.intercept.virtual_host
             or self.intercept.unmatched != "passthrough"
         )
+
+    @property
+    def secrets(self) -> tuple[CredentialSource, ...]:
+        """Every secret that must be there before these rules are in force."""
+        hooks = (source for alert in self.alerts for notify in alert.notify for source in notify.sources)
+        return (*self.credentials, *self.state.credentials, *self.ledger.credentials, *hooks)
 
     @property
     def credentials(self) -> tuple[CredentialSource, ...]:

@@ -9,11 +9,24 @@ from typing import Any
 from interpose.prices import Overrides, Price
 
 from . import aliases
+from .alerts import MIN_REQUESTS, WINDOW, Alert, Notify, metric_named, variables
 from .compiled import Limit, LossPolicy, Model, Retry, Route, Target
 from .facts import bare_path
 from .matching import Match
 from .patterns import AnyOf, Networks, parsed_network
-from .schema import LimitSpec, LossesSpec, MatchSpec, ModelSpec, PriceSpec, RetrySpec, RouteSpec
+from .problem import Place
+from .schema import (
+    AlertSpec,
+    LimitSpec,
+    LossesSpec,
+    MatchSpec,
+    ModelSpec,
+    NotifySpec,
+    PriceSpec,
+    RetrySpec,
+    RouteSpec,
+)
+from .secrets import CredentialSource
 
 
 def loss_policy(spec: LossesSpec) -> LossPolicy:
@@ -40,6 +53,28 @@ def route(spec: RouteSpec) -> Route:
         hold=spec.hold == "content",
         hedge=spec.hedge,
     )
+
+
+def alert(spec: AlertSpec, place: Place | None = None) -> Alert:
+    """`place` is where the file has it, for what is wrong with a webhook's variables."""
+    fewest = MIN_REQUESTS if spec.min_requests is None else spec.min_requests
+    return Alert(
+        spec.name,
+        spec.when,
+        spec.window or WINDOW,
+        fewest if metric_named(spec.when.metric).of_calls else 0,
+        tuple(notify(each, place) for each in spec.notify),
+    )
+
+
+def notify(spec: NotifySpec | str, place: Place | None) -> Notify:
+    if isinstance(spec, str):
+        return Notify("log")
+    if spec.command is not None:
+        return Notify("command", argv=tuple(spec.command))
+    assert spec.webhook is not None
+    sources = tuple(CredentialSource("env", (name,), place=place) for name in variables(spec.webhook))
+    return Notify("webhook", spec.webhook, sources)
 
 
 def retry(spec: RetrySpec) -> Retry:

@@ -142,6 +142,10 @@ class _Compiler:
             ledger=LedgerRules(self._sinks(spec.ledger.to or [])),
             losses=compiling.loss_policy(spec.losses),
             state=self._state(spec.state),
+            alerts=tuple(
+                compiling.alert(alert, self._document.place(("alerts", number, "notify")))
+                for number, alert in enumerate(spec.alerts)
+            ),
             warnings=tuple(self._warnings),
         )
 

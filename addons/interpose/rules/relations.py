@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from interpose.formats.aws import region_of
 
-from . import urls
+from . import alerts, urls
 from .compiled import HEADER_WORD, OF_ATTEMPT
 from .document import Document
 from .problem import BadValue, Path, did_you_mean, printable
@@ -84,6 +84,7 @@ def check(document: Document) -> None:
         _prices,
         _sends,
         _store_errors,
+        alerts.check,
     ):
         relation(document)
 

@@ -279,14 +279,21 @@ class LedgerSpec(Section):
 
 
 class NotifySpec(Section):
-    webhook: Line
+    """Who is told of an alert: exactly one of webhook, command."""
+
+    webhook: Line | None = Field(
+        default=None, description="a URL that gets JSON; ${NAME} in it is an environment variable's value"
+    )
+    command: Annotated[list[Line], Field(min_length=1)] | None = Field(
+        default=None, description="a program and its arguments, run without a shell; gets JSON on its standard input"
+    )
 
 
 class AlertSpec(Section):
     name: Name
     when: ConditionText
-    window: Duration | None = None
-    min_requests: Count | None = None
+    window: Duration | None = Field(default=None, description="of how long a time it is measured (5m)")
+    min_requests: Count | None = Field(default=None, description="of fewer calls nothing is said (1)")
     notify: Annotated[list[Annotated[NotifySpec, OrWord("log")]], OneOrMany(), Field(min_length=1)]
 
 

@@ -88,6 +88,12 @@ CARRIED_OUT: frozenset[Pattern] = frozenset(
         *(f"losses.{name}" for name in ("exact", "carried", "approximated", "dropped", "synthesised", "impossible")),
         *(f"prices.*.{name}" for name in ("input", "cache_read", "cache_write", "output")),
         "capabilities.*",
+        "alerts.name",
+        "alerts.when",
+        "alerts.window",
+        "alerts.min_requests",
+        "alerts.notify.webhook",
+        "alerts.notify.command",
         "upstream.proxy",
         "upstream.connect_to.*",
         "upstream.ca",
@@ -131,7 +137,6 @@ UNSUPPORTED: tuple[Unsupported, ...] = (
     *(Unsupported(_p(f"routes.{name}")) for name in ("usage", "capture")),
     Unsupported(_p("ledger.to"), _otlp, "a ledger at otlp:", "write sqlite:FILE, jsonl:FILE or postgresql://…"),
     Unsupported(_p("ledger.capture"), _other_than("metadata"), "capturing bodies", "write capture: metadata"),
-    Unsupported(_p("alerts")),
 )
 
 
