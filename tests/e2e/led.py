@@ -90,7 +90,7 @@ async def world(mode: str, folder: Path) -> dict[str, Any]:
                     await run(
                         client, "-sS", "-m", "20", "--resolve", f"{GATEWAY}:{port}:{NOWHERE}",
                         "--cacert", str(proxy.ca), "-H", f"Authorization: Bearer {VIRTUAL}",
-                        "--json", '{"model": "gpt-4o", "messages": []}', f"{scheme}://{GATEWAY}/v1/chat/completions",
+                        "--json", '{"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}]}', f"{scheme}://{GATEWAY}/v1/chat/completions",
                     )
                     for scheme, port in DEFAULT_PORTS.items()
                 ]  # fmt: skip
