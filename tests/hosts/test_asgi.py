@@ -18,6 +18,7 @@ class Front:
 
     def __init__(self, *, reads: bool = True) -> None:
         self.calls: list[Call] = []
+        self.cancelled = False
         self._reads = reads
 
     async def handle(self, call: Call) -> Reply:
@@ -26,7 +27,11 @@ class Front:
             return said(call.barred.status, call.barred.message.encode(), "text/plain")
         if isinstance(call.body, bytes):
             return said(200, json.dumps(["bytes", len(call.body)]).encode(), "application/json")
-        told = sum([len(piece) async for piece in call.body]) if self._reads else -1
+        try:
+            told = sum([len(piece) async for piece in call.body]) if self._reads else -1
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
         return said(200, json.dumps(["stream", told]).encode(), "application/json")
 
 
@@ -100,6 +105,15 @@ async def test_a_body_that_breaks_off_is_told_so() -> None:
     status, body = await client.asks(Responder(front))
     assert (status, json.loads(body)["error"]["code"]) == (400, "incomplete_body")
     assert front.calls == []
+
+
+async def test_a_long_body_that_breaks_off_ends_its_call() -> None:
+    """By cancelling it: to the front it is no failure of whoever it was being sent to."""
+    front, client = Front(), Client([b"x" * 10] * 3, whole=False)
+    client.leaves = True
+    status, body = await client.asks(Responder(front, readable=15))
+    assert (status, json.loads(body)["error"]["code"]) == (400, "incomplete_body")
+    assert front.cancelled
 
 
 async def test_a_body_that_nobody_wanted_is_taken_before_the_answer_ends() -> None:

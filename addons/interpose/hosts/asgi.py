@@ -75,7 +75,14 @@ class Responder:
             barred = Refusal(408, "request_timeout", f"Nothing more of the body came in {self._patience:g} s.")
         call = call_of(scope, body)
         call.barred = barred
-        answering = asyncio.ensure_future(self._answer(call, upload, send))
+        told = False
+
+        async def tell(message: Message) -> None:
+            nonlocal told
+            told = True
+            await send(message)
+
+        answering = asyncio.ensure_future(self._answer(call, upload, tell))
         leaving = asyncio.ensure_future(upload.left())
         try:
             await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -88,6 +95,8 @@ class Responder:
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
+            if not told and upload.broken:
+                await refuse(BROKEN, send)
 
     async def _answer(self, call: Call, upload: Upload, send: Send) -> None:
         reply = await self._front.handle(call)
@@ -121,8 +130,9 @@ class Upload:
         self._ended = asyncio.Event()
         self._gone = False
         self._pieces: list[bytes] = []
-        # Whether anybody has begun to iterate.
+        # Whether anybody has begun to iterate, and whether the client left before the end.
         self.taken = False
+        self.broken = False
 
     async def begun(self, readable: int, told: int) -> bytes | AsyncIterator[bytes]:
         """All of it, or if it is longer than `readable` an iterator of it; one that is `told` to be that long is not
@@ -168,12 +178,17 @@ class Upload:
             return b"".join(pieces)
         if self._ended.is_set():
             raise StopAsyncIteration
-        return await self._next()
+        try:
+            return await self._next()
+        except Left:
+            # The call ends for that, and is no failure of the provider that was being sent to: it hears no more.
+            await asyncio.Event().wait()
+            raise
 
     async def _next(self) -> bytes:
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self._gone = True
+            self._gone = self.broken = True
             self._ended.set()
             raise Left
         if not message.get("more_body", False):
