@@ -107,12 +107,17 @@ async def test_a_body_that_breaks_off_is_told_so() -> None:
     assert front.calls == []
 
 
-async def test_a_long_body_that_breaks_off_ends_its_call() -> None:
-    """By cancelling it: to the front it is no failure of whoever it was being sent to."""
+@pytest.mark.parametrize(
+    ("leaves", "patience", "expected"), [(True, 30, (400, "incomplete_body")), (False, 0.05, (408, "request_timeout"))]
+)
+async def test_a_long_body_that_breaks_off_ends_its_call(
+    *, leaves: bool, patience: float, expected: tuple[int, str]
+) -> None:
+    """By cancelling it: to the front it is no failure of whoever it was being sent to. So does a silent one."""
     front, client = Front(), Client([b"x" * 10] * 3, whole=False)
-    client.leaves = True
-    status, body = await client.asks(Responder(front, readable=15))
-    assert (status, json.loads(body)["error"]["code"]) == (400, "incomplete_body")
+    client.leaves = leaves
+    status, body = await client.asks(Responder(front, readable=15, patience=patience))
+    assert (status, json.loads(body)["error"]["code"]) == expected
     assert front.cancelled
 
 

@@ -42,6 +42,10 @@ BROKEN = Refusal(400, "incomplete_body", "The body ended before its end, or its 
 PLAIN = "/:@!$&'()*+,;=~"
 
 
+def late(patience: float) -> Refusal:
+    return Refusal(408, "request_timeout", f"Nothing more of the body came in {patience:g} s.")
+
+
 class Left(Exception):
     """The client has gone."""
 
@@ -95,8 +99,8 @@ class Responder:
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
-            if not told and upload.broken:
-                await refuse(BROKEN, send)
+            if not told and upload.fault is not None:
+                await refuse(upload.fault, send)
 
     async def _answer(self, call: Call, upload: Upload, send: Send) -> None:
         reply = await self._front.handle(call)
@@ -130,9 +134,9 @@ class Upload:
         self._ended = asyncio.Event()
         self._gone = False
         self._pieces: list[bytes] = []
-        # Whether anybody has begun to iterate, and whether the client left before the end.
+        # Whether anybody has begun to iterate, and why it will never end.
         self.taken = False
-        self.broken = False
+        self.fault: Refusal | None = None
 
     async def begun(self, readable: int, told: int) -> bytes | AsyncIterator[bytes]:
         """All of it, or if it is longer than `readable` an iterator of it; one that is `told` to be that long is not
@@ -163,7 +167,7 @@ class Upload:
             pass
 
     async def left(self) -> None:
-        """Returns when the client has left."""
+        """Returns when the client has left, or is not waited for any more."""
         await self._ended.wait()
         while not self._gone:
             self._gone = (await self._receive())["type"] == "http.disconnect"
@@ -179,16 +183,22 @@ class Upload:
         if self._ended.is_set():
             raise StopAsyncIteration
         try:
-            return await self._next()
+            async with asyncio.timeout(self._patience):
+                return await self._next()
+        except TimeoutError:
+            self.fault = late(self._patience)
+            self._gone = True
+            self._ended.set()
         except Left:
-            # The call ends for that, and is no failure of the provider that was being sent to: it hears no more.
-            await asyncio.Event().wait()
-            raise
+            pass
+        # The call ends for that, and is no failure of the provider that was being sent to: it hears no more.
+        await asyncio.Event().wait()
+        raise Left
 
     async def _next(self) -> bytes:
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self._gone = self.broken = True
+            self._gone, self.fault = True, BROKEN
             self._ended.set()
             raise Left
         if not message.get("more_body", False):
