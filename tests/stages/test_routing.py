@@ -367,6 +367,9 @@ def test_at_the_gateway_a_models_name_says_where(
         ([OURS, CLAUDE], "GET", "/v1/files", b"", "ours"),
         ([MAKERS, OURS, CLAUDE], "GET", "/v1/files", b"", "no_route"),
         ([CLAUDE], "GET", "/v1/files", b"", "no_route"),
+        ([OURS, CLAUDE], "POST", "/v1/messages/batches", b"", "claude"),
+        ([OURS, CLAUDE], "GET", "/v1/messages/batches/b/results", b"", "claude"),
+        ([OURS], "POST", "/v1/messages/batches", b"", "no_route"),
         ([OURS], "GET", "/v1/something/new", b"", "no_route"),
         # A stored prompt names its model.
         ([OURS, CLAUDE], "POST", "/v1/responses", b'{"prompt": {"id": "pmpt_1"}}', "ours"),

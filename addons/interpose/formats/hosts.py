@@ -9,7 +9,7 @@ from interpose.call import Origin
 
 from .hostnames import HostRow, HostTable, Mount, canonical_host
 from .known_hosts import DIALECT_MOUNTS, EVERY_ROW, KNOWN_HOSTS
-from .surfaces import ANYWHERE, LISTS, MESSAGES, OPENAI, OTHER_LISTS, SURFACES
+from .surfaces import ANYWHERE, BATCHES, LISTS, MESSAGES, OPENAI, OTHER_LISTS, SURFACES
 
 __all__ = [
     "GATEWAY",
@@ -49,7 +49,11 @@ _ANYTHING = (
 GATEWAY = HostRow(
     "gateway",
     "openai",
-    (*(Mount(prefix, LISTS) for prefix in _ROOTS), *(Mount("", surface) for surface in OTHER_LISTS), *_ANYTHING),
+    (
+        *(Mount(prefix, LISTS) for prefix in _ROOTS),
+        *(Mount("", surface) for surface in (*OTHER_LISTS, BATCHES)),
+        *_ANYTHING,
+    ),
     "https://platform.openai.com/docs/api-reference",
     scheme=None,
     ports=(),

@@ -80,11 +80,12 @@ ANTHROPIC_GENERATION = (
     Path("/v1/messages", "chat", "anthropic"),
     Path("/v1/messages/count_tokens", "count_tokens"),
 )
+_BATCHES = Path("/v1/messages/batches/**", "batches", methods=ANY)
 ANTHROPIC = Surface(
     "anthropic",
     (
         *ANTHROPIC_GENERATION,
-        Path("/v1/messages/batches/**", "batches", methods=ANY),
+        _BATCHES,
         Path("/v1/complete", "completions"),
         Path("/v1/models", "models", methods=("GET",)),
         Path("/v1/models/{model}", "models", methods=("GET",)),
@@ -107,6 +108,8 @@ ANTHROPIC = Surface(
         ),
     ),
 )
+# What is nobody else's; its files and lists of models stand where OpenAI's do.
+BATCHES = Surface("anthropic", (_BATCHES,))
 # Hosts that offer Messages beside OpenAI's API have no second list of models or files.
 MESSAGES = Surface("anthropic", ANTHROPIC_GENERATION)
 
