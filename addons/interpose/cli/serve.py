@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from interpose.call import Entrance
 from interpose.hosts.counting import counting_folder
-from interpose.hosts.served import Served, served
+from interpose.hosts.served import ServedRules, served
 from interpose.hosts.serving import CUT, DRAIN, KEPT_BACK, VARIABLE, Service, spawned
 from interpose.hosts.watching import can_be_read_again
 from interpose.issued import Keys, KeysError
@@ -210,7 +210,7 @@ def _ignored(number: signal.Signals) -> bool:
     return signal.getsignal(number) is signal.SIG_IGN
 
 
-def _tell_before(options: Options, found: Served) -> None:
+def _tell_before(options: Options, found: ServedRules) -> None:
     """What people should know of what they have asked for."""
     if options.rules is None and not options.quiet:
         names = ", ".join(found.rules.providers)

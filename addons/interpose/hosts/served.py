@@ -18,7 +18,7 @@ NAME = "gateway.yaml"
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedRules:
     """`without` names the providers that were left out, each with the variable that it wants."""
 
     rules: Rules
@@ -32,13 +32,13 @@ def default_file() -> Path:
     return packed if packed.exists() else package.parents[1] / "rules" / NAME
 
 
-def served(path: Path | None, environ: Mapping[str, str]) -> Served:
+def served(path: Path | None, environ: Mapping[str, str]) -> ServedRules:
     """The rules of a file; without one those of the package, as far as there are credentials for them.
 
     Raises RulesError for what is wrong with a file, InterposeError if there is no credential at all.
     """
     if path is not None:
-        return Served(load(path))
+        return ServedRules(load(path))
     rules = load(default_file())
     without = {
         provider.name: variable for provider in rules.providers.values() if (variable := missing(provider, environ))
@@ -49,7 +49,7 @@ def served(path: Path | None, environ: Mapping[str, str]) -> Served:
             f"no provider has a key: set one of {', '.join(without.values())}, or name others in rules of your own "
             f"(--rules F; {default_file()} is what they can begin with)"
         )
-    return Served(replace(rules, providers=MappingProxyType(left)), without)
+    return ServedRules(replace(rules, providers=MappingProxyType(left)), without)
 
 
 def missing(provider: Provider, environ: Mapping[str, str]) -> str | None:
