@@ -142,6 +142,18 @@ async def test_a_model_of_the_rules_is_known_from_the_start() -> None:
     assert (await after(*fails, rules=rules)).models == {"routed", "listed", "other"}
 
 
+async def test_who_takes_anothers_place_learns_no_more_names_than_that_one_might_have(tmp_path: Path) -> None:
+    """However often workers are replaced, and whatever clients ask each of them for, the page has its bounds."""
+    for turn in range(3):
+        metrics = Metrics(tmp_path)
+        for number in range(MOST_MODELS + 1):
+            metrics.record(record(sent_model=f"m{turn}-{number}"))
+        page = await scraped(metrics)
+        metrics.close()
+    assert page.models == {*(f"m0-{number}" for number in range(MOST_MODELS)), "other"}
+    assert page("calls_total") == 3 * (MOST_MODELS + 1)
+
+
 async def test_even_a_provider_that_answers_to_every_name_fills_nothing() -> None:
     """So many names are learnt, and no more; of statuses, those that HTTP has."""
     many = [record(sent_model=f"m{number}", endpoint=f"e{number % 7}") for number in range(3 * MOST_MODELS)]

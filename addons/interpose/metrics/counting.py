@@ -90,6 +90,19 @@ class Counting:
     def name(self, models: frozenset[str]) -> None:
         """The models that have labels of their own, whoever asks for them."""
         self._named = models
+        self._learnt -= models
+
+    def remember(self, numbers: Iterable[str]) -> None:
+        """The models of numbers that there are already: who takes another's place is not to learn as many again."""
+        for number in numbers:
+            try:
+                name, endpoint, provider, model, *_ = orjson.loads(number)
+            except ValueError:
+                continue  # of fewer labels
+            if name == "calls":
+                self._groups.setdefault((endpoint, provider, model), Group((endpoint, provider, model)))
+                if model not in (NONE, OTHER):
+                    self._learnt.add(model)
 
     def amounts(self, record: Record) -> Amounts:
         """The numbers that it changes, each with what is added to it."""

@@ -77,10 +77,14 @@ class Sheet:
                     self._write([(self._dropped, 0.0)])
             self._write(amounts)
 
+    def mine(self) -> Mapping[str, float]:
+        """The numbers of this worker, and of those whose place it has taken."""
+        with self._lock:
+            return dict(self._values)
+
     def all(self) -> list[Mapping[str, float]]:
         """The numbers of every worker."""
-        with self._lock:
-            return [dict(self._values)]
+        return [self.mine()]
 
     def show(self, states: Sequence[State]) -> None:
         """For the others to see, what this worker's gauges show."""

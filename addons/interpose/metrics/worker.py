@@ -46,6 +46,7 @@ class Metrics:
         self._shared = folder is not None
         self._sheet.add(_ZERO)
         self._counting = Counting()
+        self._counting.remember(self._sheet.mine())
         self._lock = threading.Lock()
         self._looks: list[Look] = []
         # What the totals stood at that others keep, when they were looked at last.
