@@ -86,6 +86,14 @@ async def test_a_provider_that_comes_back_answers() -> None:
     assert (reply.status, await body(reply)) == (200, COMPLETION)
 
 
+async def test_a_provider_that_points_elsewhere_is_a_503() -> None:
+    """No client is sent there, with whatever key."""
+    made = gateway(error(302, b"", location="https://elsewhere.test/v1/chat/completions"))
+    status, code, headers = await told(made)
+    assert (status, code, "location" in headers) == (503, "provider_unavailable", False)
+    assert (made.record.status, made.record.outcome, attempts(made)[0][1]) == (503, "error", 302)
+
+
 async def test_a_provider_that_says_when_is_believed() -> None:
     """One that asks for more patience than a call has is not asked again; the client is told what it has said."""
     made = gateway(error(503, retry_after="120"))

@@ -13,6 +13,7 @@ from .attempts import patience
 from .call import Headers, Reply
 from .errors import Refusal
 from .exchange import Exchange
+from .stages.conversion import runs_a_model
 from .upstream import UpstreamFailure
 
 UNAVAILABLE = "provider_unavailable"
@@ -45,6 +46,16 @@ def of_reply(reply: Reply, exchange: Exchange, now: float) -> Refusal | None:
             UNAVAILABLE,
             f"{name} does not accept the credential that is configured for it. Your key is good: tell whoever runs "
             "this gateway.",
+            outcome="error",
+            headers=(FINAL,),
+        )
+    if 300 <= reply.status < 400 and runs_a_model(exchange.trip.facts):
+        # A client that followed it would take its key to a stranger.
+        return Refusal(
+            503,
+            UNAVAILABLE,
+            f"{name} answers {reply.status} {reply.reason}".rstrip()
+            + ": it wants to be called elsewhere, where nobody is sent. Tell whoever runs this gateway.",
             outcome="error",
             headers=(FINAL,),
         )
