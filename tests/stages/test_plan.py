@@ -414,6 +414,12 @@ LIMITED = Clients(
         ("POST", "/v1/chat/completions", b'{"mod\\u0065l": "gpt-5-pro", "model": "gpt-4o"}', 400),
         ("POST", "/v1/chat/completions", b'{"model": "gpt-4o", "model": "gpt-4o"}', None),
         ("POST", "/v1/chat/completions", b'{"messages": [{"model": "x"}], "model": "gpt-4o"}', None),
+        # OpenRouter's: which models to try when the first fails.
+        ("POST", "/v1/chat/completions", b'{"model": "gpt-4o", "models": ["gpt-4o", "whisper-1"]}', None),
+        ("POST", "/v1/chat/completions", b'{"model": "gpt-4o", "models": null}', None),
+        ("POST", "/v1/chat/completions", b'{"model": "gpt-4o", "models": ["gpt-5-pro"]}', 403),
+        ("POST", "/v1/chat/completions", b'{"model": "gpt-4o", "mod\\u0065ls": ["gpt-5-pro"]}', 403),
+        ("POST", "/v1/chat/completions", b'{"model": "gpt-4o", "models": [{"id": "gpt-5-pro"}]}', 403),
         ("POST", "/v1/chat/completions", b"{}", 403),
         ("POST", "/v1/batches", b'{"input_file_id": "f"}', 403),
         ("POST", "/v1/batches", b'{"input_file_id": "f", "model": "gpt-4o"}', 403),

@@ -7,17 +7,23 @@ What a virtual key is good for is a stage of its own. What then happens to the k
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from interpose.call import Headers
+import orjson
+
+from interpose.call import Call, Headers
 from interpose.errors import Refusal
 from interpose.formats.keys import KEY_HEADERS, client_keys
 from interpose.formats.keys import ClientKey as SentKey
 from interpose.rules.compiled import VIRTUAL_PREFIX, ClientKey
 from interpose.rules.facts import Facts
+from interpose.wire.error import WireError
+from interpose.wire.jsonedit import spelled
 
 from .claim import check_model
+from .content import plain_body
 from .draft import Draft, KeyKind, Stage
 from .proxied import proxied
 from .virtual import found
@@ -105,14 +111,37 @@ class Permission(Stage):
             raise Refusal(
                 403, "endpoint_not_permitted", f"The key of {known.name} is not good for {draft.facts.endpoint} calls."
             )
-        if not permitted(known, draft.facts):
-            raise Refusal(
-                403,
-                "model_not_permitted",
-                f"The key of {known.name} is good for some models only, and not for this call of "
-                f"{draft.facts.model or 'none that could be read'}.",
-                param="model",
-            )
+        asked = [("model", draft.facts.model)]
+        if known.models is not None:
+            asked += [("models", each) for each in alternatives(draft.call)]
+        for param, model in asked:
+            if not permitted(known, replace(draft.facts, model=model)):
+                raise Refusal(
+                    403,
+                    "model_not_permitted",
+                    f"The key of {known.name} is good for some models only, and not for this call of "
+                    f"{model or 'none that could be read'}.",
+                    param=param,
+                )
+
+
+# Cheap to look for, and seldom there.
+_ALTERNATIVES = re.compile(rb'"models"\s*:|\\u00', re.IGNORECASE)
+
+
+def alternatives(call: Call) -> list[str | None]:
+    """The models that a body names beside its own, for the provider to fall back to; None for what is no name:
+    https://openrouter.ai/docs/guides/routing/model-fallbacks
+    """
+    if not isinstance(call.body, bytes):
+        return []
+    try:
+        body = plain_body(call)
+        values = [orjson.loads(value) for _, value in spelled(body, "models")] if _ALTERNATIVES.search(body) else []
+    except (WireError, orjson.JSONDecodeError):
+        return []
+    named = [each for value in values if value is not None for each in (value if isinstance(value, list) else [value])]
+    return [each if isinstance(each, str) else None for each in named]
 
 
 def by_proxy(draft: Draft) -> ClientKey | None:
