@@ -10,7 +10,7 @@ from types import MappingProxyType
 import pytest
 
 from interpose.attempts.pace import Standing, Way
-from interpose.call import Call, Entrance, Origin, Peer, Url
+from interpose.call import Call, Entrance, Headers, Origin, Peer, Url
 from interpose.rules.compiled import Clients, Intercept, Limit, Model, Provider, Route, Rules, Target
 from interpose.rules.matching import Match
 from interpose.rules.patterns import AnyOf
@@ -342,11 +342,13 @@ BY_NAME: list[tuple[list[Provider], str, tuple[str, str] | str]] = [
 ]
 
 
-def at_the_gateway(providers: list[Provider], method: str, path: str, body: bytes, *routes: Route) -> Plan:
+def at_the_gateway(
+    providers: list[Provider], method: str, path: str, body: bytes, *routes: Route, headers: Headers = ()
+) -> Plan:
     named = MappingProxyType({each.name: each for each in providers})
     by = Rules("test", providers=named, clients=Clients(False), routes=routes)
     url = Url(Origin("http", "gateway", 8080), path)
-    call = Call(method, url, ((b"Host", b"gateway:8080"),), body, Peer("127.0.0.1"), Entrance.GATEWAY)
+    call = Call(method, url, ((b"Host", b"gateway:8080"), *headers), body, Peer("127.0.0.1"), Entrance.GATEWAY)
     return plan(call, Territory(by).row_of(call), by, View(1_800_000_000.0), None)
 
 
@@ -383,6 +385,15 @@ def test_a_call_without_a_model_goes_to_the_only_provider_of_its_format(
     chosen = at_the_gateway(providers, method, path, body)
     found = chosen.refusal.code if chosen.refusal is not None else ways(chosen)[0][0]
     assert found == expected
+
+
+def test_files_of_anthropics_clients_are_not_uploaded_to_openai() -> None:
+    """Both makers have them at one path; what a client sends of itself says which is meant."""
+    version = ((b"anthropic-version", b"2023-06-01"),)
+    refused = at_the_gateway([OURS, CLAUDE], "POST", "/v1/files", b"", headers=version).refusal
+    assert refused is not None
+    assert refused.code == "no_route"
+    assert ways(at_the_gateway([OURS, CLAUDE], "POST", "/v1/messages/batches", b"", headers=version)) != []
 
 
 @pytest.mark.parametrize(

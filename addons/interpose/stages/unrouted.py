@@ -6,7 +6,7 @@ who makes it.
 
 from __future__ import annotations
 
-from interpose.call import upgrades
+from interpose.call import header, upgrades
 from interpose.errors import Refusal
 from interpose.formats.makers import makers
 from interpose.rules.compiled import Model, Provider
@@ -85,7 +85,9 @@ def only_speaker(draft: Draft) -> Provider:
     speakers = [
         provider for provider in draft.rules.providers.values() if family(provider.format) == family(facts.format)
     ]
-    if draft.match.known and len(speakers) == 1:
+    # Both have files at one path: what is meant for Anthropic is not uploaded to OpenAI.
+    meant_otherwise = facts.format == "openai" and header(draft.call.headers, b"anthropic-version") is not None
+    if draft.match.known and len(speakers) == 1 and not meant_otherwise:
         draft.note(f"no route matches: to {speakers[0].name}, the only provider of the format {facts.format}")
         return speakers[0]
     raise Refusal(
