@@ -34,7 +34,8 @@ SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 PROVIDERS = (
     ("claude", ANTHROPIC, "anthropic", "", "FAKE_ANTHROPIC_KEY", "/v1/messages*"),
     ("gemini", GEMINI, "gemini", "", "FAKE_GEMINI_KEY", "/v1beta/*"),
-    ("openai", OPENAI, "openai", "/v1", "FAKE_OPENAI_KEY", "/v1/*"),
+    # Not /v1/models: by a route, what the gateway has no method for is the provider's to answer.
+    ("openai", OPENAI, "openai", "/v1", "FAKE_OPENAI_KEY", ["/v1/chat/*", "/v1/completions", "/v1/emb*", "/v1/resp*"]),
 )
 
 
