@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from interpose.formats.meters.sessions import SESSIONS, GeminiSession, OpenAISession, SessionReader
@@ -113,6 +113,7 @@ JSON = st.recursive(
 )
 
 
+@example(name="openai", messages=[{"type": [], "usage": None}], from_client=False)
 @given(st.sampled_from(sorted(SESSIONS)), st.lists(JSON | st.binary(max_size=40), max_size=5), st.booleans())
 def test_no_message_makes_a_reader_fail(name: str, messages: list[object], from_client: bool) -> None:
     """Whatever either side sends."""

@@ -62,7 +62,8 @@ class OpenAISession(SessionReader):
     """
 
     SIGNS = (b"response.create", b"response.done", b'"usage"', b"session.created", b"session.updated", b'"error"')
-    TERMINAL = frozenset(("response.done", "response.completed", "response.incomplete", "response.failed"))
+    # No set: what a hostile provider sends as a type need not be hashable.
+    TERMINAL = ("response.done", "response.completed", "response.incomplete", "response.failed")
 
     __slots__ = ()
 
