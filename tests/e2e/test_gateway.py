@@ -219,24 +219,6 @@ async def test_a_stop_lets_streams_end(tmp_path: Path, authority: Authority, ups
     assert (await gateway.ledger.row(mark))["outcome"] == "ok"
 
 
-async def test_workers_share_an_address(tmp_path: Path, authority: Authority, upstream: Upstream) -> None:
-    """Each writes a chain of its own into the one ledger."""
-    gateway = Gateway(tmp_path)
-    await gateway.start(gateway_rules(authority, upstream), ENVIRON, "--workers", "2")
-    try:
-        mark = gateway.ledger.mark()
-        with upstream.answering(answer):
-            # Connections are dealt out by the kernel: one of two workers gets none of 40 once in 10^12 times.
-            async with httpx.AsyncClient(headers={"x-api-key": VIRTUAL, "connection": "close"}) as client:
-                for _ in range(40):
-                    body = {"model": "gpt-4o", "messages": HI}
-                    reply = await client.post(f"{gateway.base_url}/chat/completions", json=body)
-                    assert reply.status_code == 200
-        assert len({row["writer"] for row in await gateway.ledger.rows(mark, 40)}) == 2
-    finally:
-        assert await gateway.stop() == 0, gateway.errors
-
-
 async def test_an_open_address_asks_for_keys(tmp_path: Path, authority: Authority, upstream: Upstream) -> None:
     """Rules that ask for none are served to this machine alone."""
     text = gateway_rules(authority, upstream)
