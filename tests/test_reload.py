@@ -187,7 +187,7 @@ async def test_quotas_last_as_long_as_their_credential() -> None:
     proof = Bench(lambda: ScriptedReply([COMPLETION], told), rules("one"), Swapped)
 
     def left() -> float | None:
-        return proof.engine._quotas.left("openai", [KEY], "model-one")
+        return proof.engine.quotas.left("openai", [KEY], "model-one")
 
     await body(await proof.handle())
     assert left() == 0.07

@@ -121,6 +121,13 @@ async def test_a_model_that_was_never_sent_is_no_label() -> None:
     assert page("calls_total", provider="none", model="none", outcome="refused") == 1
 
 
+async def test_a_name_with_half_a_character_is_no_label() -> None:
+    """JSON can say one, and no text of ours can hold it; the call counts all the same."""
+    attempts = json.dumps([{"provider": "openai", "model": "gpt-\udfff", "status": 200, "reason": None}])
+    page = await after(record(sent_model="gpt-\udfff", attempts=attempts))
+    assert page("calls_total", **{**OF_CALL, "model": "other"}, outcome="ok", status="200") == 1
+
+
 async def test_a_model_is_known_once_its_provider_has_answered_to_it() -> None:
     """From then on its failures are its own, too; a name that no label can show stays nameless."""
     fails = {"status": 500, "outcome": "error"}
