@@ -76,7 +76,7 @@ class Responder:
             await refuse(BROKEN, send)
             return
         except Late:
-            barred = Refusal(408, "request_timeout", f"Nothing more of the body came in {self._patience:g} s.")
+            barred = late(self._patience)
         call = call_of(scope, body)
         call.barred = barred
         told = False
