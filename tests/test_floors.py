@@ -19,6 +19,7 @@ FLOORS = {
     "state": 1,
     "formats": 2,
     "limits": 3,
+    "pages": 2,
     "prices": 2,
     "attempts": 3,
     "rules": 3,
