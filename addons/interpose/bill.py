@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from .ir import Reading
 from .legs import Leg
 from .prices import Catalogue, Overrides, micro_dollars, vendor
-from .prices.tariff import NO_UNITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,11 @@ class Bill:
         attempt = leg.trip.attempt
         named = attempt.model if attempt.provider is not None else leg.trip.facts.model
         whose = attempt.provider.vendor if attempt.provider is not None else vendor(attempt.url.origin.host)
-        for model in (named, leg.reading.model if leg.reading is not None else None):
-            tariff = self.prices.tariff(whose, model, self.at, self.overrides)
+        told = leg.reading or Reading()
+        for model in (named, told.model):
+            tariff = self.prices.tariff(whose, model, self.at, self.overrides, told.terms)
             if tariff is not None:
-                return tariff.cost(leg.usage, leg.reading.units if leg.reading is not None else NO_UNITS)
+                return tariff.cost(leg.usage, told.units)
         return None
 
     def total(self, legs: Sequence[Leg]) -> Decimal | None:

@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from tests.e2e.certificates import Authority
 from tests.e2e.clients import Client, client_tls, request_bytes
 from tests.e2e.conftest import Farm
 from tests.e2e.proxy import Proxy, Row
+from tests.e2e.recorded_costs import Unpriced, recorded_cost
 from tests.e2e.recorded_usage import Tokens, recorded_tokens
 from tests.e2e.settings import OPENAI, canary, rules_text
 from tests.e2e.upstream import Exchange, Header, Upstream
@@ -376,6 +378,65 @@ async def test_every_recording_is_metered_as_its_provider_says(farm: Farm, autho
     print(f"usage compared: {dict(checked)}")
     assert not wrong, f"{len(wrong)} records:\n" + "\n".join(wrong[:60])
     assert {family: count for family, count in checked.items() if family != "told nothing"} == COMPARED
+
+
+# So many recordings of each family at least have a price, and the same one by both computations.
+PRICED = {
+    "anthropic_messages": 1218,
+    "bedrock_converse": 255,
+    "bedrock_invoke": 109,
+    "chat_compat": 631,
+    "cohere_chat": 99,
+    "completions_legacy": 60,
+    "embeddings": 125,
+    "gemini_generate": 1041,
+    "mistral_chat": 192,
+    "openai_chat": 1502,
+    "openai_responses": 1294,
+}
+# Where the two differ on purpose, by what the other computation says or by host, and how many at most.
+APART = {
+    # A reply that tells of more cache reads than input is charged for its input: nothing costs less than nothing.
+    "the counters contradict each other": 20,
+    # A subscription, a preview: no price, and not zero.
+    "nothing": 15,
+    # Hosts whose addresses genai-prices does not know by these names, and one whose resellers are in its paths.
+    "api.together.ai": 4,
+    "bedrock-mantle.us-east-1.api.aws": 10,
+    "router.huggingface.co": 10,
+}
+
+
+async def test_every_recording_costs_what_its_reply_tells(farm: Farm, authority: Authority) -> None:
+    """The ledger's cost is that of a second and independent computation, or null where no price is known."""
+    result = await replayed(farm, authority)
+    equal: Counter[str] = Counter()
+    unpriced: Counter[str] = Counter()
+    apart: Counter[str] = Counter()
+    wrong = []
+    for replay in result.replays:
+        expected, row = recorded_tokens(replay.line), result.rows[replay.number]
+        if expected is None or row["usage_source"] != "provider" or tokens(row) != expected:
+            continue
+        family = replay.line.family.removeprefix("responseonly_")
+        cost, why = None, "nothing"
+        try:
+            moment = datetime.fromisoformat(str(row["started_at"]))
+            cost = float(recorded_cost(replay.line, replay.url, expected, moment)) or None
+        except Unpriced as reason:
+            why = str(reason)
+        if row["cost_usd"] == cost:
+            (unpriced if cost is None else equal)[family] += 1
+        elif cost is None and why in APART:
+            apart[why] += 1
+        elif (host := urlsplit(replay.url).hostname) in APART:
+            apart[host] += 1
+        else:
+            wrong.append(f"{replay.name}: {replay.url}: {cost} ({why}) became {row['cost_usd']}")
+    print(f"cost equal: {dict(equal)}; no price: {dict(unpriced)}; apart: {dict(apart)}")
+    assert not wrong, f"{len(wrong)} records:\n" + "\n".join(wrong[:60])
+    assert {family: equal[family] for family, count in PRICED.items() if equal[family] < count} == {}
+    assert all(count <= APART[why] for why, count in apart.items()), apart
 
 
 def tokens(row: Row) -> Tokens:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from interpose.formats.meters import WIRES, meter, meter_for, stream_kind, usage_from_headers
 from interpose.formats.meters.framing import JSON_LIMIT
-from interpose.ir import Reading, Usage
+from interpose.ir import Reading, Terms, Usage
 from interpose.wire.eventstream import encode_message
 
 SSE = "text/event-stream; charset=utf-8"
@@ -324,6 +324,42 @@ def test_usage_of_documents(case: Case) -> None:
     reading = read_json(case.wire, case.document)
     assert reading.usage == case.usage
     assert (reading.complete, reading.flaw, reading.error) == (True, None, None)
+
+
+FLEX, PRIORITY, BATCH = (("service_tier", "flex"),), (("service_tier", "priority"),), (("processing", "batch"),)
+
+
+@pytest.mark.parametrize(
+    ("wire", "document", "terms"),
+    [
+        ("openai-chat", {"service_tier": "flex", "usage": {"prompt_tokens": 1}}, FLEX),
+        ("openai-chat", {"service_tier": "default", "usage": {"prompt_tokens": 1}}, ()),
+        ("openai-chat", {"service_tier": ["flex"], "usage": {"prompt_tokens": 1}}, ()),
+        ("openai-responses", {"service_tier": "priority", "usage": {"input_tokens": 1}}, PRIORITY),
+        ("anthropic", {"usage": {"input_tokens": 1, "service_tier": "batch"}}, BATCH),
+        (
+            "anthropic",
+            {"usage": {"input_tokens": 1, "service_tier": "standard", "speed": "fast"}},
+            (("speed", "fast"),),
+        ),
+        ("gemini", {"usageMetadata": {"promptTokenCount": 1, "trafficType": "ON_DEMAND_FLEX"}}, FLEX),
+        ("gemini", {"usageMetadata": {"promptTokenCount": 1, "serviceTier": "standard"}}, ()),
+    ],
+)
+def test_a_tier_with_a_price_of_its_own_is_told(wire: str, document: Any, terms: Terms) -> None:
+    """As the reply says that the call was served, which need not be as it was asked for."""
+    assert read_json(wire, document).terms == terms
+
+
+def test_the_last_word_on_a_tier_holds() -> None:
+    """A stream begins with the tier that was asked for, and ends with the one that it got."""
+    asked, got = {"service_tier": "flex"}, {"service_tier": "default", "usage": {"input_tokens": 1}}
+    reading = read_sse(
+        "openai-responses",
+        {"type": "response.created", "response": asked},
+        {"type": "response.completed", "response": got},
+    )
+    assert reading.terms == ()
 
 
 def test_chat_stream() -> None:

@@ -14,9 +14,9 @@ import genai_prices
 import pytest
 from genai_prices.data import providers
 
-from interpose.ir import Usage
+from interpose.ir import Terms, Usage
 from interpose.prices import Catalogue, Overrides, Price, Tariff
-from interpose.prices.catalogue import PRICES, Context, GenaiPrices
+from interpose.prices.catalogue import PRICES, GenaiPrices
 
 AT = datetime.datetime(2026, 11, 26, 12, tzinfo=UTC)
 NOW = AT.timestamp()
@@ -64,7 +64,7 @@ def test_every_model_costs_what_genai_prices_itself_computes(catalogue: Catalogu
 
 
 @pytest.mark.parametrize(
-    ("vendor", "model", "context", "dollars"),
+    ("vendor", "model", "terms", "dollars"),
     [
         ("openai", "gpt-4o", (), "0.00275"),
         ("openai", "gpt-4o-2024-08-06", (), "0.00275"),
@@ -77,10 +77,10 @@ def test_every_model_costs_what_genai_prices_itself_computes(catalogue: Catalogu
     ],
 )
 def test_a_model_has_its_vendors_price(
-    catalogue: Catalogue, vendor: str, model: str, context: Context, dollars: str
+    catalogue: Catalogue, vendor: str, model: str, terms: Terms, dollars: str
 ) -> None:
     """1,000 tokens in, 600 of them from the cache, and 100 out: as the vendors' own price lists say."""
-    tariff = catalogue.tariff(vendor, model, NOW, context=context)
+    tariff = catalogue.tariff(vendor, model, NOW, terms=terms)
     assert tariff is not None
     assert tariff.cost(USED) == Decimal(dollars)
 
@@ -158,7 +158,7 @@ class Slow:
     def window(self, vendor: str, model: str) -> int | None:
         return None
 
-    def tariff(self, vendor: str, model: str, at: datetime.datetime, context: Context) -> Tariff | None:
+    def tariff(self, vendor: str, model: str, at: datetime.datetime, terms: Terms) -> Tariff | None:
         return Price(Decimal(1)).tariff()
 
 

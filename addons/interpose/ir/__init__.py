@@ -45,7 +45,7 @@ from .reply import (
     Used,
 )
 from .request import Output, Reasoning, Request, Sampling, Tool, ToolChoice
-from .usage import Reading, Usage, UsageSource
+from .usage import Reading, Terms, Usage, UsageSource
 
 __all__ = [
     "Answer",
@@ -79,6 +79,7 @@ __all__ = [
     "Source",
     "Started",
     "Stop",
+    "Terms",
     "Text",
     "Thinking",
     "Told",

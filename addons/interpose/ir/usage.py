@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+Terms = tuple[tuple[str, str], ...]
+"""What the price of a call depends on beside its tokens: pairs of a name and a value."""
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -44,6 +47,7 @@ class Reading:
     body, also in one with status 200. `text_bytes` counts UTF-8 bytes of generated content (text, reasoning, tool
     arguments), the base of an estimate. `units` are parts of the usage that have a price of their own, by genai-prices'
     names (tokens of sound, cache writes that last an hour, searches), or what is billed in place of what was used.
+    `terms` are what else its price depends on, by genai-prices' names: (("service_tier", "flex"),).
     `flaw` says what about the body could not be parsed, if anything.
     """
 
@@ -54,3 +58,4 @@ class Reading:
     text_bytes: int = 0
     flaw: str | None = None
     units: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    terms: Terms = ()

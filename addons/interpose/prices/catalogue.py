@@ -20,6 +20,8 @@ from typing import Any, Protocol
 
 from cachetools import LRUCache
 
+from interpose.ir import Terms
+
 from .tariff import Line, Price, Rate, Tariff
 
 logger = logging.getLogger(__name__)
@@ -29,9 +31,6 @@ QUARTER = 900
 at half past."""
 # A model's name is the client's to choose.
 LONGEST = 256
-
-Context = tuple[tuple[str, str], ...]
-"""What else a price depends on, as genai-prices names it: (("service_tier", "flex"),)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class Book(Protocol):
 
     version: str
 
-    def tariff(self, vendor: str, model: str, at: datetime, context: Context) -> Tariff | None: ...
+    def tariff(self, vendor: str, model: str, at: datetime, terms: Terms) -> Tariff | None: ...
     def window(self, vendor: str, model: str) -> int | None: ...
 
 
@@ -77,7 +76,7 @@ class Catalogue:
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
         self._waiting: list[Callable[[], None]] = []
-        self._known: LRUCache[tuple[str, str, int, Context], Tariff | None] = LRUCache(8192)
+        self._known: LRUCache[tuple[str, str, int, Terms], Tariff | None] = LRUCache(8192)
         self._windows: LRUCache[tuple[str, str], int | None] = LRUCache(8192)
 
     @classmethod
@@ -128,7 +127,7 @@ class Catalogue:
         model: str | None,
         at: float,
         overrides: Overrides = NO_OVERRIDES,
-        context: Context = (),
+        terms: Terms = (),
     ) -> Tariff | None:
         """The tariff of a model at the Unix time `at`; None if it is not known (or not yet)."""
         if model is None or len(model) > LONGEST:
@@ -138,11 +137,11 @@ class Catalogue:
         book = self._book
         if vendor is None or book is None:
             return None
-        key = (vendor, model, int(at // QUARTER), context)
+        key = (vendor, model, int(at // QUARTER), terms)
         with self._lock:
             if key in self._known:
                 return self._known[key]
-        found = book.tariff(vendor, model, datetime.fromtimestamp(at, UTC), context)
+        found = book.tariff(vendor, model, datetime.fromtimestamp(at, UTC), terms)
         with self._lock:
             self._known[key] = found
         return found
@@ -185,7 +184,7 @@ class Catalogue:
 class _Empty:
     version = "none"
 
-    def tariff(self, vendor: str, model: str, at: datetime, context: Context) -> Tariff | None:
+    def tariff(self, vendor: str, model: str, at: datetime, terms: Terms) -> Tariff | None:
         return None
 
     def window(self, vendor: str, model: str) -> int | None:
@@ -207,14 +206,14 @@ class GenaiPrices:
         self._snapshot = DataSnapshot(providers=providers, from_auto_update=False)
         self._units = UnitRegistry(unit_data)
 
-    def tariff(self, vendor: str, model: str, at: datetime, context: Context) -> Tariff | None:
+    def tariff(self, vendor: str, model: str, at: datetime, terms: Terms) -> Tariff | None:
         try:
             provider, info = self._snapshot.find_provider_model(model, None, vendor, None)
         except LookupError:
             return None
         # Another's model sold here has its maker's price, but none of its maker's special ones.
         own = any(info is each for each in provider.models)
-        prices: Mapping[str, Any] = info.get_prices(at, dict(context) if own else None).__dict__
+        prices: Mapping[str, Any] = info.get_prices(at, dict(terms) if own else None).__dict__
         return self._compiled(prices, free=info.id.endswith(":free"))
 
     def window(self, vendor: str, model: str) -> int | None:

@@ -82,6 +82,10 @@ class AnthropicReader(Reader):
             if value or name not in INPUTS or name not in self._counters:
                 self._counters[name] = value
         # https://platform.claude.com/docs/en/build-with-claude/prompt-caching#1-hour-cache-duration, …/web-search-tool
+        self.billed(usage.get("service_tier"))
+        if usage.get("speed") == "fast":
+            # https://docs.claude.com/en/docs/build-with-claude/fast-mode
+            self.terms["speed"] = "fast"
         self.part("cache_write_1h_tokens", usage, CREATION[1])
         self.part("web_searches", usage, "server_tool_use.web_search_requests")
         if iterations := objects(usage.get("iterations")):

@@ -64,6 +64,8 @@ class GeminiReader(Reader):
             if name in COUNTERS and (counted := self.count(value, name)) is not None:
                 self._counters[name] = counted
         self._kinds(child(chunk, "usageMetadata"))
+        self.billed(child(chunk, "usageMetadata").get("trafficType"))
+        self.billed(child(chunk, "usageMetadata").get("serviceTier"))
         if "error" in chunk:
             self.fail(error_message(chunk))
         candidates = objects(chunk.get("candidates"))

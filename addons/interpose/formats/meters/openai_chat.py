@@ -112,6 +112,8 @@ class ChatReader(Reader):
     def _envelope(self, document: Json) -> None:
         if self.model is None:
             self.name_model(document.get("model"))
+        if "service_tier" in document:
+            self.billed(document["service_tier"])
         usage = document.get("usage")
         if isinstance(usage, dict):
             self.usage = overlay(self.usage, usage_of(self, usage))

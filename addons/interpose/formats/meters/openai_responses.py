@@ -58,6 +58,7 @@ class ResponsesReader(Reader):
 
     def _response(self, response: Json) -> None:
         self.name_model(response.get("model"))
+        self.billed(response.get("service_tier"))
         self.fail(error_message(response))
         if usage := child(response, "usage"):
             self.usage = overlay(self.usage, usage_of(self, usage))

@@ -23,6 +23,18 @@ MODEL_LENGTH = 500
 LENIENT_LIMIT = 4 * 1024 * 1024
 # Far beyond any `n` that a provider takes.
 MOST_CHOICES = 1024
+# How providers call what they charge otherwise for, and how genai-prices does. Any other word is the usual price.
+# https://platform.openai.com/docs/guides/flex-processing, …/priority-processing;
+# https://docs.claude.com/en/api/service-tiers, …/docs/build-with-claude/batch-processing;
+# https://cloud.google.com/vertex-ai/generative-ai/docs/flex-paygo, …/priority-paygo
+TERMS: dict[str, dict[str, str]] = {
+    "flex": {"service_tier": "flex"},
+    "priority": {"service_tier": "priority"},
+    "fast": {"service_tier": "fast"},
+    "on_demand_flex": {"service_tier": "flex"},
+    "on_demand_priority": {"service_tier": "priority"},
+    "batch": {"processing": "batch"},
+}
 _NOTHING: Json = {}
 
 
@@ -31,7 +43,7 @@ class Reader:
     by content that is no text (a call of a tool, a picture): text is counted anyway.
     """
 
-    __slots__ = ("begun", "complete", "error", "flaw", "model", "text_bytes", "units", "usage")
+    __slots__ = ("begun", "complete", "error", "flaw", "model", "terms", "text_bytes", "units", "usage")
 
     def __init__(self) -> None:
         self.usage = Usage()
@@ -42,6 +54,7 @@ class Reader:
         self.text_bytes = 0
         self.flaw: str | None = None
         self.units: dict[str, int] = {}
+        self.terms: dict[str, str] = {}
 
     def document(self, document: Json) -> None:
         """A reply that is one JSON object."""
@@ -69,6 +82,7 @@ class Reader:
             text_bytes=self.text_bytes,
             flaw=_encodable(self.flaw),
             units=self.units,
+            terms=tuple(self.terms.items()),
         )
 
     def note(self, flaw: str) -> None:
@@ -104,6 +118,15 @@ class Reader:
         """Keeps a part of the usage that may have a price of its own, if it is told and there is any."""
         if found := self.pick(source, *paths):
             self.units[unit] = found
+
+    def billed(self, tier: object) -> None:
+        """Keeps what a reply says of how the call was served, where that may have a price of its own; the last word
+        holds: a stream begins with what was asked for.
+        """
+        if isinstance(tier, str):
+            for name in ("service_tier", "processing"):
+                self.terms.pop(name, None)
+            self.terms |= TERMS.get(tier.lower(), {})
 
     def pick(self, source: Json, *paths: str) -> int | None:
         """The first counter that is told among dotted paths: synonyms, which must never be added up."""
