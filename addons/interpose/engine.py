@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
@@ -45,6 +45,7 @@ from .stages.holder import holder
 from .stages.listing import Listing, in_full, missing
 from .stages.proxied import proxied
 from .upstream import Upstream, UpstreamFailure
+from .witness import Witness
 
 logger = logging.getLogger(__name__)
 
@@ -168,14 +169,18 @@ class Engine:
         tariff = self.prices.tariff(vendor, model, self.clock.now(), rules.prices)
         return tariff.cost(Usage(input_tokens=asked, output_tokens=answered)) if tariff is not None else None
 
-    async def handle(self, call: Call) -> Reply:
-        """The reply to `call`; refusals and failures are replies too, in the client's own format.
+    async def handle(self, call: Call, witnesses: Sequence[Witness] = ()) -> Reply:
+        """The reply to `call`; refusals and failures are replies too, in the client's own format. `witnesses` look on.
 
         Raises nothing but CancelledError, upon which the upstream is closed and the call settled.
         """
-        exchange = Exchange(self, call)
+        exchange = Exchange(self, call, witnesses)
         self._live.add(exchange)
         self._idle.clear()
+        reply = await self._handled(exchange)
+        return reply if exchange.watch is None else exchange.watch.answered(reply)
+
+    async def _handled(self, exchange: Exchange) -> Reply:
         try:
             return await self._carry(exchange)
         except Refusal as refusal:

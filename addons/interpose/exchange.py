@@ -37,6 +37,7 @@ from .stages.gauge import Gauge
 from .stages.metering import measure
 from .stages.session import SessionGauge
 from .stages.translation import WHOLE_LIMIT, Return, Translation, summary
+from .witness import Watch, Witness
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Books(Protocol):
 class Exchange:
     """One call and what has become of it so far, by the rules that it began with. Settled once, whoever comes first."""
 
-    def __init__(self, engine: Books, call: Call) -> None:
+    def __init__(self, engine: Books, call: Call, witnesses: Sequence[Witness] = ()) -> None:
         self.id = call.id or engine.new_id()
         self.call = call
         self.inforce = engine.inforce
@@ -90,6 +91,20 @@ class Exchange:
         self._uploaded = 0
         self._held: list[Granted] = []
         self._minded: tuple[Standing, ...] = ()
+        # None where nobody looks.
+        self.watch: Watch | None = None
+        for witness in witnesses:
+            self.witnessed_by(witness)
+
+    def witnessed_by(self, witness: Witness) -> None:
+        """From here on that one looks on, too."""
+        if self.watch is None:
+            self.watch = Watch(self.call, (), self.inforce.rules.intercept.placeholders)
+        self.watch.join(witness)
+
+    def number(self, leg: Leg) -> int:
+        """Its place among what the record tells of attempts, from 1."""
+        return (len(self.plan.left_out) if self.plan is not None else 0) + self._legs.index(leg) + 1
 
     def hold(self, granted: Granted | None) -> None:
         """What the limits have granted to the call."""
@@ -175,6 +190,8 @@ class Exchange:
     async def _counted(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for piece in body:
             self._uploaded += len(piece)
+            if self.watch is not None:
+                self.watch.uploaded(piece)
             yield piece
 
     async def _spoken(self, gauge: Gauge | SessionGauge | None) -> AsyncIterator[bytes]:
@@ -183,6 +200,8 @@ class Exchange:
         assert isinstance(gauge, SessionGauge)
         async for piece in self.call.body:
             gauge.sent(piece)
+            if self.watch is not None:
+                self.watch.uploaded(piece)
             yield piece
         if gauge.closed is None:
             # It has hung up without a word.
@@ -373,6 +392,9 @@ class Exchange:
         except Exception:
             logger.exception("the record of the call %s has no cost", self.id)
         record.attempts = json.dumps(tried)
+        if self.watch is not None:
+            translation = self.trip.attempt.translation if self.trip is not None else None
+            self.watch.settled(record, translation.all_losses() if translation is not None else ())
         self._engine.record(record)
 
     def _leave(self, record: Record) -> None:

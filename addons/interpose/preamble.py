@@ -16,12 +16,11 @@ import orjson
 from .attempts.verdicts import DECODED_LIMIT
 from .call import Headers, header, without
 from .formats.codecs import CODECS
-from .held import Held
+from .held import Answer, Held
 from .ir import Failed, Reading
 from .stages.draft import Trip
 from .stages.gauge import Gauge
 from .stages.metering import ESTIMATED_ENDPOINTS, wire_of
-from .upstream import UpstreamReply
 from .wire.coding import decoder
 from .wire.error import WireError
 
@@ -40,7 +39,7 @@ class Preamble:
     reading: Reading | None = None
 
 
-async def preamble(reply: UpstreamReply, trip: Trip, seconds: float) -> Preamble:
+async def preamble(reply: Answer, trip: Trip, seconds: float) -> Preamble:
     """Reads a reply until its content begins: an event with text, thoughts or a call of a tool. Of a reply that is no
     stream, an answer of a model is read to its end, and anything else not at all.
 

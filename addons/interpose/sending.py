@@ -25,7 +25,7 @@ from .attempts.verdicts import Verdict
 from .call import Reply, upgrades
 from .errors import Refusal
 from .exchange import Clock, Exchange, phrase
-from .held import Held, hold
+from .held import Answer, Held, hold
 from .hops import onward
 from .legs import Leg
 from .preamble import Preamble, ended, failure_in, preamble
@@ -34,7 +34,7 @@ from .rules.secrets import SecretError
 from .stages import STAGES
 from .stages.draft import Attempt, Plan, Request, Resolve, Trip
 from .unavailable import UNAVAILABLE
-from .upstream import UPGRADE, Outgoing, Upstream, UpstreamFailure, UpstreamReply
+from .upstream import UPGRADE, Outgoing, Upstream, UpstreamFailure
 
 logger = logging.getLogger(__name__)
 
@@ -266,7 +266,7 @@ class Sending:
         connect = trip.call.connect
         return timeouts if connect is None else replace(timeouts, connect=min(connect, timeouts.connect))
 
-    async def _send(self, leg: Leg) -> UpstreamReply:
+    async def _send(self, leg: Leg) -> Answer:
         """Sends it and waits for the reply's head, which is the exchange's from there on."""
         trip = leg.trip
         exchange, attempt, call = self._exchange, trip.attempt, trip.call
@@ -279,7 +279,10 @@ class Sending:
         leg.sent = True
         if trip.way is not None:
             trip.lap = self._means.paces.begin(trip.way)
-        reply = await self._means.upstream.send(
+        if (watch := exchange.watch) is not None:
+            whole = request.body if isinstance(request.body, bytes) and not self._upgrade else None
+            watch.sent(exchange.number(leg), request.url, request.headers, whole, trip.secret)
+        reply: Answer = await self._means.upstream.send(
             Outgoing(
                 request.method,
                 request.url,
@@ -290,7 +293,7 @@ class Sending:
             )
         )
         # From here on the reply is the exchange's: whatever fails, its connection is closed.
-        leg.reply = reply
+        leg.reply = reply = reply if watch is None else watch.seen(exchange.number(leg), reply)
         if trip.lap is not None:
             trip.lap.answered(reply.status)
         if attempt.lane is not None:
