@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 import orjson
 
@@ -29,6 +29,8 @@ MAX_INTEGER = 2**53 - 1
 # A model name is the client's to choose; eight megabytes of it are not for the ledger.
 TEXT_LIMIT = 2048
 JSON_LIMIT = 65536
+# From here on Python writes a number without an exponent.
+_PLAIN = 0.0001
 JSON_COLUMNS = frozenset(("attempts", "losses"))
 # Behind an even number of backslashes: one more, and it is a backslash and five letters.
 _ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
@@ -133,7 +135,8 @@ class Table:
         # For SQL: `user` is a word of its own there.
         self.listed = ", ".join(f'"{name}"' for name in self.columns)
         self.types = {field.name: str(field.type) for field in fields(kind)}
-        self._sorted = sorted((name, place) for place, name in enumerate(self.columns) if name != "hash")
+        self._sorted = tuple(sorted(name for name in self.columns if name != "hash"))
+        self._in_order = itemgetter(*map(self.columns.index, self._sorted))
         self.values: Callable[[object], Row] = attrgetter(*self.columns)
         self.losses = self.columns.index("losses") if "losses" in self.columns else None
         self.plan = tuple(
@@ -156,10 +159,10 @@ class Table:
         them, booleans as the 0 or 1 that is stored. Raises TypeError or ValueError if a value is none of `Value` or no
         JSON number, which only a tampered file holds. Source: https://www.rfc-editor.org/rfc/rfc8785
         """
-        members: dict[str, object] = {}
-        for name, place in self._sorted:
-            value = row[place]
-            members[name] = orjson.Fragment(number(value)) if type(value) is float else value
+        members = dict(zip(self._sorted, self._in_order(row), strict=True))
+        for name, value in members.items():
+            if type(value) is float:
+                members[name] = orjson.Fragment(number(value))
         return orjson.dumps(members)
 
     def digest(self, row: Sequence[Value]) -> str:
@@ -196,6 +199,8 @@ def number(value: float) -> str:
         raise ValueError(f"{value} is not a JSON number")
     if value.is_integer() and abs(value) <= MAX_INTEGER:
         return str(int(value))
+    if _PLAIN <= abs(value) < MAX_INTEGER:
+        return repr(value)  # Python writes these as ECMAScript does
     shortest = Decimal(repr(value))
     sign = "-" if shortest.is_signed() else ""
     whole = "".join(map(str, shortest.as_tuple().digits))
