@@ -23,6 +23,7 @@ FLOORS = {
     "pages": 2,
     "prices": 2,
     "attempts": 3,
+    "recordings": 5,
     "rules": 3,
     "stages": 4,
     "alerts": 5,
