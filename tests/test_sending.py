@@ -99,6 +99,17 @@ async def test_what_passes_is_sent_again(first: Callable[[], Answer], told: tupl
     assert usages[1]["output_tokens"] == 7
 
 
+async def test_the_record_says_when_each_attempt_began_and_how_long_it_took() -> None:
+    """In milliseconds from the call's arrival: one after the other, within the call's own time."""
+    made = bench(rules(), error(503), ScriptedReply([COMPLETION]))
+    await body(await made.handle())
+    first, second = json.loads(made.record.attempts)
+    assert 0 <= first["at_ms"] <= first["at_ms"] + first["took_ms"] <= second["at_ms"] + 0.001
+    assert made.record.duration_ms is not None
+    assert second["at_ms"] + second["took_ms"] <= made.record.duration_ms + 0.001
+    assert second["took_ms"] > 0
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 422])
 async def test_what_does_not_pass_is_the_clients_at_once(status: int) -> None:
     """An error that is not listed goes through as it came."""

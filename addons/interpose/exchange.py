@@ -129,6 +129,10 @@ class Exchange:
         """How many attempts have been sent."""
         return sum(leg.sent for leg in self._legs)
 
+    def _since(self) -> float:
+        """How long ago the call came, in seconds."""
+        return self._engine.clock.monotonic() - self._began
+
     @property
     def under_way(self) -> list[Leg]:
         """The attempts that have not come to an end."""
@@ -136,7 +140,7 @@ class Exchange:
 
     def embark(self, trip: Trip, granted: Granted | None = None) -> Leg:
         """An attempt begins. It is the client's, unless another one is under way."""
-        leg = Leg(trip, granted)
+        leg = Leg(trip, granted, len(self._legs), self._since())
         if self._leg is None or self._leg.over:
             self._leg = leg
         self._legs.append(leg)
@@ -146,7 +150,7 @@ class Exchange:
         """An attempt has failed, and nothing of it has gone to the client."""
         if leg.trip.lap is not None:
             leg.trip.lap.failed()
-        self._end(leg, leg.told(reason, leg.used()))
+        self._end(leg, leg.told(self._since(), reason, leg.used()))
         if leg.granted is not None:
             self._engine.gate.give_back(leg.granted.reservation, self._bill.charged([leg]))
             leg.granted = None
@@ -160,7 +164,7 @@ class Exchange:
         assert self.plan.facts is not None
         assert isinstance(self.call.body, bytes)
         usage = leg.estimated(self.plan.facts.endpoint, self.call.body)
-        self._end(leg, leg.told(reason, usage, {"usage_source": "estimated"} if usage else None))
+        self._end(leg, leg.told(self._since(), reason, usage, {"usage_source": "estimated"} if usage else None))
         used = (usage.input_tokens or 0) + (usage.output_tokens or 0)
         self._used_beside += used
         if leg.granted is not None:
@@ -481,7 +485,7 @@ class Exchange:
         lost = attempt.translation.all_losses() if attempt is not None and attempt.translation is not None else []
         if leg is not None and not leg.over:
             session = gauge.told() if isinstance(gauge, SessionGauge) else None
-            leg.entry = leg.told(reason, usage, session)
+            leg.entry = leg.told(ended - self._began, reason, usage, session)
         for other in self.under_way:
             self._give_up(other, "hedged: given up")
         entries = (leg.entry for leg in self._legs if leg.entry is not None)

@@ -18,13 +18,16 @@ from .stages.metering import measure
 
 @dataclass(slots=True, eq=False)
 class Leg:
-    """`granted` is what limits by its provider, route or key have reserved; `sent` says that its request may have gone
-    out. `reply` is there once a head has come, `reading` where all that came of it was read and withheld. `entry` is
-    what the ledger says of it, once it is over, and `usage` what it has used.
+    """`granted` is what limits by its provider, route or key have reserved; `number` is its place among the call's,
+    `began` when it was decided on, in seconds since the call came, and `sent` says that its request may have gone out.
+    `reply` is there once a head has come, `reading` where all that came of it was read and withheld. `entry` is what
+    the ledger says of it, once it is over, and `usage` what it has used.
     """
 
     trip: Trip
     granted: Granted | None = None
+    number: int = 0
+    began: float = 0.0
     sent: bool = False
     reply: Answer | None = None
     reading: Reading | None = None
@@ -35,8 +38,10 @@ class Leg:
     def over(self) -> bool:
         return self.entry is not None
 
-    def told(self, reason: str | None, usage: Usage, more: Mapping[str, object] | None = None) -> dict[str, object]:
-        """What the ledger says of it, but for its cost."""
+    def told(
+        self, now: float, reason: str | None, usage: Usage, more: Mapping[str, object] | None = None
+    ) -> dict[str, object]:
+        """What the ledger says of it, but for its cost. `now`, when it is over, counts from the call's beginning."""
         self.usage = usage
         attempt = self.trip.attempt
         used = {name: count for name, count in asdict(usage).items() if count is not None}
@@ -47,6 +52,8 @@ class Leg:
             "credential": attempt.injection.source.name if attempt.injection else None,
             "status": self.reply.status if self.reply is not None else None,
             "reason": reason,
+            "at_ms": round(self.began * 1000, 3),
+            "took_ms": round((now - self.began) * 1000, 3),
             "usage": used or None,
             "cost_usd": None,
             **(more or {}),
