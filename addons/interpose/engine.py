@@ -108,6 +108,10 @@ class Engine:
         """How many calls have begun and are not settled."""
         return len(self._live)
 
+    def under_way(self) -> tuple[Exchange, ...]:
+        """The calls that have begun and are not settled, in no order."""
+        return tuple(self._live)
+
     async def reload(self, rules: Rules) -> None:
         """Calls that begin from now on go by these rules; those that have begun, by those that they began with.
 

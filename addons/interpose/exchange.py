@@ -120,6 +120,16 @@ class Exchange:
         return self._engine.gate
 
     @property
+    def started(self) -> float:
+        """When the call began, in Unix seconds."""
+        return self._started
+
+    @property
+    def flows(self) -> bool:
+        """Whether the reply's body has begun to come."""
+        return self._first is not None
+
+    @property
     def trip(self) -> Trip | None:
         """The attempt of which the client is told."""
         return self._leg.trip if self._leg is not None else None

@@ -11,6 +11,7 @@ import datetime
 import logging
 import math
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
 
 from cachetools import LRUCache
 
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 _WEIGHT = 0.2
 # How long a call whose turn nobody can foretell is asked to stay away, in seconds.
 SOON = 1.0
+# So many buckets are remembered, those that were asked for last, where somebody wants to see where they stand.
+MOST_WATCHED = 256
 # The longest that a client is asked to stay away: budgets are raised, and clocks set.
 LONGEST_WAIT = 86_400.0
 
@@ -46,6 +49,8 @@ class Gate:
         self._settling: set[asyncio.Task[None]] = set()
         # The share of each budget that was used when a call asked last, and until when (Unix time) that means anything.
         self._budgets: LRUCache[str, tuple[float, float]] = LRUCache(4096)
+        self._watched: LRUCache[str, Demand] = LRUCache(MOST_WATCHED)
+        self._watching = False
 
     async def enter(self, demands: Sequence[Demand], wait: float, client_format: str) -> Granted | None:
         """Charges what is demanded, waiting for its turn; None if nothing is demanded.
@@ -56,6 +61,9 @@ class Gate:
             return None
         answer = await self._store.reserve(demands, self._now(), wait)
         self._mind(answer)
+        if self._watching:
+            for demand in demands:
+                self._watched[demand.key] = demand
         if isinstance(answer, Refused):
             if not answer.unavailable:
                 self._observer.limited(*answer.demand.key.split("/", 2)[:2])
@@ -86,7 +94,17 @@ class Gate:
 
     async def seed(self, demand: Demand, spent: int) -> None:
         """At least so many micro-dollars of that budget are spent already."""
+        self._watched[demand.key] = demand
         await self._store.seed(demand, spent, self._now())
+
+    def watch(self) -> None:
+        """From now on it is remembered what calls ask for, for `pressure`."""
+        self._watching = True
+
+    async def pressure(self) -> tuple[Standing, ...]:
+        """Where the buckets stand that were asked for last, of limits whatever rules they are of."""
+        # Asked for nothing, none refuses.
+        return await self.standings([replace(demand, cost=0) for demand in self._watched.values()])
 
     def budgets(self) -> Iterator[tuple[str, float]]:
         """The share of each budget that is used, as far as calls have asked lately: what is reserved counts."""

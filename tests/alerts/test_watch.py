@@ -72,3 +72,16 @@ def test_beginnings_and_ends_take_turns(steps: list[tuple[float, float]]) -> Non
     assert [state for state, _ in told] == ["firing", "resolved"] * (len(told) // 2) + ["firing"] * (len(told) % 2)
     for (_, begin), (state, end) in pairwise(told):
         assert state == "firing" or end - begin >= QUIET * SPIKE.window
+
+
+def test_what_fires_can_be_looked_at() -> None:
+    """Each subject of an alert from its beginning to its end, with its last value for which the condition held."""
+    watch = Watch(Alert("spend", condition("budget >= 80%"), window=300.0, min_requests=0))
+    assert watch.firing() == []
+    watch.look({"a": Measured(0.9, 0), "b": Measured(0.5, 0)}, 10.0)
+    watch.look({"a": Measured(0.95, 0), "b": Measured(0.5, 0)}, 20.0)
+    (change,) = watch.firing()
+    assert (change.subject, change.value.value, change.since) == ("a", 0.95, 10.0)
+    watch.look({}, 30.0)
+    watch.look({}, 100.0)
+    assert watch.firing() == []

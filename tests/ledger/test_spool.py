@@ -20,7 +20,7 @@ from interpose.ledger.sink import Placed, Writer
 from interpose.ledger.spool import Spool, SpoolFull, left_in
 from interpose.ledger.sqlite import HELD_LONG, SqliteSink
 from interpose.ledger.verify import Flaw, verify
-from interpose.ledger.writer import Way
+from interpose.ledger.writer import SinkState, Way
 from interpose.rules.sinks import SinkFile
 
 MINE = Writer(writer="w1", opened_at="2026-11-01T00:00:00.000000Z", version="1", heads='{"w0":"abc"}')
@@ -248,10 +248,12 @@ def test_a_locked_file_is_no_loss_at_the_end(tmp_path: Path, record, caplog: pyt
         assert ledger.close() == 5
         connection.execute("ROLLBACK")
     assert "has not got 5 records: they wait in" in caplog.text
+    assert ledger.sinks() == [SinkState(str(path), 5, 0, away=True, spooled=True)]
     again = opened("w2")
     assert again.caught_up(30)
     again.record(record(6))
     assert again.close() == 0
+    assert again.sinks() == [SinkState(str(path), 0, 0, away=False, spooled=False)]
     with closing(sqlite3.connect(path)) as connection:
         found = connection.execute("SELECT writer, seq, id FROM calls ORDER BY writer, seq").fetchall()
     assert found == [*(("w1", number, f"call-{number}") for number in range(1, 6)), ("w2", 1, "call-6")]

@@ -120,6 +120,10 @@ class Keeper:
                 self._tell(change)
         return changes
 
+    def firing(self) -> list[Notice]:
+        """The alerts that have begun and have not ended."""
+        return [Notice.of(change, self._host) for kept in self._kept for change in kept.watch.firing()]
+
     async def aclose(self) -> None:
         """Looks once more and waits for what is being told, for a while."""
         self.look()

@@ -81,6 +81,13 @@ class Watch:
                 changes.append(Change(self.alert, subject, "resolved", latest or firing.value, firing.since, now))
         return changes
 
+    def firing(self) -> list[Change]:
+        """What has begun and has not ended, each as it was when its condition held last."""
+        return [
+            Change(self.alert, subject, "firing", firing.value, firing.since, firing.since)
+            for subject, firing in self._firing.items()
+        ]
+
     def _holds(self, value: Measured) -> bool:
         condition = self.alert.when
         return value.of >= self.alert.min_requests and COMPARE[condition.operator](value.value, condition.threshold)

@@ -9,7 +9,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -57,6 +57,8 @@ class Assembly:
     keys: Keys
     metrics: Metrics
     alerts: Keeper
+    # Who else is told each record: whoever it is must neither raise nor wait. Records may come from a thread.
+    listeners: list[Callable[[Record], None]] = field(default_factory=list)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     async def reload(self, rules: Rules) -> None:
@@ -147,10 +149,14 @@ async def assemble(
         )
         stack.push_async_callback(alerts.aclose)
 
+        listeners: list[Callable[[Record], None]] = []
+
         def record(record: Record) -> None:
             measured.record(record)
             ledger.record(record)
             alerts.saw(record)
+            for tell in listeners:
+                tell(record)
 
         keys = Keys(state, timer=CLOCK.monotonic)
         stack.callback(keys.close)
@@ -182,4 +188,4 @@ async def assemble(
         stack.callback(showing.cancel)
         alerts.watch(Surroundings(budgets=engine.gate.budgets, quotas=engine.quotas.shares, lost=lambda: ledger.lost))
         stack.callback(asyncio.create_task(alerts.keep()).cancel)
-        yield Assembly(engine, ledger, places, writer, secret_store, keys, measured, alerts)
+        yield Assembly(engine, ledger, places, writer, secret_store, keys, measured, alerts, listeners)

@@ -162,6 +162,16 @@ class Lane:
             return self._accepted - self._settled
 
     @property
+    def away(self) -> bool:
+        """Whether the sink did not take what it was given last."""
+        return self._pause > 0
+
+    @property
+    def behind(self) -> bool:
+        """Whether what waits for the sink is in its spool."""
+        return self._behind
+
+    @property
     def lost(self) -> int:
         """How many records are lost for good so far; the ledger itself has the number in its gap records."""
         return self._lost

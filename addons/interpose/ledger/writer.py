@@ -37,6 +37,19 @@ class Way:
     spool: Callable[[], Spool] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SinkState:
+    """How a sink does: how many records wait for it, how many are lost; whether it is `away`, and whether what waits is
+    in its spool (`spooled`), else in memory.
+    """
+
+    name: str
+    pending: int
+    lost: int
+    away: bool
+    spooled: bool
+
+
 class Ledger:
     """One writer on its sinks. Any thread may call any method; open it after forking, not before."""
 
@@ -183,6 +196,10 @@ class Ledger:
     def lost(self) -> int:
         """How many records are lost for good so far; each sink itself has the number in its gap records."""
         return max(lane.lost for lane in self._lanes)
+
+    def sinks(self) -> list[SinkState]:
+        """How each sink does."""
+        return [SinkState(lane.name, lane.pending, lane.lost, lane.away, lane.behind) for lane in self._lanes]
 
 
 def _entered(sink: Sink, new: Writer, spool: Spool | None) -> Writer:
