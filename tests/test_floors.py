@@ -21,6 +21,7 @@ FLOORS = {
     "limits": 3,
     "masking": 3,
     "pages": 2,
+    "transcripts": 3,
     "prices": 2,
     "attempts": 3,
     "recordings": 5,

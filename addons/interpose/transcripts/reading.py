@@ -1,0 +1,59 @@
+"""The bodies of one call -> its transcript.
+
+The client's codec reads both; what it refuses is shown as JSON or text, with a note that says what is wrong.
+"""
+
+from __future__ import annotations
+
+from .answering import answered
+from .asking import asked
+from .matching import matched
+from .material import LARGEST, Material, as_text, document_in, plain
+from .model import Role, Transcript, Turn
+from .recognising import recognise
+
+MOST_TURNS = 5000
+UNREADABLE = "could not be read"
+
+
+def read(material: Material) -> Transcript:
+    """Never raises."""
+    try:
+        return _read(material)
+    except Exception as error:  # noqa: BLE001 - a stranger's bodies; nothing is known that leads here
+        bodies: tuple[tuple[Role, bytes], ...] = (("input", material.request), ("output", material.reply))
+        turns = tuple(Turn(role, (as_text(body[:LARGEST], UNREADABLE),)) for role, body in bodies if body)
+        return Transcript(
+            material.format, material.endpoint, turns=turns, notes=(f"{UNREADABLE} ({type(error).__name__})",)
+        )
+
+
+def _read(material: Material) -> Transcript:
+    notes: list[str] = []
+    request = plain(material.request, material.request_headers, "request", notes)
+    reply = plain(material.reply, material.reply_headers, "reply", notes)
+    document, broken = document_in(request)
+    known = recognise(
+        material.method, material.url,
+        format_=material.format, endpoint=material.endpoint, request=document, reply=reply,
+    )  # fmt: skip
+    asks = asked(request, document, broken, known, material, notes)
+    said = answered(reply, known, material, asks.conversation, notes)
+    turns, answers = matched(asks.turns[:MOST_TURNS], said.answers)
+    if len(asks.turns) > MOST_TURNS:
+        notes.append(f"{len(asks.turns) - MOST_TURNS:,} more turns are not shown")
+    return Transcript(
+        format=known.format,
+        endpoint=known.endpoint,
+        model=asks.model or known.model,
+        answered=said.model,
+        streamed=said.streamed,
+        turns=turns,
+        answers=answers,
+        tools=asks.tools,
+        parameters=asks.parameters,
+        usage=said.usage,
+        failure=said.failure,
+        notes=tuple(notes),
+        whole=said.whole,
+    )
