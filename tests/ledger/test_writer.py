@@ -523,7 +523,7 @@ def a_strangers_database(path: Path) -> None:
 def a_newer_ledger(path: Path) -> None:
     Ledger.open(path, writer="old", clock=time.time).close()
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute("PRAGMA user_version = 4")
 
 
 def a_known_writer(path: Path) -> None:
@@ -537,7 +537,7 @@ def a_known_writer(path: Path) -> None:
         (a_folder, "cannot be opened for writing: Is a directory"),
         (not_a_database, "file is not a database"),
         (a_strangers_database, "is an SQLite database of something else"),
-        (a_newer_ledger, r"was written by a newer interpose \(schema 3, this one knows 2\): upgrade"),
+        (a_newer_ledger, r"was written by a newer interpose \(schema 4, this one knows 3\): upgrade"),
         (a_known_writer, "knows the writer w already"),
     ],
 )

@@ -2,9 +2,9 @@
 
     {"table":"calls","writer":…,"seq":…,…,"hash":…}
 
-A line of `writers` comes before the first record of each. Every batch is one write(2) at the end of the file
-(O_APPEND), so that several processes may share it. Programs that rotate files may take it away: the next batch begins a
-new one.
+A body is base64 there. A line of `writers` comes before the first record of each. Every batch is one write(2) at the
+end of the file (O_APPEND), so that several processes may share it. Programs that rotate files may take it away: the
+next batch begins a new one.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import orjson
 
 from .record import TABLES, LedgerError, Table, canonical_heads
 from .schema import ENTER, INSERT, bring_up_to_date
-from .sink import Placed, Writer, identity
+from .sink import Placed, Writer, as_bytes, as_text, identity
 
 log = logging.getLogger(__name__)
 
 WRITERS = "writers"
-# How much of the end of a file is searched for what a writer has written last.
-_TAIL = 4 << 20
+# How much of the end of a file is searched for what a writer has written last: a batch with bodies, as base64.
+_TAIL = 16 << 20
 
 
 class JsonlSink:
@@ -132,7 +132,15 @@ class JsonlSink:
 
 
 def _line(table: str, told: dict[str, Any]) -> bytes:
-    return orjson.dumps({"table": table, **told}) + b"\n"
+    return orjson.dumps({"table": table, **told}, default=as_text) + b"\n"
+
+
+def values_of(table: Table, told: dict[str, Any]) -> list[Any]:
+    """A record's values as other places hold them. Raises KeyError for a column that is missing, ValueError."""
+    values = [told[name] for name in table.columns]
+    if table.body is not None:
+        values[table.body] = as_bytes(values[table.body])
+    return values
 
 
 def _read_lines(path: Path, begin: int = 0) -> list[dict[str, Any]]:
@@ -194,10 +202,10 @@ def read(path: Path) -> sqlite3.Connection:
     for told in lines:
         try:
             if (table := tables.get(told.get("table", ""))) is not None:
-                connection.execute(INSERT[table.name], [told[name] for name in table.columns])
+                connection.execute(INSERT[table.name], values_of(table, told))
             elif told.get("table") == WRITERS:
                 connection.execute(ENTER, [told[name] for name in ("writer", "opened_at", "version", "heads")])
-        except (KeyError, sqlite3.Error):
+        except (KeyError, ValueError, sqlite3.Error):
             continue  # no line of ours: a verification misses it
     connection.execute("COMMIT")
     return connection

@@ -30,6 +30,9 @@ LONGEST_BACKOFF = 5.0
 COMPLAIN_EVERY = 60.0
 # A commit may take so long before its batch is kept in the spool; with the interval it is what a kill -9 may lose.
 PATIENCE = 0.1
+# So many bytes of bodies wait in memory at most, and are committed at once; a row more may come on top.
+HEAVIEST = 64 << 20
+HEAVY_BATCH = 4 << 20
 # Rows that are delivered from a spool at once.
 REPLAYED = 2000
 
@@ -77,6 +80,7 @@ class Lane:
         # Under the condition's lock. Counts are of records: a gap weighs as many as it stands for.
         self._changed = threading.Condition()
         self._queue: deque[Placed | Gap] = deque()
+        self._weight = 0
         self._accepted = 0
         self._settled = 0
         self._lost = 0
@@ -109,11 +113,15 @@ class Lane:
                 log.error("a record came after the ledger %s was closed, and is lost", self.name)
                 return
             self._accepted += 1
-            if row is not None and len(self._queue) < self._pace.capacity:
+            weight = table.weight(row) if row is not None else 0
+            full = len(self._queue) >= self._pace.capacity or (weight and self._weight >= HEAVIEST)
+            if row is not None and not full:
                 self._queue.append((table, row))
+                self._weight += weight
             else:
                 self._lose(1)
-            if len(self._queue) in (1, self._pace.batch):
+            heavy = self._weight >= HEAVY_BATCH > self._weight - weight
+            if len(self._queue) in (1, self._pace.batch) or heavy:
                 self._changed.notify_all()
 
     def committed(self) -> Future[bool]:
@@ -223,8 +231,7 @@ class Lane:
         changed = self._changed
         with changed:
             changed.wait_for(self._due, self._rest())
-            count = 0 if self._held else min(len(self._queue), self._pace.batch)
-            items = [self._queue.popleft() for _ in range(count)]
+            items = [] if self._held else self._batch()
         if items:
             self._held = self._sealed(items)
         if self._held and not self._behind and time.monotonic() >= self._again and self._try(self._writer, self._held):
@@ -238,10 +245,25 @@ class Lane:
             if self._closing:
                 return self._goes_on()
             changed.wait_for(
-                lambda: self._closing or self._waiting or len(self._queue) >= self._pace.batch,
+                lambda: self._closing or self._waiting or self._much(),
                 self._pace.interval if items else 0,
             )
         return True
+
+    def _much(self) -> bool:
+        """Whether a whole batch waits. Holds the lock."""
+        return len(self._queue) >= self._pace.batch or self._weight >= HEAVY_BATCH
+
+    def _batch(self) -> list[Placed | Gap]:
+        """What is to be committed next. Holds the lock."""
+        items: list[Placed | Gap] = []
+        weight = 0
+        while self._queue and len(items) < self._pace.batch and weight < HEAVY_BATCH:
+            items.append(item := self._queue.popleft())
+            if not isinstance(item, Gap):
+                weight += item[0].weight(item[1])
+        self._weight -= weight
+        return items
 
     def _due(self) -> bool:
         return self._closing or bool(self._queue and not self._held)

@@ -1,8 +1,8 @@
 """The ledger's records: their columns, their canonical JSON and their place in a hash chain.
 
-One `Record` stands for one call (law 7), one `Connection` for one connection of a client. Nothing here knows where
-they are kept; `schema.py` knows SQLite, `writer.py` the batching. What enters a record is made storable here, whatever
-a hostile provider put into it.
+One `Record` stands for one call (law 7), one `Connection` for one connection of a client, one `Capture` for a part of a
+call whose bodies are kept. Nothing here knows where they are kept; `schema.py` knows SQLite, `writer.py` the batching.
+What enters a record is made storable here, whatever a hostile provider put into it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import orjson
 
 from interpose.errors import InterposeError
 
-Value = str | int | float | None
+Value = str | int | float | bytes | None
 Row = tuple[Value, ...]
 """A record's values in the order of `COLUMNS`; `stream` is 0 or 1."""
 
@@ -31,7 +31,9 @@ TEXT_LIMIT = 2048
 JSON_LIMIT = 65536
 # From here on Python writes a number without an exponent.
 _PLAIN = 0.0001
-JSON_COLUMNS = frozenset(("attempts", "losses"))
+JSON_COLUMNS = frozenset(("attempts", "losses", "headers", "timing", "notes"))
+# What a chain does not hold itself: a capture's `digest` stands for its `body`, which may be dropped before its row.
+APART = frozenset(("hash", "body"))
 # Behind an even number of backslashes: one more, and it is a backslash and five letters.
 _ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
@@ -123,22 +125,60 @@ class Connection:
     hash: str = ""
 
 
-class Table:
-    """A kind of record: its name in the ledger, its columns in their order, and each column's annotation, which SQL
-    types and coercions follow from. Every kind begins with `writer, seq` and ends with `prev_hash, hash`.
+@dataclass(slots=True, kw_only=True)
+class Capture:
+    """One part of one call whose bodies are kept: what the client `asked`, what was `sent` in an attempt and what was
+    `received` for it, what the client was `answered`. All of it is without secrets.
+
+    `id` is the call's, `attempt` the place among its record's `attempts` from 1, 0 for the client's own parts; `at` is
+    when it began. `headers` is a JSON list of pairs, as they were. `body` is decoded (no content coding), scrubbed and
+    cut to the limit, and stored by `encoding`, zstd or as it is; None where another part of the call has the same
+    (equal digests), or where it was dropped. `digest` is the hex SHA-256 of those `kept` bytes before `encoding`,
+    `size` the bytes of the whole body as it came. `timing` is a JSON list of [milliseconds since the call began, bytes
+    of the kept body]; `notes` a JSON list of words: see docs/ledger.md.
     """
 
-    def __init__(self, name: str, kind: type[Record] | type[Connection]) -> None:
+    writer: str = ""
+    seq: int = 0
+    id: str
+    at: str
+    part: str
+    attempt: int = 0
+    method: str | None = None
+    url: str | None = None
+    status: int | None = None
+    headers: str = "[]"
+    media_type: str | None = None
+    size: int = 0
+    kept: int = 0
+    digest: str
+    encoding: str = ""
+    timing: str = "[]"
+    notes: str = "[]"
+    body: bytes | None = None
+    prev_hash: str = ""
+    hash: str = ""
+
+
+class Table:
+    """A kind of record: its name in the ledger, since which version of that it is there, its columns in their order,
+    and each column's annotation, which SQL types and coercions follow from. Every kind begins with `writer, seq` and
+    ends with `prev_hash, hash`. `body` is the place of a column that no chain holds, if there is one.
+    """
+
+    def __init__(self, name: str, kind: type[Record] | type[Connection] | type[Capture], since: int) -> None:
         self.name = name
         self.kind = kind
+        self.since = since
         self.columns = tuple(field.name for field in fields(kind))
         # For SQL: `user` is a word of its own there.
         self.listed = ", ".join(f'"{name}"' for name in self.columns)
         self.types = {field.name: str(field.type) for field in fields(kind)}
-        self._sorted = tuple(sorted(name for name in self.columns if name != "hash"))
+        self._sorted = tuple(sorted(name for name in self.columns if name not in APART))
         self._in_order = itemgetter(*map(self.columns.index, self._sorted))
         self.values: Callable[[object], Row] = attrgetter(*self.columns)
         self.losses = self.columns.index("losses") if "losses" in self.columns else None
+        self.body = self.columns.index("body") if "body" in self.columns else None
         self.plan = tuple(
             (
                 name,
@@ -153,7 +193,7 @@ class Table:
         return writer if self.name == "calls" else f"{writer}:{self.name}"
 
     def canonical(self, row: Sequence[Value]) -> bytes:
-        """The canonical JSON of a row, all columns but `hash`: RFC 8785 (JCS).
+        """The canonical JSON of a row, all columns but `hash` and `body`: RFC 8785 (JCS).
 
         Keys sorted, no whitespace, UTF-8, only `"`, `\\` and control characters escaped, numbers as ECMAScript writes
         them, booleans as the 0 or 1 that is stored. Raises TypeError or ValueError if a value is none of `Value` or no
@@ -168,6 +208,11 @@ class Table:
     def digest(self, row: Sequence[Value]) -> str:
         """The `hash` of a row: hex SHA-256 over the 64 hex digits of its `prev_hash`, then its canonical JSON."""
         return hashlib.sha256(str(row[-2]).encode() + self.canonical(row)).hexdigest()
+
+    def weight(self, row: Row) -> int:
+        """How many bytes a row has beside a few hundred: those of its body."""
+        body = row[self.body] if self.body is not None else None
+        return len(body) if type(body) is bytes else 0
 
     def seal(self, row: Row, *, writer: str, seq: int, prev_hash: str) -> Row:
         """The row in its place in the chain of `writer`."""
@@ -268,6 +313,12 @@ def _real(value: object) -> Value:
     return real
 
 
+def _bytes(value: object) -> Value:
+    if not isinstance(value, bytes):
+        raise ValueError("not bytes")
+    return value
+
+
 # By annotation, or what is special about a column: how a value becomes storable, and what stands where None may not.
 _COERCIONS: dict[str, tuple[Callable[[object], Value], Value]] = {
     "str": (_text, ""),
@@ -278,19 +329,27 @@ _COERCIONS: dict[str, tuple[Callable[[object], Value], Value]] = {
     "int | None": (_integer, None),
     "bool": (lambda value: int(bool(value)), 0),
     "float | None": (_real, None),
+    "bytes | None": (_bytes, None),
 }
-CALLS = Table("calls", Record)
-CONNECTIONS = Table("connections", Connection)
-TABLES = (CALLS, CONNECTIONS)
+CALLS = Table("calls", Record, 1)
+CONNECTIONS = Table("connections", Connection, 2)
+CAPTURES = Table("captures", Capture, 3)
+TABLES = (CALLS, CONNECTIONS, CAPTURES)
+_BY_KIND: dict[type, Table] = {table.kind: table for table in TABLES}
 
 
-def storable(record: Record | Connection, scrub: Callable[[str], str] | None = None) -> Row:
+def tables_of(version: int) -> list[Table]:
+    """The tables of records that a ledger of that version has."""
+    return [table for table in TABLES if table.since <= version]
+
+
+def storable(record: Record | Connection | Capture, scrub: Callable[[str], str] | None = None) -> Row:
     """The record's values, each of a kind that SQLite and canonical JSON both carry unchanged.
 
     A value that cannot be kept (a token count of 10^30, NaN, a model name of a megabyte) is left out or clipped, and
     a call's `losses` says so. `scrub` is applied to every text: no credential enters the ledger (law 6).
     """
-    table = CALLS if isinstance(record, Record) else CONNECTIONS
+    table = _BY_KIND[type(record)]
     row: list[Value] = []
     lost: list[dict[str, str]] = []
     for (name, limit, coerce, absent), value in zip(table.plan, table.values(record), strict=True):

@@ -1,7 +1,7 @@
 """The ledger as an SQLite file: its tables, its version, who may read it, and the heads of its chains.
 
-Tables `calls` and `connections` with the columns of `Record` and `Connection`, and `writers` with a row per process
-that ever wrote. Nothing here batches or retries; that is `writer.py`.
+Tables `calls`, `connections` and `captures` with the columns of `Record`, `Connection` and `Capture`, and `writers`
+with a row per process that ever wrote. Nothing here batches or retries; that is `writer.py`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 
 import orjson
 
-from .record import TABLES, LedgerError, Table, canonical_heads
+from .record import TABLES, LedgerError, Table, canonical_heads, tables_of
 
-# 2: with `connections`.
-VERSION = 2
+# 2: with `connections`. 3: with `captures`.
+VERSION = 3
 # "intp": lets file(1) and us tell a ledger from somebody else's database.
 APPLICATION_ID = 0x696E7470
 # An empty ledger and its log take this much.
@@ -35,6 +35,7 @@ _SQL_TYPES = {
     "int | None": "INTEGER",
     "bool": "INTEGER NOT NULL",
     "float | None": "REAL",
+    "bytes | None": "BLOB",
 }
 
 
@@ -43,7 +44,7 @@ def _table_ddl(table: Table) -> str:
     return f"CREATE TABLE {table.name} ({columns}, PRIMARY KEY (writer, seq))"
 
 
-_CALLS, _CONNECTIONS = TABLES
+_CALLS, _CONNECTIONS, _CAPTURES = TABLES
 # What brings a file to each version from the one before it; 0 is an empty file.
 _STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -54,6 +55,7 @@ _STEPS: dict[int, tuple[str, ...]] = {
         f"PRAGMA application_id = {APPLICATION_ID}",
     ),
     2: (_table_ddl(_CONNECTIONS), "CREATE INDEX connections_by_opening ON connections (opened_at)"),
+    3: (_table_ddl(_CAPTURES), "CREATE INDEX captures_by_call ON captures (id)"),
 }
 
 # What is there already stays: the same batch may come again after a commit that failed aloud and succeeded.
@@ -201,7 +203,7 @@ def check_version(connection: sqlite3.Connection, path: Path) -> int:
 def tables_in(connection: sqlite3.Connection) -> list[Table]:
     """The tables of records that the file has: one of an older version lacks the later ones."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    return [table for table, since in zip(TABLES, (1, 2), strict=True) if version >= since]
+    return tables_of(version)
 
 
 def is_busy(error: sqlite3.Error) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,6 +75,25 @@ def stands_for(table: Table, row: Row) -> int:
     if table is not CALLS or row[_ENTRANCE] != GAP_ENTRANCE:
         return 1
     return sum(int(loss["count"]) for loss in orjson.loads(str(row[_LOSSES])))
+
+
+def as_text(value: object) -> str:
+    """How bytes stand in JSON."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError
+
+
+def as_bytes(value: object) -> bytes | None:
+    """The bytes that stand so in JSON. Raises ValueError for what nobody has written."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError("no base64")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        raise ValueError("no base64") from None
 
 
 def identity(path: Path) -> tuple[int, int] | None:

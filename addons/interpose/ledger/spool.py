@@ -22,7 +22,7 @@ from types import UnionType
 import orjson
 
 from .record import TABLES, Row
-from .sink import Placed, Writer
+from .sink import Placed, Writer, as_bytes, as_text
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,10 @@ _KINDS: dict[str, type | UnionType] = {
     "int | None": int | None,
     "bool": int,
     "float | None": float | int | None,
+    "bytes | None": bytes | None,
 }
+# Rows are delivered until they have so many bytes: bodies are large.
+BYTES = 4 << 20
 
 
 class SpoolFull(OSError):
@@ -112,7 +115,7 @@ class Spool:
 
     def append(self, writer: Writer, rows: Sequence[Placed]) -> None:
         """Keeps rows of this process; when it returns they survive a crash. Raises SpoolFull, OSError."""
-        data = b"".join(orjson.dumps([table.name, *row]) + b"\n" for table, row in rows)
+        data = b"".join(orjson.dumps([table.name, *row], default=as_text) + b"\n" for table, row in rows)
         if self._size + len(data) > self._limit:
             raise SpoolFull(f"{self._limit >> 20} MiB wait there already")
         if (shelf := self._own) is not None and not shelf.folder.is_dir():
@@ -269,6 +272,7 @@ def _read(path: Path, begin: int, most: int | None) -> tuple[Writer | None, list
     """The writer if `begin` is 0, at most `most` rows that follow, and where they end."""
     writer: Writer | None = None
     rows: list[Placed] = []
+    taken = 0
     with path.open("rb") as file:
         file.seek(begin)
         for line in file:
@@ -281,8 +285,9 @@ def _read(path: Path, begin: int, most: int | None) -> tuple[Writer | None, list
                     return None, [], end
             else:
                 rows.extend(_row(line, path))
+            taken += len(line)
             begin = end
-            if len(rows) == most:
+            if len(rows) == most or (most is not None and taken >= BYTES):
                 break
     return writer, rows, begin
 
@@ -302,12 +307,14 @@ def _row(line: bytes, path: Path) -> Iterator[Placed]:
     try:
         name, *values = orjson.loads(line)
         table = _TABLES[name]
+        if table.body is not None:
+            values[table.body] = as_bytes(values[table.body])
         row: Row = tuple(values)
         kinds = (_KINDS[table.types[column]] for column in table.columns)
         # Zipped strictly: ValueError. A database would refuse the whole batch, and all that waits behind it.
         if not all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=True)):
             raise TypeError
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, IndexError):
         log.error("a line of %s cannot be read: its record is lost, as a verification will tell", path)
         return
     yield table, row

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from .address import Readable
+from .captures import body_of
 from .record import Row, Table, genesis
 from .schema import parse_heads
 from .source import Source, open_source
@@ -85,6 +86,8 @@ class _Chain:
     missing: list[tuple[int, int]] = field(default_factory=list)
     changed: list[Row] = field(default_factory=list)
     unlinked: list[int] = field(default_factory=list)
+    # Records whose body, which no chain holds, is not the one of their digest, and why.
+    spoiled: list[tuple[int, str]] = field(default_factory=list)
 
     def take(self, row: Row) -> None:
         seq = _whole(row[1])
@@ -101,6 +104,8 @@ class _Chain:
             self.changed.append(row)
         elif link is not None and row[-2] != link:
             self.unlinked.append(seq)
+        elif (why := _spoiled(self.table, row)) is not None:
+            self.spoiled.append((seq, why))
         self.due = seq + 1
         # What follows a changed record is not to blame for it.
         self.previous = str(row[-1]) if sound else None
@@ -117,6 +122,8 @@ class _Chain:
                 yield self._problem(Flaw.MOVED, seq, seq, f"was written as record {moved[seq]}")
             else:
                 yield self._problem(Flaw.CHANGED, seq, seq, "its content does not give its hash")
+        for seq, why in self.spoiled:
+            yield self._problem(Flaw.CHANGED, seq, seq, why)
         for seq in self.unlinked:
             yield self._problem(
                 Flaw.UNLINKED, seq, seq, "does not follow from the record before it: one of them was put in or replaced"
@@ -177,6 +184,17 @@ def _sound(table: Table, row: Row) -> bool:
         return table.digest(row) == row[-1]
     except (TypeError, ValueError):  # a BLOB, an infinity or broken UTF-8: nothing that we ever wrote
         return False
+
+
+def _spoiled(table: Table, row: Row) -> str | None:
+    """What is wrong with the body of a row whose other columns are sound; one that was dropped is no flaw."""
+    if table.body is None or row[table.body] is None:
+        return None
+    try:
+        body_of(row)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _whole(value: Any) -> int:

@@ -20,7 +20,19 @@ from typing import Self
 from interpose import __version__
 
 from .lane import Lane, Pace
-from .record import CALLS, CONNECTIONS, Connection, Record, Row, Table, canonical_heads, storable, utc_text
+from .record import (
+    CALLS,
+    CAPTURES,
+    CONNECTIONS,
+    Capture,
+    Connection,
+    Record,
+    Row,
+    Table,
+    canonical_heads,
+    storable,
+    utc_text,
+)
 from .schema import Connect
 from .sink import Sink, Writer
 from .spool import Spool
@@ -123,7 +135,11 @@ class Ledger:
         """The same for a connection of a client."""
         self._take(CONNECTIONS, connection)
 
-    def _take(self, table: Table, record: Record | Connection) -> None:
+    def capture(self, part: Capture) -> None:
+        """The same for a part of a call whose bodies are kept. It is scrubbed already."""
+        self._take(CAPTURES, part)
+
+    def _take(self, table: Table, record: Record | Connection | Capture) -> None:
         try:
             row: Row | None = storable(record, self._scrub)
         except Exception:  # a fault of ours costs this record (it is counted), not the call

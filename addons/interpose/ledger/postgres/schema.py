@@ -22,6 +22,7 @@ SQL_TYPES = {
     "int | None": "bigint",
     "bool": "smallint",
     "float | None": "double precision",
+    "bytes | None": "bytea",
 }
 
 
@@ -37,7 +38,7 @@ def _table_ddl(table: Table) -> str:
     return f"CREATE TABLE {table.name} ({columns}, PRIMARY KEY (writer, seq))"
 
 
-_CALLS, _CONNECTIONS = TABLES
+_CALLS, _CONNECTIONS, _CAPTURES = TABLES
 # What brings a database to each version from the one before it; 0 is an empty one.
 STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -48,6 +49,12 @@ STEPS: dict[int, tuple[str, ...]] = {
         f"CREATE TABLE {VERSIONS} (version integer PRIMARY KEY, since timestamptz NOT NULL DEFAULT now())",
     ),
     2: (_table_ddl(_CONNECTIONS), "CREATE INDEX connections_by_opening ON connections (opened_at)"),
+    3: (
+        _table_ddl(_CAPTURES),
+        "CREATE INDEX captures_by_call ON captures (id)",
+        # What is compressed already is not to be compressed again.
+        "ALTER TABLE captures ALTER COLUMN body SET STORAGE EXTERNAL",
+    ),
 }
 
 
@@ -85,11 +92,6 @@ async def check_version(connection: asyncpg.Connection, name: str) -> int:
             "upgrade interpose, or give the ledger another database"
         )
     return int(version)
-
-
-def tables_of(version: int) -> list[Table]:
-    """The tables of records that a database of that version has."""
-    return [table for table, since in zip(TABLES, (1, 2), strict=True) if version >= since]
 
 
 async def enter(connection: asyncpg.Connection, new: Writer) -> str:

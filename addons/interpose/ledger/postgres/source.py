@@ -12,14 +12,15 @@ from typing import Any, Self
 import asyncpg
 
 from interpose.ledger.address import Database
-from interpose.ledger.record import LedgerError, Table
+from interpose.ledger.record import LedgerError, Table, tables_of
 from interpose.ledger.source import POSTGRES
 
 from . import schema
 from .connecting import Aside, connect, told
 
-# Rows that are fetched at once.
+# Rows that are fetched at once; of those with bodies as many as have about so many bytes.
 _BLOCK = 2000
+_BYTES = 8 << 20
 
 
 class PostgresSource:
@@ -69,14 +70,17 @@ class PostgresSource:
             self._connection.terminate()
 
     def tables(self) -> list[Table]:
-        return schema.tables_of(self._version)
+        return tables_of(self._version)
 
     def rows(self, sql: str, *arguments: object) -> Iterator[tuple[Any, ...]]:
         numbers = count(1)
         sql = re.sub(r"\?", lambda _: f"${next(numbers)}", sql)
         try:
             cursor = self._aside.run(self._cursor(sql, arguments))
-            while block := self._aside.run(cursor.fetch(_BLOCK, timeout=None)):
+            most = 64
+            while block := self._aside.run(cursor.fetch(most, timeout=None)):
+                heavy = sum(len(value) for row in block for value in row if type(value) is bytes)
+                most = max(1, most // 2) if heavy > _BYTES else min(most * 2, _BLOCK)
                 for row in block:
                     yield tuple(_plain(value) for value in row)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

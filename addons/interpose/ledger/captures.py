@@ -1,0 +1,208 @@
+"""The calls whose bodies were kept, as their captures tell them, from any ledger; and how a body is stored and read.
+
+Nothing is captured here (`capturing` does), and nothing is trusted: a body that does not give its digest is said to be
+corrupt, and is not handed out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import zstandard
+
+from .address import Readable
+from .record import CALLS, CAPTURES, GAP_ENTRANCE, Record, Row, from_row
+from .source import Source, open_source
+
+ZSTD = "zstd"
+# A shorter body is larger for being compressed.
+LEAST = 200
+LEVEL = 3
+# No capture is larger, whatever a tampered row says.
+MOST = 1 << 30
+
+_PLACE = {name: place for place, name in enumerate(CAPTURES.columns)}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a call, as `record.Capture` describes it; `at` is `utc_text`, `timing` in milliseconds since the call
+    began and bytes of `body`.
+
+    `headers` are as they were on the wire but for secrets: `body` has no content coding any more, whatever they say.
+    `body` None: it was not kept, was dropped since, or is corrupt, as `flaw` then says.
+    """
+
+    part: str
+    attempt: int
+    at: str
+    method: str | None
+    url: str | None
+    status: int | None
+    headers: tuple[tuple[str, str], ...]
+    media_type: str | None
+    size: int
+    kept: int
+    timing: tuple[tuple[float, int], ...]
+    notes: tuple[str, ...]
+    body: bytes | None = field(repr=False)
+    flaw: str | None = None
+
+    @property
+    def cut(self) -> bool:
+        """Whether the whole body was longer than what was kept."""
+        return "cut" in self.notes
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A call and its parts, in the order in which they were written: asked, then sent and received of each attempt,
+    then answered. `record` is None where the ledger has none (any more).
+    """
+
+    id: str
+    record: Record | None
+    parts: tuple[Part, ...]
+
+    def of(self, part: str, attempt: int = 0) -> Part | None:
+        """The part of that name: asked and answered are of attempt 0."""
+        return next((each for each in self.parts if each.part == part and each.attempt == attempt), None)
+
+
+def captured(place: Readable, ids: Sequence[str] | None = None, *, since: str | None = None) -> Iterator[Captured]:
+    """The captured calls at `place` in the order in which they began; of `ids` alone, if any are given, or those that
+    began at `since` (`utc_text`) or later. One call is in memory at a time. Raises LedgerError.
+    """
+    with open_source(place) as source:
+        yield from captured_in(source, ids, since=since)
+
+
+def captured_in(source: Source, ids: Sequence[str] | None = None, *, since: str | None = None) -> Iterator[Captured]:
+    """The same of a source that is open already."""
+    if CAPTURES not in source.tables():
+        return
+    if ids is not None:
+        for number in ids:
+            yield from _by_id(source, number)
+        return
+    began = [] if since is None else [since]
+    for row in source.rows(
+        f"SELECT {CALLS.listed} FROM calls WHERE id IN (SELECT id FROM captures)"  # noqa: S608 - our columns
+        f"{' AND started_at >= ?' if began else ''} ORDER BY started_at, writer, seq",
+        *began,
+    ):
+        record = from_row(row)
+        yield Captured(record.id, record, _parts(source, record.id))
+    lone = "SELECT DISTINCT id FROM captures WHERE id NOT IN (SELECT id FROM calls)"
+    for (number,) in source.rows(f"{lone}{' AND at >= ?' if began else ''} ORDER BY id", *began):
+        yield Captured(str(number), None, _parts(source, str(number)))
+
+
+def _by_id(source: Source, number: str) -> Iterator[Captured]:
+    if parts := _parts(source, number):
+        rows = source.rows(
+            f"SELECT {CALLS.listed} FROM calls WHERE id = ? AND entrance <> ?",  # noqa: S608 - our columns
+            number,
+            GAP_ENTRANCE,
+        )
+        found = [from_row(row) for row in rows]
+        yield Captured(number, found[0] if found else None, parts)
+
+
+def _parts(source: Source, number: str) -> tuple[Part, ...]:
+    rows = list(
+        source.rows(
+            f"SELECT {CAPTURES.listed} FROM captures WHERE id = ? ORDER BY writer, seq",  # noqa: S608 - our columns
+            number,
+        )
+    )
+    bodies: dict[str, bytes] = {}
+    flaws: dict[str, str] = {}
+    for row in rows:
+        digest = str(row[_PLACE["digest"]])
+        if row[_PLACE["body"]] is None:
+            continue
+        try:
+            bodies[digest] = body_of(row)
+        except ValueError as error:
+            flaws[digest] = str(error)
+    return tuple(_part(row, bodies, flaws) for row in rows)
+
+
+def _part(row: tuple[Any, ...], bodies: dict[str, bytes], flaws: dict[str, str]) -> Part:
+    told: dict[str, Any] = dict(zip(CAPTURES.columns, row, strict=True))
+    digest = str(told["digest"])
+    body = bodies.get(digest)
+    return Part(
+        part=told["part"],
+        attempt=told["attempt"],
+        at=told["at"],
+        method=told["method"],
+        url=told["url"],
+        status=told["status"],
+        headers=tuple((str(name), str(value)) for name, value in _pairs(told["headers"])),
+        media_type=told["media_type"],
+        size=told["size"],
+        kept=told["kept"],
+        timing=tuple((float(when), int(count)) for when, count in _pairs(told["timing"])),
+        notes=tuple(map(str, _list(told["notes"]))),
+        body=body,
+        flaw=flaws.get(digest) if body is None else None,
+    )
+
+
+def _list(text: object) -> list[Any]:
+    try:
+        found = orjson.loads(str(text))
+    except orjson.JSONDecodeError:
+        return []
+    return found if isinstance(found, list) else []
+
+
+def _pairs(text: object) -> list[tuple[Any, Any]]:
+    return [(each[0], each[1]) for each in _list(text) if isinstance(each, list) and len(each) == 2]
+
+
+# --- how a body is stored --------------------------------------------------------------------------------------------
+
+
+def stored(body: bytes) -> tuple[str, bytes]:
+    """The encoding of a body, and what is stored by it: the shorter one of zstd and itself."""
+    if len(body) < LEAST:
+        return "", body
+    packed = zstandard.ZstdCompressor(level=LEVEL).compress(body)
+    return (ZSTD, packed) if len(packed) < len(body) else ("", body)
+
+
+def digest_of(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def body_of(row: Row) -> bytes:
+    """The body that a row of `captures` holds. Raises ValueError, saying why, if it is not the one that was recorded;
+    there has to be one.
+    """
+    encoding, kept, digest, body = (row[_PLACE[name]] for name in ("encoding", "kept", "digest", "body"))
+    if type(kept) is not int or not 0 <= kept <= MOST or type(body) is not bytes:
+        raise ValueError("its body is corrupt: it is not what we ever wrote")
+    if encoding == ZSTD:
+        body = _unpacked(body, kept)
+    elif encoding:
+        raise ValueError(f"its body is stored in a way that is not known here: {str(encoding)[:40]!r}")
+    if len(body) != kept or digest_of(body) != digest:
+        raise ValueError("its body does not give its digest")
+    return body
+
+
+def _unpacked(body: bytes, size: int) -> bytes:
+    """Never more than `size`, whatever the frame says of itself."""
+    try:
+        if zstandard.frame_content_size(body) != size:
+            raise ValueError("its body is corrupt: its length is another one")
+        return zstandard.ZstdDecompressor().decompress(body, max_output_size=size)
+    except zstandard.ZstdError:
+        raise ValueError("its body is corrupt: zstd cannot read it") from None
