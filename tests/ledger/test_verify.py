@@ -108,7 +108,7 @@ def test_any_reordering_is_found(chain, pair: set[int], writer: str) -> None:
     path = chain()
     move = "UPDATE calls SET seq = ? WHERE writer = ? AND seq = ?"
     tamper(path, (move, (99, writer, one)), (move, (one, writer, two)), (move, (two, writer, 99)))
-    assert flaws(path) == [("moved", writer, one, one), ("moved", writer, two, two)]
+    assert flaws(path) == [("reordered", writer, one, one), ("reordered", writer, two, two)]
     assert f"was written as record {two}" in str(verify(path)[0])
 
 
@@ -123,7 +123,7 @@ def test_any_insertion_is_found(chain, record, seq: int, writer: str) -> None:
         forged = CALLS.seal(storable(record(77)), writer=writer, seq=seq, prev_hash=rows[seq - 1][-2])
         behind = [CALLS.seal(row, writer=writer, seq=row[1] + 1, prev_hash=row[-2]) for row in rows[seq - 1 :]]
         connection.executemany(INSERT["calls"], [*rows[: seq - 1], forged, *behind])
-    assert ("unlinked", writer, seq + 1, seq + 1) in flaws(path)
+    assert ("put in or replaced", writer, seq + 1, seq + 1) in flaws(path)
 
 
 @shared_folder
@@ -154,14 +154,14 @@ def test_a_changed_record_with_a_new_hash_breaks_the_link(chain) -> None:
         forged = CALLS.seal((*row[:2], "forged", *row[3:]), writer="a", seq=3, prev_hash=row[-2])
         connection.execute("DELETE FROM calls WHERE writer = 'a' AND seq = 3")
         connection.execute(INSERT["calls"], forged)
-    assert flaws(path) == [("unlinked", "a", 4, 4)]
+    assert flaws(path) == [("put in or replaced", "a", 4, 4)]
 
 
 def test_changed_heads_are_found_at_the_first_record(chain) -> None:
     """The first record's prev_hash fixes what its writer found."""
     path = chain()
     tamper(path, "UPDATE writers SET heads = '{}' WHERE writer = 'b'")
-    assert flaws(path) == [("unlinked", "b", 1, 1)]
+    assert flaws(path) == [("put in or replaced", "b", 1, 1)]
 
 
 @pytest.mark.parametrize("heads_text", ["nonsense", "[]", '{"a": 1}', "", "null"])
@@ -169,7 +169,7 @@ def test_malformed_heads_are_found(chain, heads_text: str) -> None:
     """Whatever stands there, verify goes on."""
     path = chain()
     tamper(path, ("UPDATE writers SET heads = ? WHERE writer = 'b'", (heads_text,)))
-    assert ("unlinked", "b", 1, 1) in flaws(path)
+    assert ("put in or replaced", "b", 1, 1) in flaws(path)
 
 
 def test_a_chain_without_its_writer_is_named(chain) -> None:
@@ -190,7 +190,7 @@ def test_a_record_numbered_zero_is_found(chain) -> None:
     """Numbers begin at one."""
     path = chain()
     tamper(path, "UPDATE calls SET seq = 0 WHERE writer = 'a' AND seq = 1")
-    assert ("unlinked", "a", 0, 0) in flaws(path)
+    assert ("put in or replaced", "a", 0, 0) in flaws(path)
     assert ("deleted", "a", 1, 1) in flaws(path)
 
 

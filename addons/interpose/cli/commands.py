@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 
 from interpose import __version__
 
-from . import alerts, ca, keys
+from . import alerts, ca, evidence, keys
 from .terminal import colour_wanted, refuse, told
 
 DEFAULT_WEB = "127.0.0.1:8081"
@@ -148,8 +148,9 @@ def check(
     raise typer.Exit(check_file(file))
 
 
-@app.command()
+@evidence.app.callback(invoke_without_command=True)
 def usage(
+    ctx: typer.Context,
     *,
     by: Annotated[
         str, typer.Option("--by", metavar="A,B", help="What to group by: provider, model, client, app, day.")
@@ -171,6 +172,8 @@ def usage(
     state: StateOption = None,
 ) -> None:
     """Report what was used: calls, tokens and errors, from the ledger."""
+    if ctx.invoked_subcommand is not None:
+        return  # which takes what was said ahead of it from the context
     from .usage import report
 
     with told():
@@ -319,6 +322,7 @@ def serve(
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(ca.app, name="ca")
 app.add_typer(keys.app, name="keys")
+app.add_typer(evidence.app, name="usage")
 
 # Commands that a later version will have: known by name, so that whoever tries one is told.
 LATER = ("replay", "export")

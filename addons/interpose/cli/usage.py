@@ -75,7 +75,7 @@ def report(
         moment = ledger_report.since_moment(since, datetime.now(UTC)) if since is not None else None
     except LedgerError as error:
         refuse(str(error))
-    place = asyncio.run(_place(_ledger(ledger, rules), state_path(state, os.environ)))
+    place = asyncio.run(ledger_place(ledger_rules(ledger, rules), state_path(state, os.environ)))
     if connections:
         CONNECTIONS[format_](traffic.destinations(place, since=moment))
     else:
@@ -83,7 +83,7 @@ def report(
     sys.stdout.flush()
 
 
-def _ledger(named: str | None, rules: Path | None) -> LedgerRules:
+def ledger_rules(named: str | None, rules: Path | None) -> LedgerRules:
     if named is None:
         return load(rules).ledger if rules is not None else LedgerRules()
     if rules is not None:
@@ -97,7 +97,7 @@ def _ledger(named: str | None, rules: Path | None) -> LedgerRules:
         refuse(f"--ledger {problem.message}" + (f"; {problem.hint}" if problem.hint else ""))
 
 
-async def _place(rules: LedgerRules, state: Path) -> Readable:
+async def ledger_place(rules: LedgerRules, state: Path) -> Readable:
     """The ledger that is read. Raises RulesError for a password that is not to be had."""
     secrets = SecretStore(os.environ, clock=time.monotonic)
     if problems := await secrets.check_all(rules.credentials):

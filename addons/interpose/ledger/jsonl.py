@@ -12,20 +12,23 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from .record import TABLES, LedgerError, Table, canonical_heads
-from .schema import ENTER, INSERT, bring_up_to_date
+from .schema import ENTER, INSERT, bring_up_to_date, parse_heads, transaction
 from .sink import Placed, Writer, as_bytes, as_text, identity
 
 log = logging.getLogger(__name__)
 
 WRITERS = "writers"
+_TABLES: dict[str, Table] = {table.name: table for table in TABLES}
+ENTRY = b'{"table":"writers"'
+_STARTS = tuple(b'{"table":"%s"' % name.encode() for name in (*(table.name for table in TABLES), WRITERS))
 # How much of the end of a file is searched for what a writer has written last: a batch with bodies, as base64.
 _TAIL = 16 << 20
 
@@ -143,69 +146,115 @@ def values_of(table: Table, told: dict[str, Any]) -> list[Any]:
     return values
 
 
-def _read_lines(path: Path, begin: int = 0) -> list[dict[str, Any]]:
-    """What the lines say that are whole."""
-    found = []
-    with path.open("rb") as file:
-        file.seek(begin)
-        for line in file:
-            try:
-                told = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                continue  # torn, or begun before `begin`
-            if isinstance(told, dict):
-                found.append(told)
-    return found
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of such a file, by its number: what it says, None if that cannot be read. `end` is where it ends, of
+    `total` bytes. It is `torn` if it begins as ours do: a crash or a full disk has cut it.
+    """
+
+    number: int
+    end: int
+    total: int
+    told: dict[str, Any] | None
+    torn: bool = False
 
 
-def _last_of(path: Path, writer: str, table: str) -> int:
-    begin = max(0, path.stat().st_size - _TAIL)
-    numbers = [
-        told.get("seq")
-        for told in _read_lines(path, begin)
-        if told.get("table") == table and told.get("writer") == writer
-    ]
-    return max((number for number in numbers if isinstance(number, int)), default=0)
-
-
-def _heads(path: Path) -> dict[str, str]:
-    """The heads of the chains whose ends stand near the end of the file."""
-    begin = max(0, path.stat().st_size - _TAIL)
-    named: dict[str, str] = {}
-    ends: dict[str, str] = {}
-    chains = {table.name: table for table in TABLES}
-    for told in _read_lines(path, begin):
-        if (table := chains.get(str(told.get("table")))) is not None:
-            ends[table.chain(str(told.get("writer")))] = str(told.get("hash"))
-        elif told.get("table") == WRITERS:
-            try:
-                named.update(orjson.loads(told["heads"]))
-            except (ValueError, KeyError, TypeError):
-                continue
-    return {chain: last for chain, last in ends.items() if named.get(chain) != last}
-
-
-def read(path: Path) -> sqlite3.Connection:
-    """The file's records in a database in memory. Raises LedgerError."""
+def lines(path: Path, begin: int = 0, *, start: bytes = b"") -> Iterator[Line]:
+    """Every line that is not empty, and begins with `start`; not one that is being written. Raises LedgerError."""
     try:
-        lines = _read_lines(path)
+        with path.open("rb") as file:
+            end, total = begin, os.fstat(file.fileno()).st_size
+            file.seek(begin)
+            for number, text in enumerate(file, 1):
+                end += len(text)
+                if end > total:
+                    return  # somebody goes on writing
+                if start and not text.startswith(start):
+                    continue
+                try:
+                    told = orjson.loads(text)
+                except orjson.JSONDecodeError:
+                    told = None
+                if isinstance(told, dict):
+                    yield Line(number, end, total, told)
+                elif text.strip():
+                    yield Line(number, end, total, None, torn=told is None and _begins_as_ours(text))
     except FileNotFoundError:
         raise LedgerError(
             f"there is no ledger at {path}: nothing has been recorded there yet, or it is elsewhere"
         ) from None
     except OSError as error:
         raise LedgerError(f"the ledger {path} cannot be read: {error.strerror or error}") from error
-    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    bring_up_to_date(connection)
-    tables: dict[str, Table] = {table.name: table for table in TABLES}
-    connection.execute("BEGIN")
-    for told in lines:
-        try:
-            if (table := tables.get(told.get("table", ""))) is not None:
-                connection.execute(INSERT[table.name], values_of(table, told))
-            elif told.get("table") == WRITERS:
-                connection.execute(ENTER, [told[name] for name in ("writer", "opened_at", "version", "heads")])
-        except (KeyError, ValueError, sqlite3.Error):
-            continue  # no line of ours: a verification misses it
-    connection.execute("COMMIT")
+
+
+def _begins_as_ours(text: bytes) -> bool:
+    text = text.rstrip(b"\n")
+    return any(text.startswith(start[: len(text)]) for start in _STARTS)
+
+
+def _said(path: Path, begin: int = 0) -> Iterator[dict[str, Any]]:
+    """What the lines say that are whole."""
+    return (line.told for line in lines(path, begin) if line.told is not None)
+
+
+def _last_of(path: Path, writer: str, table: str) -> int:
+    begin = max(0, path.stat().st_size - _TAIL)
+    numbers = [
+        told.get("seq") for told in _said(path, begin) if told.get("table") == table and told.get("writer") == writer
+    ]
+    return max((number for number in numbers if isinstance(number, int)), default=0)
+
+
+def _heads(path: Path) -> dict[str, str]:
+    return {chain: last for chain, (_, last) in ends(path).items()}
+
+
+def ends(path: Path) -> dict[str, tuple[int, str]]:
+    """{chain: number and hash of its last record} of the chains whose ends stand near the end of the file, and that no
+    later writer has named. Raises LedgerError.
+    """
+    begin = max(0, path.stat().st_size - _TAIL)
+    named: dict[str, str] = {}
+    found: dict[str, tuple[int, str]] = {}
+    for told in _said(path, begin):
+        if (table := _TABLES.get(str(told.get("table")))) is not None:
+            seq = told.get("seq")
+            found[table.chain(str(told.get("writer")))] = (seq if isinstance(seq, int) else 0, str(told.get("hash")))
+        elif told.get("table") == WRITERS:
+            named.update(parse_heads(str(told.get("heads"))))
+    return {chain: last for chain, last in found.items() if named.get(chain) != last[1]}
+
+
+def read(path: Path) -> sqlite3.Connection:
+    """The file's records in a database of their own, which is nowhere to be seen and gone when it is closed. Raises
+    LedgerError.
+    """
+    # Without a name it is in memory as far as that is little, and on disk beyond.
+    connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    try:
+        bring_up_to_date(connection)
+        with transaction(connection):
+            unreadable = [line.number for line in lines(path) if not _put(connection, line.told)]
+    except BaseException:
+        connection.close()
+        raise
+    if unreadable:
+        which = "a line" if len(unreadable) == 1 else f"{len(unreadable)} lines"
+        log.warning(
+            "%s: %s cannot be read (line %d); `interpose usage verify` says what is missing", path, which, unreadable[0]
+        )
     return connection
+
+
+def _put(connection: sqlite3.Connection, told: dict[str, Any] | None) -> bool:
+    """Whether that is a line of ours."""
+    if told is None:
+        return False
+    try:
+        if (table := _TABLES.get(told.get("table", ""))) is not None:
+            connection.execute(INSERT[table.name], values_of(table, told))
+        elif told.get("table") == WRITERS:
+            connection.execute(ENTER, [told[name] for name in ("writer", "opened_at", "version", "heads")])
+    except (KeyError, TypeError, ValueError, sqlite3.Error):
+        return False
+    return True

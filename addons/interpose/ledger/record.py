@@ -37,6 +37,8 @@ APART = frozenset(("hash", "body"))
 # Behind an even number of backslashes: one more, and it is a backslash and five letters.
 _ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
+_MOMENTS = ("started_at", "opened_at", "at")
+
 GAP_ENTRANCE = "ledger"
 """The entrance of the ledger's own records, which say how many records of calls were lost."""
 
@@ -177,6 +179,8 @@ class Table:
         self._sorted = tuple(sorted(name for name in self.columns if name not in APART))
         self._in_order = itemgetter(*map(self.columns.index, self._sorted))
         self.values: Callable[[object], Row] = attrgetter(*self.columns)
+        # When it was: the column that retention goes by.
+        self.moment = next(place for place, name in enumerate(self.columns) if name in _MOMENTS)
         self.losses = self.columns.index("losses") if "losses" in self.columns else None
         self.body = self.columns.index("body") if "body" in self.columns else None
         self.plan = tuple(

@@ -1,55 +1,75 @@
-"""Walking the ledger's chains: which records were changed, deleted, moved or put in.
+"""Walking the ledger's chains: which records were changed, deleted, reordered, put in or cut off.
 
 Tamper-evident, not tamper-proof: whoever may write the file can cut off the end of the newest chain, or write a whole
-new one. What a later writer has named as a head, or what was exported by `heads` and is passed as `expected`, cannot
-be cut or rewritten unnoticed.
+new one. What a later writer has named as a head, or what was exported (`checkpoints.py`, or `heads` passed as
+`expected`), cannot be cut or rewritten unnoticed. What a chain by itself tells is in `chains.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
+from interpose.rules.sinks import SinkFile
+
 from .address import Readable
-from .captures import body_of
-from .record import Row, Table, genesis
+from .chains import Chain, Cut, Flaw, Problem, sound, whole
+from .checkpoints import kept
+from .jsonl import ENTRY, WRITERS, Line, lines, values_of
+from .record import TABLES, Table, genesis
 from .schema import parse_heads
 from .source import Source, open_source
 
-# How many changed records of one writer are tried at each other's places, which takes the square of it.
-_MOVES_TRIED = 200
+__all__ = ["Flaw", "Problem", "Seen", "Verification", "examine", "heads", "verify"]
 
+# So often somebody is told how far it is.
+_STEP = 2000
 
-class Flaw(StrEnum):
-    """What happened to a record, as far as the chain tells."""
-
-    CHANGED = "changed"  # its hash is not that of its content
-    DELETED = "deleted"  # its number is missing
-    MOVED = "moved"  # unchanged but for its number
-    UNLINKED = "unlinked"  # its `prev_hash` is not the hash of the record before it: put in, or that one is replaced
-    CUT = "cut"  # a later writer, or the caller, knows a record that is no longer there
-    UNKNOWN_WRITER = "unknown writer"  # a chain without its row in `writers`
+Progress = Callable[[int, int], None]
+"""Is told how much is done, and of how much: records, or bytes of a file."""
+Marks = Mapping[str, Mapping[int, tuple[str, str]]]
+"""What checkpoints know: {chain: {number: (hash, when the checkpoint was made)}}."""
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong with a chain. `seq` is the first record concerned, `last` the last of a run of them;
-    `table` is where they are.
+class Seen:
+    """A chain as it was found. `first` and `last` are numbers, `begin` and `end` the times of those records; `cut` is
+    up to which number retention has deleted it.
     """
 
-    flaw: Flaw
     writer: str
-    seq: int
+    table: str
+    version: str
+    records: int
+    first: int
     last: int
-    detail: str
-    table: str = "calls"
+    begin: str
+    end: str
+    cut: int
+    problems: int
 
-    def __str__(self) -> str:
-        which = f"record {self.seq}" if self.seq == self.last else f"records {self.seq} to {self.last}"
-        of = "" if self.table == "calls" else f" of {self.table}"
-        return f"writer {self.writer}, {which}{of}: {self.flaw.value}: {self.detail}"
+
+@dataclass(slots=True)
+class Verification:
+    """What a walk has found. `notes` are about what is no tampering: a line that a crash has torn."""
+
+    chains: list[Seen] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def records(self) -> int:
+        return sum(chain.records for chain in self.chains)
+
+
+@dataclass(slots=True)
+class _Known:
+    """A row of `writers`."""
+
+    version: str
+    heads: str
 
 
 def verify(place: Readable, *, expected: Mapping[str, str] | None = None) -> list[Problem]:
@@ -57,8 +77,28 @@ def verify(place: Readable, *, expected: Mapping[str, str] | None = None) -> lis
 
     `expected` is {chain: hash}, heads that were exported earlier. Raises LedgerError if the file cannot be read.
     """
-    with open_source(place) as source:
-        return list(_problems(source, dict(expected or {})))
+    return examine(place, expected=expected).problems
+
+
+def examine(
+    place: Readable,
+    *,
+    expected: Mapping[str, str] | None = None,
+    files: Sequence[Path] = (),
+    progress: Progress | None = None,
+) -> Verification:
+    """Walks every chain, and holds it against `files` of checkpoints. Raises LedgerError for what cannot be read."""
+    told = kept(files, place)
+    walk = _Walk(dict(expected or {}), told.marks, progress or _nobody)
+    if isinstance(place, SinkFile) and place.kind == "jsonl":
+        walk.file(place.path)
+    else:
+        with open_source(place) as source:
+            walk.source(source)
+    found = walk.done()
+    found.problems.extend(told.problems)
+    found.notes.extend(told.notes)
+    return found
 
 
 def heads(place: Readable) -> dict[str, str]:
@@ -74,128 +114,197 @@ def heads(place: Readable) -> dict[str, str]:
     return found
 
 
-@dataclass(slots=True)
-class _Chain:
-    """What is known of one writer's chain while it is walked."""
+def _nobody(done: int, total: int) -> None:
+    """Nobody wants to know how far it is."""
 
-    table: Table
-    writer: str
-    start: str | None  # the `prev_hash` that its first record must have
-    due: int = 1  # the number that comes next
-    previous: str | None = None  # the hash of the record before; None behind a hole or a changed record
-    missing: list[tuple[int, int]] = field(default_factory=list)
-    changed: list[Row] = field(default_factory=list)
-    unlinked: list[int] = field(default_factory=list)
-    # Records whose body, which no chain holds, is not the one of their digest, and why.
-    spoiled: list[tuple[int, str]] = field(default_factory=list)
 
-    def take(self, row: Row) -> None:
-        seq = _whole(row[1])
-        if seq > self.due:
-            self.missing.append((self.due, seq - 1))
-            self.previous = None
-        elif seq < self.due:
-            # Numbers begin at 1: a zero or negative one was put in.
-            self.unlinked.append(seq)
-            return
-        link = self.start if seq == 1 else self.previous
-        sound = _sound(self.table, row)
-        if not sound:
-            self.changed.append(row)
-        elif link is not None and row[-2] != link:
-            self.unlinked.append(seq)
-        elif (why := _spoiled(self.table, row)) is not None:
-            self.spoiled.append((seq, why))
-        self.due = seq + 1
-        # What follows a changed record is not to blame for it.
-        self.previous = str(row[-1]) if sound else None
+class _Walk:
+    """The chains of one ledger, while its records come."""
 
-    def problems(self) -> Iterator[Problem]:
-        moved = self._moved()
-        holes = set(moved.values())
-        for first, last in self.missing:
-            if not (first == last and first in holes):
-                yield self._problem(Flaw.DELETED, first, last, "missing")
-        for row in self.changed:
-            seq = _whole(row[1])
-            if seq in moved:
-                yield self._problem(Flaw.MOVED, seq, seq, f"was written as record {moved[seq]}")
-            else:
-                yield self._problem(Flaw.CHANGED, seq, seq, "its content does not give its hash")
-        for seq, why in self.spoiled:
-            yield self._problem(Flaw.CHANGED, seq, seq, why)
-        for seq in self.unlinked:
-            yield self._problem(
-                Flaw.UNLINKED, seq, seq, "does not follow from the record before it: one of them was put in or replaced"
+    def __init__(self, expected: Mapping[str, str], marks: Marks, progress: Progress) -> None:
+        self._marks = marks
+        self._progress = progress
+        self._known: dict[str, _Known] = {}
+        self._cuts: dict[str, Cut] = {}
+        self._chains: dict[str, Chain] = {}
+        # The hashes that must be there: {chain: {hash: who says so}}; and all of them.
+        self._wanted: dict[str, dict[str, str]] = {}
+        self._hashes: set[str] = set()
+        # Of a file: records whose number was there before, {(chain, number): [(line, hash)]}.
+        self._again: dict[tuple[str, int], list[tuple[int, str]]] = {}
+        self._found = Verification()
+        for name, last in expected.items():
+            self._want(name, last, "the caller")
+
+    def _want(self, name: str, last: str, witness: str) -> None:
+        self._wanted.setdefault(name, {})[last] = witness
+        self._hashes.add(last)
+
+    def _enter(self, writer: str, known: _Known) -> None:
+        self._known[writer] = known
+        for name, last in parse_heads(known.heads).items():
+            self._want(name, last, f"writer {writer}")
+
+    def _chain(self, table: Table, writer: str) -> Chain:
+        name = table.chain(writer)
+        if (chain := self._chains.get(name)) is None:
+            known = self._known.get(writer)
+            start = genesis(known.heads.encode("utf-8", "surrogateescape")) if known is not None else None
+            chain = self._chains[name] = Chain(
+                table, writer, start, self._cuts.get(name), marks=self._marks.get(name, {})
             )
+        return chain
 
-    def _moved(self) -> dict[int, int]:
-        """{number: the number it was written with} of changed records that are sound at another's place."""
-        suspects = self.changed[:_MOVES_TRIED]
-        places = [_whole(row[1]) for row in suspects]
-        for first, last in self.missing:
-            places.extend(range(first, min(last, first + _MOVES_TRIED) + 1))
-        moved = {}
-        for row in suspects:
-            for place in places[: 2 * _MOVES_TRIED]:
-                if place != row[1] and _sound(self.table, (row[0], place, *row[2:])):
-                    moved[_whole(row[1])] = place
-                    break
-        return moved
+    def _meet(self, name: str, found: str) -> None:
+        self._wanted.get(name, {}).pop(found, None)
 
-    def _problem(self, flaw: Flaw, first: int, last: int, detail: str) -> Problem:
-        return Problem(flaw, self.writer, first, last, detail, self.table.name)
+    # --- a database -------------------------------------------------------------------------------------------------
 
+    def source(self, source: Source) -> None:
+        for writer, version, seen in source.rows("SELECT writer, version, heads FROM writers"):
+            self._enter(str(writer), _Known(str(version), str(seen)))
+        tables = source.tables()
+        total = sum(count for table in tables for (count,) in source.rows(f"SELECT count(*) FROM {table.name}"))  # noqa: S608 - our tables
+        done = 0
+        hashes = self._hashes
+        for table in tables:
+            chain: Chain | None = None
+            for row in source.rows(f"SELECT {table.listed} FROM {table.name} ORDER BY writer, seq"):  # noqa: S608 - our column names
+                if chain is None or row[0] != chain.writer:
+                    chain = self._chain(table, str(row[0]))
+                chain.take(row)
+                if row[-1] in hashes:
+                    self._meet(chain.name, row[-1])
+                done += 1
+                if done % _STEP == 0:
+                    self._progress(done, total)
+        self._progress(total, total)
 
-def _problems(source: Source, expected: dict[str, str]) -> Iterator[Problem]:
-    known: dict[str, str] = {
-        str(writer): str(seen) for writer, seen in source.rows("SELECT writer, heads FROM writers")
-    }
-    # (chain, hash) that must be there, and who says so.
-    due = dict.fromkeys(expected.items(), "the caller")
-    for writer, seen in known.items():
-        due.update(dict.fromkeys(parse_heads(seen).items(), f"writer {writer}"))
-    ends: dict[str, _Chain] = {}
-    for table in source.tables():
-        chain: _Chain | None = None
-        for raw in source.rows(f"SELECT {table.listed} FROM {table.name} ORDER BY writer, seq"):  # noqa: S608 - our column names
-            writer = str(raw[0])
-            if chain is None or writer != chain.writer:
-                if chain is not None:
-                    yield from chain.problems()
-                start = genesis(known[writer].encode("utf-8", "surrogateescape")) if writer in known else None
-                chain = ends[table.chain(writer)] = _Chain(table, writer, start)
-                if start is None:
-                    detail = "no row of `writers` says what it began from"
-                    yield Problem(Flaw.UNKNOWN_WRITER, writer, 1, 1, detail, table.name)
-            chain.take(raw)
-            due.pop((table.chain(writer), str(raw[-1])), None)
-        if chain is not None:
-            yield from chain.problems()
-    for (name, last), witness in due.items():
-        end = ends[name].due - 1 if name in ends else 0
+    # --- a file of JSON lines ---------------------------------------------------------------------------------------
+
+    def file(self, path: Path) -> None:
+        # A writer stands behind those whose heads it names.
+        for line in lines(path, start=ENTRY):
+            self._enter_line(path, line)
+        tables = {table.name: table for table in TABLES}
+        total = 1
+        for line in lines(path):
+            total = line.total
+            if line.number % _STEP == 0:
+                self._progress(line.end, total)
+            if line.told is None:
+                self._unreadable(path, line)
+            elif (table := tables.get(str(line.told.get("table")))) is not None:
+                self._take_line(table, line.number, line.told)
+            elif line.told.get("table") != WRITERS:
+                self._garbage(path, line)
+        if self._again:
+            self._hold_against_first(path, tables)
+        self._progress(total, total)
+
+    def _enter_line(self, path: Path, line: Line) -> None:
+        if line.told is None:
+            return  # the other walk comes by
+        try:
+            writer, known = str(line.told["writer"]), _Known(str(line.told["version"]), str(line.told["heads"]))
+        except KeyError:
+            self._garbage(path, line)
+            return
+        if writer not in self._known:
+            self._enter(writer, known)
+        elif self._known[writer] != known:
+            self._garbage(path, line, f"enters the writer {writer} again, with other heads")
+
+    def _take_line(self, table: Table, number: int, told: dict[str, Any]) -> None:
+        try:
+            row = tuple(values_of(table, told))
+            strange = len(told) != len(row) + 1
+        except (KeyError, TypeError, ValueError):
+            row, strange = tuple(told.get(name) for name in table.columns), True
+        if strange:
+            row = (*row[:-1], "")  # more or less than a record of ours: its hash is none
+        chain = self._chain(table, str(row[0]))
+        seq = whole(row[1])
+        if seq >= chain.due or seq < 1:
+            chain.take(row)
+        elif not chain.take_late(row):
+            # A batch whose commit was not heard of is written again, and is what it was.
+            found = str(row[-1]) if sound(table, row) else ""
+            self._again.setdefault((chain.name, seq), []).append((number, found))
+        if row[-1] in self._hashes:
+            self._meet(chain.name, str(row[-1]))
+
+    def _hold_against_first(self, path: Path, tables: Mapping[str, Table]) -> None:
+        """Walks the file again, for the records whose numbers came more than once."""
+        for line in lines(path):
+            if line.told is None or (table := tables.get(str(line.told.get("table")))) is None:
+                continue
+            name, seq = table.chain(str(line.told.get("writer"))), whole(line.told.get("seq"))
+            for number, found in self._again.pop((name, seq), ()):
+                if found != line.told.get("hash"):
+                    self._found.problems.append(
+                        Problem(
+                            Flaw.UNLINKED, str(line.told.get("writer")), seq, seq,
+                            f"line {number} of {path} has its number, and is another record", table.name,
+                        )
+                    )  # fmt: skip
+
+    def _unreadable(self, path: Path, line: Line) -> None:
+        """What a crash has torn begins as ours do; the record that it was to be is missing, or was written again."""
+        if line.torn:
+            self._found.notes.append(
+                f"line {line.number} of {path} is torn: a crash or a full disk has cut it, or somebody else; what is"
+                " missing for it is said above"
+            )
+        else:
+            self._garbage(path, line)
+
+    def _garbage(self, path: Path, line: Line, what: str = "is no record of ours") -> None:
+        self._found.problems.append(
+            Problem(Flaw.GARBAGE, "", line.number, line.number, f"line {line.number} of {path} {what}")
+        )
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def done(self) -> Verification:
+        found = self._found
+        for name, chain in self._chains.items():
+            problems = list(chain.problems())
+            known = self._known.get(chain.writer)
+            if known is None:
+                detail = "no row of `writers` says what it began from"
+                problems.insert(0, Problem(Flaw.UNKNOWN_WRITER, chain.writer, 1, 1, detail, chain.table.name))
+            problems.extend(self._missed(name, chain))
+            found.problems.extend(problems)
+            found.chains.append(_seen(chain, known, len(problems)))
+        for name in sorted({*self._wanted, *self._marks} - set(self._chains)):
+            found.problems.extend(self._missed(name, None))
+        return found
+
+    def _missed(self, name: str, chain: Chain | None) -> Iterator[Problem]:
+        """What others know of a chain, and is not there."""
         writer, _, of = name.partition(":")
-        detail = f"{witness} knows a record {last[:12]}… that is not there"
-        yield Problem(Flaw.CUT, writer, end + 1, end + 1, detail, of or "calls")
+        if chain is None and (marks := self._marks.get(name)):
+            last = max(marks)
+            detail = f"the whole chain is gone: a checkpoint of {marks[last][1]} knows it"
+            yield Problem(Flaw.CUT, writer, 1, last, detail, of or "calls")
+            return
+        end = chain.due if chain is not None else 1
+        for last_hash, witness in self._wanted.get(name, {}).items():
+            detail = f"{witness} knows a record {last_hash[:12]}… that is not there"
+            yield Problem(Flaw.CUT, writer, end, end, detail, of or "calls")
 
 
-def _sound(table: Table, row: Row) -> bool:
-    try:
-        return table.digest(row) == row[-1]
-    except (TypeError, ValueError):  # a BLOB, an infinity or broken UTF-8: nothing that we ever wrote
-        return False
-
-
-def _spoiled(table: Table, row: Row) -> str | None:
-    """What is wrong with the body of a row whose other columns are sound; one that was dropped is no flaw."""
-    if table.body is None or row[table.body] is None:
-        return None
-    try:
-        body_of(row)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-def _whole(value: Any) -> int:
-    return value if type(value) is int else 0
+def _seen(chain: Chain, known: _Known | None, problems: int) -> Seen:
+    return Seen(
+        chain.writer,
+        chain.table.name,
+        known.version if known is not None else "",
+        chain.records,
+        chain.first,
+        chain.due - 1,
+        chain.begin,
+        chain.end,
+        chain.cut.seq if chain.cut is not None else 0,
+        problems,
+    )

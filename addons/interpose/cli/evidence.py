@@ -1,0 +1,219 @@
+"""`interpose usage verify` and `interpose usage checkpoint`: whether anybody has altered the ledger.
+
+What a chain and a checkpoint are is in `interpose.ledger`; here is what people see of it, and the exit status: 0 if all
+is sound, 1 if something was tampered with, 2 if it cannot be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .terminal import console, refuse, say, say_plain, told
+
+if TYPE_CHECKING:
+    from interpose.ledger.address import Readable
+    from interpose.ledger.verify import Progress, Seen, Verification
+
+app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
+
+LedgerOption = Annotated[
+    str | None,
+    typer.Option("--ledger", metavar="L", help="The ledger itself: a file, jsonl:FILE or postgresql://…."),
+]
+RulesOption = Annotated[
+    Path | None, typer.Option("--rules", metavar="F", help="The rules file, if it names another ledger.")
+]
+StateOption = Annotated[
+    Path | None, typer.Option("--state", metavar="DIR", help="The state folder. Default: as `interpose run` has it.")
+]
+
+# Of a ledger that was rewritten from end to end, so many problems are shown.
+SHOWN = 40
+
+
+@app.command()
+def verify(
+    ctx: typer.Context,
+    *,
+    ledger: LedgerOption = None,
+    rules: RulesOption = None,
+    state: StateOption = None,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--checkpoint", metavar="FILE", help="Checkpoints that were kept elsewhere; may be given several times."
+        ),
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", metavar="F", help="table or json.")] = "table",
+) -> None:
+    """Walk the ledger's chains: was a record changed, deleted, reordered, put in or cut off?
+
+    Exits with 0 if all is sound, with 1 if something was tampered with, with 2 if it cannot be read.
+    """
+    from interpose.errors import InterposeError
+    from interpose.ledger.verify import examine
+
+    write = FORMATS.get(format_)
+    if write is None:
+        refuse(f"--format {format_} is not supported in this version: there are {', '.join(FORMATS)}")
+    if sys.stdout is None:
+        refuse("cannot write what was found: stdout is closed")
+    try:
+        with told_unreadable():
+            at = place(ctx, ledger, rules, state)
+            with _progress() as progress:
+                found = examine(at, files=checkpoint or (), progress=progress)
+    except InterposeError as error:
+        say(str(error))
+        raise typer.Exit(2) from error
+    write(at, found)
+    sys.stdout.flush()
+    raise typer.Exit(1 if found.problems else 0)
+
+
+@app.command(name="checkpoint")
+def make_checkpoint(
+    ctx: typer.Context,
+    *,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FILE", help="The file to add it to. Default: that of the rules, else stdout."),
+    ] = None,
+    ledger: LedgerOption = None,
+    rules: RulesOption = None,
+    state: StateOption = None,
+) -> None:
+    """Write down how far the ledger's chains are: kept elsewhere, it shows what was cut off or rewritten since."""
+    from interpose.ledger import utc_text
+    from interpose.ledger.checkpoints import Checkpoint, append, named, tips
+
+    with told():
+        at = place(ctx, ledger, rules, state)
+        heads = tips(at)
+        now = utc_text(time.time())
+        if to is None:
+            print(Checkpoint(1, now, named(at), heads).line().decode(), end="")
+            return
+        made = append(to, at=now, ledger=named(at), heads=heads)
+        chains = "1 chain" if len(heads) == 1 else f"{len(heads)} chains"
+        say(f"checkpoint {made.number} of {made.ledger}, {chains}, is in {to}: keep it where the ledger is not")
+
+
+def place(ctx: typer.Context, ledger: str | None, rules: Path | None, state: Path | None) -> Readable:
+    """The ledger that is meant, be it named behind the command or ahead of it."""
+    from interpose.state import state_path
+
+    from .usage import ledger_place, ledger_rules
+
+    ahead = ctx.parent.params if ctx.parent is not None else {}
+    named = ledger if ledger is not None else ahead.get("ledger")
+    file = rules if rules is not None else ahead.get("rules")
+    folder = state if state is not None else ahead.get("state")
+    return asyncio.run(ledger_place(ledger_rules(named, file), state_path(folder, os.environ)))
+
+
+@contextmanager
+def told_unreadable() -> Iterator[None]:
+    """Rules that cannot be used end it with 2, each problem on a line."""
+    from interpose.rules.problem import RulesError
+
+    try:
+        yield
+    except RulesError as error:
+        for problem in error.problems:
+            say_plain(str(problem))
+        raise typer.Exit(2) from error
+
+
+@contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """A bar for whoever looks at stderr; nothing for others."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import Progress as Bars
+
+    with Bars(console=console(sys.stderr), transient=True) as bars:
+        task = bars.add_task("verifying", total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+# --- what is shown --------------------------------------------------------------------------------------------------
+
+
+def _table(at: Readable, found: Verification) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console(sys.stdout)
+    if found.chains:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for title, justify in COLUMNS:
+            table.add_column(title, justify="right" if justify else "left", no_wrap=True)
+        for chain in found.chains:
+            table.add_row(*map(Text, _cells(chain)))
+        out.print(table)
+    for problem in found.problems[:SHOWN]:
+        out.print(Text(_plain(str(problem))), soft_wrap=True)
+    if len(found.problems) > SHOWN:
+        out.print(f"… and {len(found.problems) - SHOWN} more: --format json has them all")
+    for note in found.notes[:SHOWN]:
+        out.print(Text(f"note: {_plain(note)}", style="dim"), soft_wrap=True)
+    chains = "1 chain" if len(found.chains) == 1 else f"{len(found.chains)} chains"
+    records = "1 record" if found.records == 1 else f"{found.records:,} records"
+    what = "1 problem" if len(found.problems) == 1 else f"{len(found.problems)} problems"
+    out.print(f"{at}: {records} in {chains}: {what if found.problems else 'sound'}", soft_wrap=True)
+
+
+COLUMNS = (
+    ("writer", False),
+    ("version", False),
+    ("table", False),
+    ("records", True),
+    ("numbers", True),
+    ("from", False),
+    ("to", False),
+    ("state", False),
+)
+
+
+def _cells(chain: Seen) -> tuple[str, ...]:
+    numbers = f"{chain.first}–{chain.last}" if chain.records else "–"
+    state = "sound" if not chain.problems else "1 problem" if chain.problems == 1 else f"{chain.problems} problems"
+    begin, end = (_plain(moment)[:19].replace("T", " ") for moment in (chain.begin, chain.end))
+    return (
+        _plain(chain.writer)[:12], chain.version, chain.table, f"{chain.records:,}", numbers, begin, end,
+        f"{state}, cut up to {chain.cut}" if chain.cut else state,
+    )  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    """What somebody may have put into a ledger does not steer a terminal."""
+    return "".join(mark if mark.isprintable() else "�" for mark in text)
+
+
+def _json(at: Readable, found: Verification) -> None:
+    told = {
+        "ledger": str(at),
+        "sound": not found.problems,
+        "records": found.records,
+        "chains": [asdict(chain) for chain in found.chains],
+        "problems": [{**asdict(problem), "message": str(problem)} for problem in found.problems],
+        "notes": found.notes,
+    }
+    print(json.dumps(told, indent=2, ensure_ascii=True))
+
+
+FORMATS: Mapping[str, Callable[[Readable, Verification], None]] = {"table": _table, "json": _json}
