@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 
 from interpose.call import Call, Entrance, Origin, Peer, Reply, Url, header
 from interpose.gateway import Front, page_of_json, said
+from interpose.witness import Witness
 
 
 class Engine:
     """Says that it was asked."""
 
-    async def handle(self, call: Call) -> Reply:
+    async def handle(self, call: Call, witnesses: Sequence[Witness] = ()) -> Reply:
         return said(418, call.url.target.encode(), "text/plain")
 
 

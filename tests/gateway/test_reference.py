@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from interpose.gateway.reference.data import errors, operations
 from interpose.gateway.reference.document import LIMITS, document
 from interpose.rules.load import load
 from interpose.wire.sse import SseDecoder
+from interpose.witness import Witness
 
 ROOT = Path(__file__).parents[2]
 PATHS = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs")
@@ -105,7 +107,7 @@ def test_every_code_of_the_error_table_exists() -> None:
 
 
 class Engine:
-    async def handle(self, call: Call) -> Reply:
+    async def handle(self, call: Call, witnesses: Sequence[Witness] = ()) -> Reply:
         return said(418, b"", "text/plain")
 
 

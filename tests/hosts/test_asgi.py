@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 import pytest
 
 from interpose.call import Call, Reply
 from interpose.gateway import said
 from interpose.hosts.asgi import Message, Responder
+from interpose.witness import Witness
 
 
 class Front:
@@ -21,7 +22,7 @@ class Front:
         self.cancelled = False
         self._reads = reads
 
-    async def handle(self, call: Call) -> Reply:
+    async def handle(self, call: Call, witnesses: Sequence[Witness] = ()) -> Reply:
         self.calls.append(call)
         if call.barred is not None:
             return said(call.barred.status, call.barred.message.encode(), "text/plain")

@@ -6,12 +6,13 @@ A page is an async function of the call. It answers GET and HEAD.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Protocol, Self
 
 from interpose.call import Call, Entrance, Headers, Reply
 from interpose.errors import Refusal
+from interpose.witness import Witness
 
 type Page = Callable[[Call], Awaitable[Reply]]
 
@@ -21,7 +22,7 @@ METHODS = ("GET", "HEAD")
 class Answers(Protocol):
     """What answers calls: an engine, or a front of it."""
 
-    async def handle(self, call: Call) -> Reply: ...
+    async def handle(self, call: Call, witnesses: Sequence[Witness] = ()) -> Reply: ...
 
 
 class Front:
@@ -34,16 +35,18 @@ class Front:
         self._pages = pages
         self._bar = bar
 
-    async def handle(self, call: Call) -> Reply:
-        """The reply to a call. Raises nothing but CancelledError, and what a page raises."""
+    async def handle(self, call: Call, witnesses: Sequence[Witness] = ()) -> Reply:
+        """The reply to a call. Raises nothing but CancelledError, and what a page raises. `witnesses` look on at what
+        is the engine's.
+        """
         if (refusal := self._bar(call)) is not None:
             call.barred = refusal
             # Which has to know of it, for its records.
-            return await self._engine.handle(call)
+            return await self._engine.handle(call, witnesses)
         # What was intercepted asks for a page of somebody else's.
         page = self._pages.get(call.url.path) if call.entrance is not Entrance.INTERCEPT else None
         if page is None:
-            return await self._engine.handle(call)
+            return await self._engine.handle(call, witnesses)
         if call.method not in METHODS:
             return said(405, b"", "text/plain", (b"allow", ", ".join(METHODS).encode()))
         reply = await page(call)

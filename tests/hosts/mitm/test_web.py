@@ -12,6 +12,7 @@ from mitmproxy.tools.web.master import WebMaster
 from mitmproxy.websocket import WebSocketMessage
 from wsproto.frame_protocol import Opcode
 
+from interpose.hosts.mitm import remarks
 from interpose.hosts.mitm.addon import MESSAGES, MESSAGES_SIZE, bound_messages
 from interpose.hosts.mitm.calls import killed
 from interpose.hosts.mitm.release import Release
@@ -44,6 +45,33 @@ async def test_the_oldest_flows_go_by_number(master: WebMaster) -> None:
         master.view.add([each])
         forgetful.response(each)
     assert [each for each in flows if master.view.get_by_id(each.id)] == [flows[0], flows[1], *flows[5:]]
+
+
+async def test_our_own_marks_keep_no_flow(master: WebMaster) -> None:
+    """Thousands that we have marked go like any other; those of them that a person has marked as well stay."""
+    forgetful = Forgetful(master, flows=100, size=1 << 30)
+    wanted = []
+    for number in range(5000):
+        each = flow()
+        remarks.say(each, "error 500", remarks.FAILED)
+        if number % 1000 == 7:
+            each.marked = ":red_circle:"
+            wanted.append(each)
+        master.view.add([each])
+        forgetful.response(each)
+    assert kept(master) == 100 + len(wanted)
+    assert all(master.view.get_by_id(each.id) for each in wanted)
+
+
+async def test_what_is_kept_beside_a_flow_counts(master: WebMaster) -> None:
+    """The bodies that went upstream and came back are a part of what a flow holds."""
+    forgetful = Forgetful(master, flows=100, size=1000)
+    for _ in range(4):
+        each = flow(100)
+        remarks.ours(each).update(sent=[{"body": b"x" * 200}], received=[{"body": b"x" * 100}, {}, None])
+        master.view.add([each])
+        forgetful.response(each)
+    assert kept(master) == 2
 
 
 async def test_the_oldest_flows_go_by_size(master: WebMaster) -> None:

@@ -35,6 +35,7 @@ from interpose.ledger import Connection
 from interpose.pool import embedded, metadata_address
 from interpose.stages.claim import is_address, split_authority
 
+from . import remarks
 from .calls import as_call, bare_call, entrance
 from .carriage import Carriage, Onlookers, Stream
 from .closing import close
@@ -376,7 +377,7 @@ def bound_messages(flow: http.HTTPFlow) -> None:
         kept += 1
     if kept < len(messages):
         del messages[:-kept]
-        flow.comment = flow.comment or "the latest messages only"
+        remarks.note(flow, "the latest messages only")
 
 
 def this_machine(address: str) -> bool:

@@ -23,11 +23,14 @@ from interpose.call import Call, Reply
 from interpose.engine import Engine
 from interpose.gateway import Answers
 from interpose.secret import Scrubber
+from interpose.witness import Witness
 
+from . import remarks
 from .brake import Brake
 from .calls import CUT, as_call, bare_call, killed
 from .connections import ClientHttp2
 from .release import LOOK_EVERY
+from .seen import Seen
 from .tee import Tee, masked, show
 from .upload import Upload
 from .visits import Visit
@@ -121,7 +124,7 @@ class Carriage:
         call: Call | None = None
         try:
             call = self.call(await self._visit.app())
-            self.reply = await self._front.handle(call)
+            self.reply = await self._front.handle(call, self._witnesses(call))
         except asyncio.CancelledError:
             if not self._ours():
                 raise
@@ -136,6 +139,12 @@ class Carriage:
             self._task = None
             if self.gone() or self.reply is None:
                 await self._close()
+
+    def _witnesses(self, call: Call) -> tuple[Witness, ...]:
+        """Who keeps, for those who look on, what becomes of the call."""
+        if self._onlookers is None:
+            return ()
+        return (Seen(self._flow, call.body, self._onlookers.scrubber, self._onlookers.shown),)
 
     def holds(self) -> bool:
         """Whether the reply is to be whole before any of it is sent: others look on, and it is no stream."""
@@ -254,8 +263,7 @@ class Carriage:
                 self._note("reply", self._shown)
 
     def _note(self, name: str, copy: Tee) -> None:
-        note = f"{name} of {copy.size:,} bytes, shown up to {copy.limit:,}"
-        self._flow.comment = f"{self._flow.comment}; {note}" if self._flow.comment else note
+        remarks.note(self._flow, f"{name} of {copy.size:,} bytes, shown up to {copy.limit:,}")
 
     def _look(self) -> None:
         """Sees to it that a flow which somebody kills ends now: mitmproxy would look after the next hook."""

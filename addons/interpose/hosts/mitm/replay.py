@@ -14,10 +14,12 @@ from interpose.call import Peer
 from interpose.errors import InterposeError
 from interpose.secret import Scrubber
 
+from . import remarks
 from .addon import EngineAddon
 from .calls import CUT, addressed, as_call, killed
 from .carriage import Onlookers
 from .release import LOOK_EVERY
+from .seen import Seen
 from .tee import Tee, show
 
 logger = logging.getLogger(__name__)
@@ -75,8 +77,9 @@ class Replay:
         call = as_call(flow, self._owner.engine.rules)
         # Whoever replays it is here, whoever sent it first.
         call.peer, call.sni = LOOPBACK, None
-        reply = await self._owner.front.handle(call)
         onlookers = self._owner.onlookers or Onlookers(Scrubber())
+        seen = Seen(flow, call.body, onlookers.scrubber, onlookers.shown)
+        reply = await self._owner.front.handle(call, (seen,))
         shown = Tee(onlookers.shown)
         try:
             async for chunk in reply.body:
@@ -85,8 +88,8 @@ class Replay:
             return http.Response.make(502, f"The reply broke off after {shown.size} bytes: {error}\n")
         finally:
             await reply.body.aclose()
-        if shown.cut and not flow.comment:
-            flow.comment = f"reply of {shown.size:,} bytes, shown up to {shown.limit:,}"
+        if shown.cut:
+            remarks.note(flow, f"reply of {shown.size:,} bytes, shown up to {shown.limit:,}")
         fields = [pair for pair in reply.headers if pair[0].lower() not in (b"transfer-encoding", b"content-length")]
         response = http.Response.make(reply.status, b"", http.Headers(fields))
         response.reason = reply.reason

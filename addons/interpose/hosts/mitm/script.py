@@ -37,6 +37,7 @@ from .carriage import Onlookers
 from .layers import Closed
 from .mode import Mode
 from .proxy import install, told_of_proxy
+from .remarks import show_comments
 from .replay import Replay
 
 logger = logging.getLogger(__name__)
@@ -119,6 +120,7 @@ class Shared:
         )
         self._stack.callback(owner.close)
         install(ctx.master, owner)
+        show_comments()
         self._assembly = assembly
         self._stack.callback(self.follow_none)
         self.owner = owner

@@ -10,6 +10,8 @@ from mitmproxy.options import Options
 from mitmproxy.tools.web.master import WebMaster
 
 from .carriage import HELD_REPLY
+from .remarks import marked_by_a_person, show_comments
+from .seen import weight
 
 # mitmweb keeps every flow for ever: 13 KB each, and with them whatever bodies are shown.
 KEPT_FLOWS = 5000
@@ -17,7 +19,7 @@ KEPT_BYTES = 256 * 1024 * 1024
 
 
 class Forgetful:
-    """Lets go of the oldest flows: those that are over, unmarked, and beyond what is kept."""
+    """Lets go of the oldest flows: those that are over, that nobody has marked, and beyond what is kept."""
 
     name = "interpose_forgetful"
 
@@ -67,19 +69,19 @@ class Forgetful:
             old, size = self._ended.popitem(last=False)
             self._total -= size
             found = self._view.get_by_id(old)
-            if found is not None and not (found.marked or found.intercepted or found.live):
+            if found is not None and not (marked_by_a_person(found) or found.intercepted or found.live):
                 self._view.remove([found])
 
 
 def held(flow: flow.Flow) -> int:
-    """The bytes of a flow's bodies and messages."""
+    """The bytes of a flow's bodies and messages, and of what is kept beside them."""
     if isinstance(flow, tcp.TCPFlow | udp.UDPFlow):
         return sum(len(message.content) for message in flow.messages)
     if not isinstance(flow, http.HTTPFlow):
         return 0
     messages = flow.websocket.messages if flow.websocket is not None else ()
     size = sum(len(part.raw_content or b"") for part in (flow.request, flow.response) if part is not None)
-    return size + sum(len(message.content) for message in messages)
+    return size + sum(len(message.content) for message in messages) + weight(flow)
 
 
 def make(options: Options, host: str, port: int) -> WebMaster:
@@ -92,5 +94,6 @@ def make(options: Options, host: str, port: int) -> WebMaster:
     master = WebMaster(options, with_termlog=False)
     # What is not claimed is held for the page by mitmproxy, which knows no bound of its own.
     master.options.update(web_host=host, web_port=port, web_open_browser=False, stream_large_bodies=str(HELD_REPLY))
+    show_comments()
     master.addons.add(Forgetful(master))
     return master
