@@ -37,6 +37,7 @@ from interpose.rules.compiled import Rules
 from interpose.rules.problem import RulesError
 from interpose.secret import Scrubber
 
+from . import views
 from .addon import EngineAddon, loopback
 from .carriage import Onlookers
 from .dispatch import Dispatch
@@ -277,6 +278,7 @@ def install(master: Master, owner: EngineAddon, *others: object) -> None:
     last of all for replays, which it answers as other addons have left them. `others` stand beside it.
     """
     contentviews.add(Stream())
+    views.register()
     addons = master.addons
     # A list of its own: a hook may be going through the one that there is.
     addons.chain = list(addons.chain)
