@@ -174,6 +174,7 @@ def second_version(path: Path, record) -> None:
     for index in connection.execute("SELECT name FROM sqlite_schema WHERE name LIKE 'captures_by_%'").fetchall():
         connection.execute(f"DROP INDEX {index[0]}")
     connection.execute("DROP TABLE captures")
+    connection.execute("DROP TABLE cuts")
     connection.execute("PRAGMA user_version = 2")
     assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     connection.close()

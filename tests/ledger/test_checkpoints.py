@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.ledger.conftest import START, invented
 
 from interpose.ledger import Ledger, LedgerError
-from interpose.ledger.checkpoints import append, named, tips
+from interpose.ledger.checkpoints import State, append, named, state
 from interpose.ledger.record import CALLS
 from interpose.ledger.schema import INSERT
 from interpose.ledger.verify import examine
@@ -31,7 +31,7 @@ def grow(path: Path, writer: str, length: int = LENGTH) -> None:
 
 
 def checkpoint(path: Path, to: Path, at: str = "2026-11-01T00:00:00Z") -> None:
-    append(to, at=at, ledger=named(path), heads=tips(path))
+    append(to, at=at, ledger=named(path), state=state(path))
 
 
 def told(path: Path, *files: Path) -> list[str]:
@@ -185,8 +185,8 @@ def test_lines_have_tips_as_a_database_has(tmp_path: Path, kept: Path) -> None:
         for number in range(LENGTH):
             ledger.record(invented(number))
         assert ledger.close() == 0
-    append(kept, at="2026-11-01T00:00:00Z", ledger=named(place), heads=tips(place))
-    assert {chain: seq for chain, (seq, _) in tips(place).items()} == {"b": LENGTH}
+    append(kept, at="2026-11-01T00:00:00Z", ledger=named(place), state=state(place))
+    assert {chain: seq for chain, (seq, _) in state(place).heads.items()} == {"b": LENGTH}
     assert examine(place, files=[kept]).problems == []
     place.path.write_bytes(b"".join(place.path.read_bytes().splitlines(keepends=True)[:-2]))
     (problem,) = examine(place, files=[kept]).problems
@@ -195,7 +195,7 @@ def test_lines_have_tips_as_a_database_has(tmp_path: Path, kept: Path) -> None:
 
 def _append_many(kept: Path, begin: int) -> None:
     for number in range(begin, begin + 20):
-        append(kept, at="2026-11-01T00:00:00Z", ledger="sqlite:usage.db", heads={"a": (number, "f" * 64)})
+        append(kept, at="2026-11-01T00:00:00Z", ledger="sqlite:usage.db", state=State({"a": (number, "f" * 64)}))
 
 
 def test_several_processes_write_one_file(kept: Path) -> None:
@@ -211,4 +211,4 @@ def test_several_processes_write_one_file(kept: Path) -> None:
 def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     """With its name and why."""
     with pytest.raises(LedgerError, match=r"the checkpoint cannot be written to .*: Is a directory"):
-        append(tmp_path, at="", ledger="", heads={})
+        append(tmp_path, at="", ledger="", state=State({}))

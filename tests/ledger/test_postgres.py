@@ -251,7 +251,7 @@ def test_a_database_of_the_first_version_is_brought_up(
     ledger.record(record(2))
     ledger.connection(connection(1))
     assert ledger.close() == 0
-    assert versions(postgres, database) == [1, 2, 3]
+    assert versions(postgres, database) == list(schema.STEPS)
     assert verify(database) == []
     assert sorted(heads(database)) == ["old", "w1", "w1:connections"]
 
@@ -275,7 +275,7 @@ def test_many_that_start_at_once_make_the_tables_once(postgres: Postgres, databa
     for sink in sinks:
         sink.close()
     assert errors == []
-    assert versions(postgres, database) == [1, 2, 3]
+    assert versions(postgres, database) == list(schema.STEPS)
 
 
 def test_a_role_that_may_only_write_is_enough(postgres: Postgres, database: Database, opened: Opening, record) -> None:
@@ -293,7 +293,7 @@ def test_a_role_that_may_only_write_is_enough(postgres: Postgres, database: Data
 
 
 def a_newer_ledger(postgres: Postgres, at: Database) -> Database:
-    postgres.run(f"CREATE TABLE {schema.VERSIONS} AS SELECT 4 AS version", database=at.url.database)
+    postgres.run(f"CREATE TABLE {schema.VERSIONS} AS SELECT {schema.VERSION + 1} AS version", database=at.url.database)
     return at
 
 
@@ -317,7 +317,7 @@ def tls_that_is_not_there(postgres: Postgres, at: Database) -> Database:
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (a_newer_ledger, r"was written by a newer interpose \(schema 4, this one knows 3\): upgrade"),
+        (a_newer_ledger, rf"was written by a newer interpose \(schema \d+, this one knows {schema.VERSION}\): upgrade"),
         (a_strangers_table, "has a table `calls` of something else: give the ledger a database of its own"),
         (a_wrong_password, 'cannot be opened: password authentication failed for user "postgres"'),
         (no_such_database, 'cannot be opened: database "none" does not exist'),

@@ -19,6 +19,7 @@ import pytest
 
 from interpose import __version__
 from interpose.ledger import Ledger, LedgerError
+from interpose.ledger.schema import VERSION
 from interpose.ledger.verify import Flaw, verify
 
 
@@ -445,7 +446,7 @@ assert ledger.close() == 0
 
 def test_a_full_database_and_its_end(path: Path, ledger_at, record) -> None:
     """SQLite's own "database or disk is full", in the middle of a transaction."""
-    pages = [12]
+    pages = [16]
 
     def connect(path: Path, **options) -> sqlite3.Connection:
         connection = sqlite3.connect(path, **options)
@@ -523,7 +524,7 @@ def a_strangers_database(path: Path) -> None:
 def a_newer_ledger(path: Path) -> None:
     Ledger.open(path, writer="old", clock=time.time).close()
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 4")
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
 
 
 def a_known_writer(path: Path) -> None:
@@ -537,7 +538,10 @@ def a_known_writer(path: Path) -> None:
         (a_folder, "cannot be opened for writing: Is a directory"),
         (not_a_database, "file is not a database"),
         (a_strangers_database, "is an SQLite database of something else"),
-        (a_newer_ledger, r"was written by a newer interpose \(schema 4, this one knows 3\): upgrade"),
+        (
+            a_newer_ledger,
+            rf"was written by a newer interpose \(schema {VERSION + 1}, this one knows {VERSION}\): upgrade",
+        ),
         (a_known_writer, "knows the writer w already"),
     ],
 )

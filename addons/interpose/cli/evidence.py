@@ -96,17 +96,18 @@ def make_checkpoint(
 ) -> None:
     """Write down how far the ledger's chains are: kept elsewhere, it shows what was cut off or rewritten since."""
     from interpose.ledger import utc_text
-    from interpose.ledger.checkpoints import Checkpoint, append, named, tips
+    from interpose.ledger.checkpoints import Checkpoint, append, named
+    from interpose.ledger.checkpoints import state as state_of
 
     with told():
         at = place(ctx, ledger, rules, state)
-        heads = tips(at)
         now = utc_text(time.time())
+        found = state_of(at)
         if to is None:
-            print(Checkpoint(1, now, named(at), heads).line().decode(), end="")
+            print(Checkpoint(1, now, named(at), found.heads, found.cuts).line().decode(), end="")
             return
-        made = append(to, at=now, ledger=named(at), heads=heads)
-        chains = "1 chain" if len(heads) == 1 else f"{len(heads)} chains"
+        made = append(to, at=now, ledger=named(at), state=found)
+        chains = "1 chain" if len(made.heads) == 1 else f"{len(made.heads)} chains"
         say(f"checkpoint {made.number} of {made.ledger}, {chains}, is in {to}: keep it where the ledger is not")
 
 

@@ -104,6 +104,11 @@ class Chain:
     def name(self) -> str:
         return self.table.chain(self.writer)
 
+    @property
+    def flawed(self) -> bool:
+        """Whether anything is wrong with what came so far."""
+        return bool(self.missing or self.changed or self.unlinked)
+
     def take(self, row: Row) -> None:
         """The next record, by its number."""
         seq = whole(row[1])

@@ -19,14 +19,15 @@ from typing import Any, Self
 
 import orjson
 
+from interpose.rules.sinks import SinkFile
+
 from .address import Database, Readable
 from .chains import Flaw, Problem
+from .cuts import FIRST, as_told, rows_in
+from .jsonl import ends
 from .record import LedgerError
 from .schema import parse_heads, unnamed
 from .source import Source, open_source
-
-FIRST = hashlib.sha256(b"").hexdigest()
-"""The `prev_hash` of a first one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +80,25 @@ def named(place: Readable) -> str:
     return place.url.place if isinstance(place, Database) else str(place)
 
 
-def tips(place: Readable) -> dict[str, tuple[int, str]]:
-    """{chain: number and hash of its last record}, of the chains that no later writer has named. Raises LedgerError."""
-    from .jsonl import ends
+@dataclass(frozen=True, slots=True)
+class State:
+    """How a ledger is: {chain: number and hash of its last record} of the chains that no later writer has named, and
+    what retention has deleted.
+    """
 
-    if not isinstance(place, Database | Path) and place.kind == "jsonl":
+    heads: Mapping[str, tuple[int, str]]
+    cuts: Sequence[Mapping[str, Any]] = ()
+
+
+def state(place: Readable) -> State:
+    """Raises LedgerError."""
+    if isinstance(place, SinkFile) and place.kind == "jsonl":
         try:
-            return ends(place.path)
+            return State(ends(place.path))
         except OSError as error:
             raise LedgerError(f"the ledger {place.path} cannot be read: {error.strerror or error}") from error
     with open_source(place) as source:
-        return _tips(source)
+        return State(_tips(source), [as_told(row) for row in rows_in(source)])
 
 
 def _tips(source: Source) -> dict[str, tuple[int, str]]:
@@ -210,45 +219,44 @@ def _backwards(path: Path) -> Iterator[Checkpoint]:
                 yield checkpoint
 
 
-def append(
-    path: Path,
-    *,
-    at: str,
-    ledger: str,
-    heads: Mapping[str, tuple[int, str]],
-    cuts: Sequence[Mapping[str, Any]] = (),
-) -> Checkpoint:
+def append(path: Path, *, at: str, ledger: str, state: State) -> Checkpoint:
     """Adds a line, on the disk when this returns; the file is made with mode 0600 if there is none. Several processes
-    may write one file of one machine. `cuts` that it has already are left out. Raises LedgerError.
+    of one machine may write one file. Cuts that it has already are left out, and so is a line that would say nothing
+    new. Raises LedgerError.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         out = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             with _alone(out):
-                return _append(path, out, at, ledger, heads, cuts)
+                return _append(path, out, at, ledger, state)
         finally:
             os.close(out)
     except OSError as error:
         raise LedgerError(f"the checkpoint cannot be written to {path}: {error.strerror or error}") from error
 
 
-def _append(
-    path: Path,
-    out: int,
-    at: str,
-    ledger: str,
-    heads: Mapping[str, tuple[int, str]],
-    cuts: Sequence[Mapping[str, Any]],
-) -> Checkpoint:
-    last = next(_backwards(path), None)
-    of_ledger = last_of(path, ledger)
-    known = {cut.get("hash") for each in _backwards(path) if each.ledger == ledger for cut in each.cuts} if cuts else ()
-    new = [cut for cut in cuts if cut.get("hash") not in known]
-    if of_ledger is not None and not new and dict(of_ledger.heads) == dict(heads):
-        return of_ledger  # nothing has happened since
+def _append(path: Path, out: int, at: str, ledger: str, state: State) -> Checkpoint:
+    last, before = None, None
+    told: set[object] = set()
+    for each in _backwards(path):
+        last = last or each
+        if each.ledger != ledger:
+            continue
+        before = before or each
+        if not state.cuts:
+            break
+        told.update(cut.get("hash") for cut in each.cuts)
+    new = [cut for cut in state.cuts if cut["hash"] not in told]
+    if before is not None and not new and dict(before.heads) == dict(state.heads):
+        return before  # nothing has happened since
     made = Checkpoint(
-        last.number + 1 if last is not None else 1, at, ledger, heads, new, last.hash if last is not None else FIRST
+        last.number + 1 if last is not None else 1,
+        at,
+        ledger,
+        state.heads,
+        new,
+        last.hash if last is not None else FIRST,
     )
     line = made.line()
     size = os.fstat(out).st_size

@@ -19,8 +19,8 @@ import orjson
 
 from .record import TABLES, LedgerError, Table, canonical_heads, tables_of
 
-# 2: with `connections`. 3: with `captures`.
-VERSION = 3
+# 2: with `connections`. 3: with `captures`. 4: with `cuts`.
+VERSION = 4
 # "intp": lets file(1) and us tell a ledger from somebody else's database.
 APPLICATION_ID = 0x696E7470
 # An empty ledger and its log take this much.
@@ -56,6 +56,11 @@ _STEPS: dict[int, tuple[str, ...]] = {
     ),
     2: (_table_ddl(_CONNECTIONS), "CREATE INDEX connections_by_opening ON connections (opened_at)"),
     3: (_table_ddl(_CAPTURES), "CREATE INDEX captures_by_call ON captures (id)"),
+    # What retention has deleted, a chain of its own.
+    4: (
+        "CREATE TABLE cuts (number INTEGER PRIMARY KEY, at TEXT NOT NULL, cut TEXT NOT NULL, met TEXT NOT NULL,"
+        " bodies TEXT NOT NULL, prev_hash TEXT NOT NULL, hash TEXT NOT NULL)",
+    ),
 }
 
 # What is there already stays: the same batch may come again after a commit that failed aloud and succeeded.
@@ -98,7 +103,9 @@ def open_for_writing(path: Path, *, connect: Connect = sqlite3.connect, busy_ms:
 
 def _prepare(connection: sqlite3.Connection, path: Path, *, attempts: int) -> None:
     """Bring a fresh connection into WAL mode and the file to our schema."""
-    check_version(connection, path)
+    if check_version(connection, path) == 0:
+        # A new one can give back what retention frees; it has to be said before there is a table.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     for left in reversed(range(attempts)):
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -202,8 +209,12 @@ def check_version(connection: sqlite3.Connection, path: Path) -> int:
 
 def tables_in(connection: sqlite3.Connection) -> list[Table]:
     """The tables of records that the file has: one of an older version lacks the later ones."""
+    return tables_of(version_of(connection))
+
+
+def version_of(connection: sqlite3.Connection) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    return tables_of(version)
+    return int(version)
 
 
 def is_busy(error: sqlite3.Error) -> bool:

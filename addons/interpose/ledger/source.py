@@ -17,7 +17,7 @@ from interpose.rules.sinks import SinkFile
 
 from .address import Database, Readable
 from .record import LedgerError, Table
-from .schema import open_for_reading, tables_in
+from .schema import open_for_reading, tables_in, version_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,11 @@ class Source(AbstractContextManager["Source"], Protocol):
 
     @property
     def dialect(self) -> Dialect: ...
+
+    @property
+    def version(self) -> int:
+        """Of the tables."""
+        ...
 
     def tables(self) -> list[Table]:
         """The tables of records that there are: a ledger of an older version lacks the later ones."""
@@ -87,6 +92,10 @@ class SqliteSource:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._connection.close()
+
+    @property
+    def version(self) -> int:
+        return version_of(self._connection)
 
     def tables(self) -> list[Table]:
         return tables_in(self._connection)

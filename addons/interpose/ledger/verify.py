@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from interpose.rules.sinks import SinkFile
 
+from . import cuts
 from .address import Readable
-from .chains import Chain, Cut, Flaw, Problem, sound, whole
-from .checkpoints import kept
+from .chains import Chain, Flaw, Problem, sound, whole
+from .checkpoints import Kept, kept
+from .cuts import CutRow
 from .jsonl import ENTRY, WRITERS, Line, lines, values_of
 from .record import TABLES, Table, genesis
 from .schema import parse_heads
@@ -24,13 +27,13 @@ from .source import Source, open_source
 
 __all__ = ["Flaw", "Problem", "Seen", "Verification", "examine", "heads", "verify"]
 
+# Two machines may differ by so much, and a checkpoint and a deletion at the same moment.
+_CLOCKS = timedelta(minutes=5)
 # So often somebody is told how far it is.
 _STEP = 2000
 
 Progress = Callable[[int, int], None]
 """Is told how much is done, and of how much: records, or bytes of a file."""
-Marks = Mapping[str, Mapping[int, tuple[str, str]]]
-"""What checkpoints know: {chain: {number: (hash, when the checkpoint was made)}}."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ def examine(
 ) -> Verification:
     """Walks every chain, and holds it against `files` of checkpoints. Raises LedgerError for what cannot be read."""
     told = kept(files, place)
-    walk = _Walk(dict(expected or {}), told.marks, progress or _nobody)
+    walk = _Walk(dict(expected or {}), told, progress or _nobody)
     if isinstance(place, SinkFile) and place.kind == "jsonl":
         walk.file(place.path)
     else:
@@ -121,11 +124,12 @@ def _nobody(done: int, total: int) -> None:
 class _Walk:
     """The chains of one ledger, while its records come."""
 
-    def __init__(self, expected: Mapping[str, str], marks: Marks, progress: Progress) -> None:
-        self._marks = marks
+    def __init__(self, expected: Mapping[str, str], kept: Kept, progress: Progress) -> None:
+        self._kept = kept
+        self._marks = kept.marks
         self._progress = progress
         self._known: dict[str, _Known] = {}
-        self._cuts: dict[str, Cut] = {}
+        self._cuts = cuts.Cuts()
         self._chains: dict[str, Chain] = {}
         # The hashes that must be there: {chain: {hash: who says so}}; and all of them.
         self._wanted: dict[str, dict[str, str]] = {}
@@ -151,7 +155,7 @@ class _Walk:
             known = self._known.get(writer)
             start = genesis(known.heads.encode("utf-8", "surrogateescape")) if known is not None else None
             chain = self._chains[name] = Chain(
-                table, writer, start, self._cuts.get(name), marks=self._marks.get(name, {})
+                table, writer, start, self._cuts.by_chain.get(name), marks=self._marks.get(name, {})
             )
         return chain
 
@@ -163,6 +167,7 @@ class _Walk:
     def source(self, source: Source) -> None:
         for writer, version, seen in source.rows("SELECT writer, version, heads FROM writers"):
             self._enter(str(writer), _Known(str(version), str(seen)))
+        self._retention(cuts.rows_in(source))
         tables = source.tables()
         total = sum(count for table in tables for (count,) in source.rows(f"SELECT count(*) FROM {table.name}"))  # noqa: S608 - our tables
         done = 0
@@ -179,6 +184,25 @@ class _Walk:
                 if done % _STEP == 0:
                     self._progress(done, total)
         self._progress(total, total)
+
+    def _retention(self, rows: Sequence[CutRow]) -> None:
+        """What was deleted by rule is not missed; what was told of it elsewhere has to be the same."""
+        self._cuts = cuts.read(rows, self._found.problems)
+        for name, met in self._cuts.met.items():
+            for last in met:
+                self._meet(name, last)
+        tables = {table.name: table for table in TABLES}
+        for name, cut in self._cuts.by_chain.items():
+            writer, _, of = name.partition(":")
+            self._meet(name, cut.hash)
+            if (table := tables.get(of or "calls")) is not None:
+                self._chain(table, writer)
+        self._found.problems.extend(_otherwise_told(rows, self._kept))
+        if self._kept.last and (alone := [row for row in rows if row[0] not in self._kept.cuts]):
+            self._found.notes.append(
+                f"retention has deleted records since the last checkpoint (of {self._kept.last}), the last time at"
+                f" {alone[-1][1]}: nothing but the ledger itself says so yet"
+            )
 
     # --- a file of JSON lines ---------------------------------------------------------------------------------------
 
@@ -268,15 +292,20 @@ class _Walk:
 
     def done(self) -> Verification:
         found = self._found
-        for name, chain in self._chains.items():
+        order = {table.name: place for place, table in enumerate(TABLES)}
+        for name, chain in sorted(self._chains.items(), key=lambda item: (order[item[1].table.name], item[1].writer)):
             problems = list(chain.problems())
             known = self._known.get(chain.writer)
             if known is None:
                 detail = "no row of `writers` says what it began from"
                 problems.insert(0, Problem(Flaw.UNKNOWN_WRITER, chain.writer, 1, 1, detail, chain.table.name))
+            elif chain.cut is not None and chain.start != chain.cut.start:
+                detail = "its writer began from other heads than those that its row of `writers` has"
+                problems.append(Problem(Flaw.UNLINKED, chain.writer, 1, 1, detail, chain.table.name))
             problems.extend(self._missed(name, chain))
             found.problems.extend(problems)
-            found.chains.append(_seen(chain, known, len(problems)))
+            if chain.records or problems:  # of most that retention has deleted nothing is left to tell
+                found.chains.append(_seen(chain, known, len(problems)))
         for name in sorted({*self._wanted, *self._marks} - set(self._chains)):
             found.problems.extend(self._missed(name, None))
         return found
@@ -293,6 +322,29 @@ class _Walk:
         for last_hash, witness in self._wanted.get(name, {}).items():
             detail = f"{witness} knows a record {last_hash[:12]}… that is not there"
             yield Problem(Flaw.CUT, writer, end, end, detail, of or "calls")
+
+
+def _otherwise_told(rows: Sequence[CutRow], kept: Kept) -> Iterator[Problem]:
+    """What checkpoints tell of retention and the ledger does not, or the other way round."""
+    here = {row[0]: row for row in rows}
+    for number, last in kept.cuts.items():
+        if number not in here:
+            yield Problem(Flaw.CHECKPOINT, "", number, number, f"row {number} of `cuts` is gone: a checkpoint knows it")
+        elif here[number][-1] != last:
+            detail = f"row {number} of `cuts` is another one than a checkpoint knows"
+            yield Problem(Flaw.CHECKPOINT, "", number, number, detail)
+    for number, row in here.items():
+        if number not in kept.cuts and _well_before(row[1], kept.last):
+            detail = f"row {number} of `cuts`, of {row[1]}, is unknown to a later checkpoint, of {kept.last}"
+            yield Problem(Flaw.CHECKPOINT, "", number, number, detail)
+
+
+def _well_before(one: str, other: str) -> bool:
+    """By more than clocks differ; moments as `utc_text` writes them."""
+    try:
+        return datetime.fromisoformat(other) - datetime.fromisoformat(one) > _CLOCKS
+    except ValueError:
+        return False
 
 
 def _seen(chain: Chain, known: _Known | None, problems: int) -> Seen:

@@ -55,6 +55,11 @@ STEPS: dict[int, tuple[str, ...]] = {
         # What is compressed already is not to be compressed again.
         "ALTER TABLE captures ALTER COLUMN body SET STORAGE EXTERNAL",
     ),
+    4: (
+        'CREATE TABLE cuts (number bigint PRIMARY KEY, at text COLLATE "C" NOT NULL, cut text COLLATE "C" NOT NULL,'
+        ' met text COLLATE "C" NOT NULL, bodies text COLLATE "C" NOT NULL, prev_hash text COLLATE "C" NOT NULL,'
+        ' hash text COLLATE "C" NOT NULL)',
+    ),
 }
 
 

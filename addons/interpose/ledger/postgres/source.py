@@ -69,6 +69,10 @@ class PostgresSource:
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             self._connection.terminate()
 
+    @property
+    def version(self) -> int:
+        return self._version
+
     def tables(self) -> list[Table]:
         return tables_of(self._version)
 
