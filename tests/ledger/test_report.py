@@ -1,4 +1,4 @@
-"""The usage report: its sums against a count by hand, and its three forms."""
+"""The usage report: its sums against a count by hand, and its forms."""
 
 import csv
 import io
@@ -10,13 +10,15 @@ from collections import defaultdict
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from interpose.ledger import LedgerError, Record
+from interpose.ledger import LedgerError, Record, source
+from interpose.ledger.grouping import Selection, time_zone, until_moment
 from interpose.ledger.record import CALLS, storable
 from interpose.ledger.report import (
     DIMENSIONS,
@@ -35,6 +37,7 @@ from interpose.ledger.report import (
     usage,
 )
 from interpose.ledger.schema import INSERT, open_for_writing
+from interpose.ledger.sums import usages
 
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -48,7 +51,7 @@ def write(path: Path, records: list[Record], writer: str = "w") -> Path:
     return path
 
 
-def shown(rows: list[Row], width: int = 160) -> str:
+def shown(rows: Usage, width: int = 160) -> str:
     out = io.StringIO()
     Console(file=out, width=width, color_system=None).print(render(rows))
     return out.getvalue()
@@ -61,7 +64,10 @@ BY_HAND = {
     "model": lambda call: call.sent_model or call.asked_model or "",
     "client": lambda call: call.client or "",
     "app": lambda call: call.app or "",
+    "host": lambda call: call.host,
+    "month": lambda call: call.started_at[:7],
     "day": lambda call: call.started_at[:10],
+    "hour": lambda call: f"{call.started_at[:13]}:00Z",
     "endpoint": lambda call: call.endpoint,
     "route": lambda call: call.route or "",
     "credential": lambda call: call.credential or "",
@@ -78,7 +84,7 @@ def nearest_rank(numbers: list[float | None], percent: int) -> float | None:
 def by_hand(records: list[Record], by: tuple[str, ...]) -> dict[tuple[str, ...], Row]:
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for call in records:
-        groups[tuple(BY_HAND[name](call) for name in by)].append(call)
+        groups[key_of(call, by)].append(call)
     rows = {}
     for key, calls in groups.items():
         costs = [call.cost_usd for call in calls if call.cost_usd is not None]
@@ -91,6 +97,7 @@ def by_hand(records: list[Record], by: tuple[str, ...]) -> dict[tuple[str, ...],
             cache_write_tokens=sum(call.cache_write_tokens or 0 for call in calls),
             output_tokens=sum(call.output_tokens or 0 for call in calls),
             reasoning_tokens=sum(call.reasoning_tokens or 0 for call in calls),
+            metered=sum(call.usage_source != "none" for call in calls),
             estimated=sum(call.usage_source == "estimated" for call in calls),
             unmetered=sum(
                 call.usage_source == "none"
@@ -98,14 +105,17 @@ def by_hand(records: list[Record], by: tuple[str, ...]) -> dict[tuple[str, ...],
                 and call.status in (200, 299)
                 for call in calls
             ),
-            cost_usd=pytest.approx(sum(costs)) if costs else None,
+            cost_usd=pytest.approx(sum(costs), abs=1e-9) if costs else None,
             unpriced=sum(
                 call.cost_usd is None and (call.input_tokens, call.output_tokens) != (None, None) for call in calls
             ),
-            ttft_ms_median=nearest_rank([call.ttft_ms for call in calls], 50),
-            ttft_ms_p95=nearest_rank([call.ttft_ms for call in calls], 95),
-            duration_ms_median=nearest_rank([call.duration_ms for call in calls], 50),
-            duration_ms_p95=nearest_rank([call.duration_ms for call in calls], 95),
+            **{
+                f"{name}_p{percent}": nearest_rank(
+                    [getattr(call, name) for call in calls if call.outcome == "ok"], percent
+                )
+                for name in ("ttft_ms", "duration_ms")
+                for percent in (50, 95, 99)
+            },
         )
     return rows
 
@@ -115,7 +125,8 @@ def maybe(strategy: st.SearchStrategy) -> st.SearchStrategy:
 
 
 tokens = maybe(st.integers(0, 10**7))
-times = maybe(st.floats(0, 10**6))
+# As the engine writes them: microseconds.
+times = maybe(st.integers(0, 10**9).map(lambda count: count / 1000))
 calls = st.fixed_dictionaries(
     {
         "number": st.integers(0, 3 * 86400),
@@ -143,21 +154,57 @@ calls = st.fixed_dictionaries(
 )
 
 
+groupings = st.lists(st.sampled_from(sorted(BY_HAND)), unique=True, max_size=4).map(tuple)
+# What is typed, and what it takes.
+FILTERS = {
+    "provider": {"openai": {"openai"}, "*ai": {"openai"}, "": {""}, "api.*.com": {"api.openai.com"}},
+    "model": {"gpt-4o": {"gpt-4o"}, "gpt-4?": {"gpt-4o"}, "gpt-4o*": {"gpt-4o", "gpt-4o-mini"}, "GPT-4o": set()},
+    "client": {"": {""}, "o'hara*": {"o'hara; DROP TABLE calls"}, "c_": set(), "c%": set(), "[c]i": set()},
+    "app": {"*": {"python", "ci", ""}},
+    "route": {"canary": {"canary"}, "*nar*": {"canary"}},
+}
+filters = st.fixed_dictionaries(
+    {}, optional={name: st.lists(st.sampled_from(sorted(words)), min_size=1) for name, words in FILTERS.items()}
+)
+
+
+def key_of(call: Record, by: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(BY_HAND[name](call) for name in by)
+
+
+def taken(call: Record, only: dict[str, list[str]]) -> bool:
+    return all(
+        BY_HAND[name](call) in set().union(*(FILTERS[name][each] for each in some)) for name, some in only.items()
+    )
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=80)
 @given(
     facts=st.lists(calls, max_size=40),
-    by=st.lists(st.sampled_from(sorted(BY_HAND)), unique=True, max_size=4).map(tuple),
-    since=maybe(st.integers(-1, 3 * 86400)),
+    several=st.lists(groupings, min_size=1, max_size=3),
+    span=st.tuples(maybe(st.integers(-1, 3 * 86400)), maybe(st.integers(-1, 3 * 86400))),
+    only=filters,
 )
-def test_the_sums_are_those_by_hand(tmp_path_factory, record, facts: list[dict], by, since: int | None) -> None:
-    """Any calls, grouped by anything, since any moment: SQLite and Python count alike."""
+def test_the_sums_are_those_by_hand(tmp_path_factory, record, facts: list[dict], several, span, only) -> None:
+    """Any calls, grouped by anything, several times over, within any span, confined to any names: SQLite and Python
+    count alike.
+    """
     records = [record(**fact) for fact in facts]
     path = write(tmp_path_factory.mktemp("report") / "usage.db", records)
-    moment = None if since is None else DAY + timedelta(seconds=since)
-    chosen = [call for call, fact in zip(records, facts, strict=True) if since is None or fact["number"] >= since]
-    found = usage(path, by=by, since=moment)
-    assert {tuple(row.key.values()): row for row in found} == by_hand(chosen, by)
-    assert sum(row.calls for row in found) == len(chosen)
+    since, until = (None if each is None else DAY + timedelta(seconds=each) for each in span)
+    chosen = [
+        call
+        for call, fact in zip(records, facts, strict=True)
+        if (span[0] is None or fact["number"] >= span[0])
+        and (span[1] is None or fact["number"] < span[1])
+        and taken(call, only)
+    ]
+    found = usages(path, several, Selection(since, until, only=only))
+    total = by_hand(chosen, ()).get(())
+    for by, report in zip(several, found, strict=True):
+        assert report.by == by
+        assert {tuple(row.key.values()): row for row in report} == by_hand(chosen, by)
+        assert report.total == total
 
 
 def test_every_dimension_is_counted_by_hand() -> None:
@@ -191,9 +238,9 @@ def test_most_tokens_first_and_days_in_order(tmp_path: Path, record) -> None:
 def test_claimed_sums_beyond_64_bits_do_not_end_the_report(tmp_path: Path, record) -> None:
     """A provider that claims 2^53-1 tokens, two thousand times."""
     path = write(tmp_path / "usage.db", [record(seq, output_tokens=2**53 - 1) for seq in range(2000)])
-    (row,) = usage(path)
-    assert row.output_tokens == 2**63 - 1
-    assert human_count(2**63 - 1) in shown([row])
+    rows = usage(path)
+    assert rows[0].output_tokens == 2**63 - 1
+    assert human_count(2**63 - 1) in shown(rows)
 
 
 def test_a_tampered_text_does_not_end_the_report(tmp_path: Path, record) -> None:
@@ -249,6 +296,87 @@ def test_what_is_no_time_is_refused(text: str) -> None:
     """With an example of what would be one."""
     with pytest.raises(LedgerError, match=r"is no time: write 7d, 24h, 30m, or a date"):
         since_moment(text, datetime(2026, 11, 22, tzinfo=UTC))
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "moment"),
+    [
+        ("2026-11-01", UTC, datetime(2026, 11, 2, tzinfo=UTC)),
+        ("2026-11-01T10:30", UTC, datetime(2026, 11, 1, 10, 30, tzinfo=UTC)),
+        ("24h", UTC, datetime(2026, 11, 21, 12, tzinfo=UTC)),
+        ("2026-10-25", BERLIN, datetime(2026, 10, 25, 23, tzinfo=UTC)),  # a day of 25 hours
+        ("9999-12-31", UTC, datetime(9999, 12, 31, tzinfo=UTC)),
+    ],
+)
+def test_until_takes_in_the_day_that_it_names(text: str, zone, moment: datetime) -> None:
+    """A moment is what it is; a day is over at its end, wherever it is one."""
+    assert until_moment(text, datetime(2026, 11, 22, 12, tzinfo=UTC), zone) == moment
+
+
+def test_days_and_hours_are_those_of_the_time_zone(tmp_path: Path, record) -> None:
+    """Also where it is half an hour off, and in the hour that comes twice."""
+    moments = ("2026-10-25T00:45:00.5Z", "2026-10-25T01:15:00.5Z", "2026-10-31T23:20:00.5Z", "2026-11-01T00:05:00.5Z")
+    path = write(tmp_path / "usage.db", [record(seq, started_at=moment) for seq, moment in enumerate(moments)])
+
+    def keys(zone: str, by: str) -> dict[str, int]:
+        return {row.key[by]: row.calls for row in usage(path, by=[by], selection=Selection(zone=time_zone(zone)))}
+
+    assert keys("UTC", "day") == {"2026-10-25": 2, "2026-10-31": 1, "2026-11-01": 1}
+    assert keys("Europe/Berlin", "day") == {"2026-10-25": 2, "2026-11-01": 2}
+    assert keys("Europe/Berlin", "month") == {"2026-10": 2, "2026-11": 2}
+    assert list(keys("Europe/Berlin", "hour")) == [
+        "2026-10-25T02:00+02:00",
+        "2026-10-25T02:00+01:00",
+        "2026-11-01T00:00+01:00",
+        "2026-11-01T01:00+01:00",
+    ]
+    assert keys("Asia/Kolkata", "hour") == {
+        "2026-10-25T06:00+05:30": 2,
+        "2026-11-01T04:00+05:30": 1,
+        "2026-11-01T05:00+05:30": 1,
+    }
+
+
+@pytest.mark.parametrize("name", ["Europe/Berlim", "", "../etc/passwd", "/etc/passwd", "\0", "+02:00"])
+def test_what_is_no_time_zone_is_refused(name: str) -> None:
+    """With an example of what would be one."""
+    with pytest.raises(LedgerError, match="is no time zone: write UTC, local, or one like Europe/Berlin"):
+        time_zone(name)
+
+
+def test_a_tampered_time_does_not_end_the_report(tmp_path: Path, record) -> None:
+    """It stands as it is."""
+    path = write(tmp_path / "usage.db", [record(1, started_at="yesterday")])
+    rows = usage(path, by=["day"], selection=Selection(zone=BERLIN))
+    assert [row.calls for row in rows] == [1]
+
+
+def test_tampered_numbers_do_not_end_the_report(tmp_path: Path, record) -> None:
+    """Latencies that are none are left out."""
+    path = write(tmp_path / "usage.db", [record(seq, duration_ms=float(seq)) for seq in range(1, 5)])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE calls SET duration_ms = 'long,-' WHERE seq = 1")
+        connection.execute("UPDATE calls SET duration_ms = 9e999, input_tokens = 'many', cost_usd = 'x' WHERE seq = 2")
+    (row,) = usage(path)
+    assert (row.calls, row.duration_ms_p50, row.duration_ms_p99, row.input_tokens) == (4, 3.0, 4.0, 0)
+
+
+def test_a_ledger_with_holes_is_read_piece_by_piece(tmp_path: Path, record, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retention takes rows away, and a row may have any number: no piece is asked for where there is nothing."""
+    monkeypatch.setattr(source, "_BLOCK", 3)
+    path = write(tmp_path / "usage.db", [record(seq, input_tokens=1) for seq in range(20)])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM calls WHERE rowid BETWEEN 5 AND 15")
+        connection.execute("UPDATE calls SET rowid = 9223372036854775807 WHERE rowid = 20")
+    done: list[float] = []
+    (row,) = usage(path, progress=done.append)
+    assert (row.calls, row.input_tokens) == (9, 9)
+    assert len(done) <= 6
+    assert sorted(done) == done
+    assert done[-1] == 1
 
 
 def test_dimensions_are_read() -> None:
@@ -326,8 +454,9 @@ def test_an_empty_ledger_prints_a_friendly_line(tmp_path: Path) -> None:
     """No table of nothing."""
     rows = usage(write(tmp_path / "usage.db", []))
     assert shown(rows).startswith("No calls recorded yet")
-    assert json.loads(to_json(rows)) == {"rows": [], "lost": 0}
-    assert to_csv(rows) == ""
+    assert json.loads(to_json(rows)) == {"by": ["provider", "model"], "rows": [], "total": None, "lost": 0}
+    assert to_csv(rows).startswith("provider,model,calls,ok,error,refused,limited,aborted,truncated,input_tokens,")
+    assert len(to_csv(rows).splitlines()) == 1
     assert "3 more calls could not be recorded" in shown(Usage(lost=3))
 
 
@@ -357,7 +486,7 @@ def test_the_table_shows_what_there_is(tmp_path: Path, record) -> None:
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     header, _, claude, openai, total, *notes = lines
     assert header.split("  ")[0].strip() == "provider"
-    for title in ("calls", "not ok", "input", "cached", "output", "cost", "ttft", "time", "share"):
+    for title in ("calls", "errors", "refused", "input", "cached", "output", "cost", "ttft", "time", "share"):
         assert title in header
     for cell in (
         "claude-sonnet-4-5",
@@ -371,7 +500,7 @@ def test_the_table_shows_what_there_is(tmp_path: Path, record) -> None:
     ):
         assert cell in claude
     assert "~1\u202f000" in openai
-    assert [cell.strip() for cell in openai.split("  ") if cell.strip()][2:4] == ["3", "2"]
+    assert [cell.strip() for cell in openai.split("  ") if cell.strip()][2:5] == ["3", "33%", "33%"]
     assert "not ok: 1 error, 1 limited" in notes
     assert "█" not in openai
     assert "~235\u202f567" in total
@@ -383,7 +512,7 @@ def test_the_table_shows_what_there_is(tmp_path: Path, record) -> None:
 def test_columns_without_news_are_left_out(tmp_path: Path, record) -> None:
     """No errors, no cache, no prices, no times, one group: none of those columns."""
     header = shown(usage(write(tmp_path / "usage.db", [record(1, input_tokens=3)]))).splitlines()[1]
-    assert [word for word in ("not ok", "cached", "cost", "ttft", "time", "share") if word in header] == []
+    assert [word for word in ("errors", "refused", "cached", "cost", "ttft", "time", "share") if word in header] == []
 
 
 def test_a_narrow_terminal_keeps_what_is_needed(tmp_path: Path, record) -> None:
@@ -455,7 +584,7 @@ def test_json_and_csv_hold_every_number(tmp_path: Path, record) -> None:
     for name, value in document.items():
         if name not in ("outcomes", "client", "provider"):
             assert line[name] == ("" if value is None else str(value))
-    assert {"calls", "cost_usd", "ttft_ms_p95", "duration_ms_median", "reasoning_tokens", "unpriced"} < set(document)
+    assert {"calls", "cost_usd", "ttft_ms_p95", "duration_ms_p50", "reasoning_tokens", "unpriced"} < set(document)
 
 
 @pytest.mark.parametrize(

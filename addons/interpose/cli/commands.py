@@ -148,16 +148,38 @@ def check(
     raise typer.Exit(check_file(file))
 
 
+def _only(word: str, example: str) -> Any:
+    """An option that confines a report; typed any number of times, or with commas."""
+    return typer.Option(f"--{word}", metavar="NAME", help=f"Only {word}s of that name, such as {example}.")
+
+
 @evidence.app.callback(invoke_without_command=True)
 def usage(
     ctx: typer.Context,
     *,
     by: Annotated[
-        str, typer.Option("--by", metavar="A,B", help="What to group by: provider, model, client, app, day.")
+        str,
+        typer.Option(
+            "--by",
+            metavar="A,B",
+            help="What to group by, any of them together: provider, model, client, app, route, endpoint, outcome, "
+            "host, credential, ip, hour, day, month.",
+        ),
     ] = "provider,model",
     since: Annotated[
         str | None, typer.Option("--since", metavar="7d", help="Only calls since then: 30m, 24h, 7d or a date.")
     ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="DATE", help="Only calls before then; a date takes in that day.")
+    ] = None,
+    provider: Annotated[list[str] | None, _only("provider", "openai,claude")] = None,
+    model: Annotated[list[str] | None, _only("model", "gpt-*")] = None,
+    client: Annotated[list[str] | None, _only("client", "team-*")] = None,
+    app_: Annotated[list[str] | None, _only("app", "python*")] = None,
+    route: Annotated[list[str] | None, _only("route", "gpt-*")] = None,
+    timezone: Annotated[
+        str, typer.Option("--timezone", metavar="TZ", help="Whose days and hours: local, Europe/Berlin ….")
+    ] = "UTC",
     format_: Annotated[str, typer.Option("--format", metavar="F", help="table, json or csv.")] = "table",
     connections: Annotated[
         bool, typer.Option("--connections", help="Where connections led instead: what passed undecrypted, too.")
@@ -174,10 +196,12 @@ def usage(
     """Report what was used: calls, tokens and errors, from the ledger."""
     if ctx.invoked_subcommand is not None:
         return  # which takes what was said ahead of it from the context
-    from .usage import report
+    from .usage import Asked, report
 
     with told():
-        report(by=by, since=since, format_=format_, connections=connections, rules=rules, state=state, ledger=ledger)
+        only = {"provider": provider, "model": model, "client": client, "app": app_, "route": route}
+        asked = Asked(by, since, until, {name: values or () for name, values in only.items()}, timezone)
+        report(asked, format_=format_, connections=connections, rules=rules, state=state, ledger=ledger)
 
 
 @app.command()

@@ -51,13 +51,12 @@ def _show_others(others: list[traffic.Destination], stream: IO[str]) -> None:
 
 
 def _show_calls(rows: report.Usage, ledger: Readable, stream: IO[str], again: str | None) -> None:
-    calls = sum(row.calls for row in rows)
-    failed = sum(row.errors for row in rows)
-    tokens = sum(row.tokens for row in rows)
+    total = rows.total
+    calls, tokens, failed = (total.calls, total.tokens, total.not_ok) if total is not None else (0, 0, 0)
     ending = f", {report.human_count(failed)} not ok" if failed else ""
-    cost = report.cost(rows)
-    least = "at least " * any(row.unpriced for row in rows)
-    paid = f", {least}{report.human_cost(cost)}" if cost is not None else ""
+    paid = ""
+    if total is not None and total.cost_usd is not None:
+        paid = f", {'at least ' * bool(total.unpriced)}{report.human_cost(total.cost_usd)}"
     caught = f"caught {report.human_count(calls)} AI call{'s' * (calls != 1)}"
     say(f"{caught}, {report.human_count(tokens)} tokens{paid}{ending}")
     try:

@@ -7,15 +7,19 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from interpose.errors import InterposeError
 from interpose.hosts import recording
 from interpose.ledger import LedgerError, traffic
-from interpose.ledger import report as ledger_report
 from interpose.ledger.address import Readable
+from interpose.ledger.grouping import Selection, dimensions, since_moment, time_zone, until_moment
+from interpose.ledger.report import to_csv, to_json
+from interpose.ledger.sums import Usage, usage
+from interpose.ledger.table import render
 from interpose.rules.compiled import LedgerRules
 from interpose.rules.load import load, parse
 from interpose.rules.problem import RulesError
@@ -26,19 +30,19 @@ from interpose.state import state_path
 from .terminal import console, refuse
 
 
-def _table(rows: ledger_report.Usage) -> None:
-    console(sys.stdout).print(ledger_report.render(rows))
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found, and what was asked."""
+
+    usage: Usage
+    about: Mapping[str, object]
 
 
-def _json(rows: ledger_report.Usage) -> None:
-    print(ledger_report.to_json(rows))
-
-
-def _csv(rows: ledger_report.Usage) -> None:
-    sys.stdout.write(ledger_report.to_csv(rows))
-
-
-FORMATS: Mapping[str, Callable[[ledger_report.Usage], None]] = {"table": _table, "json": _json, "csv": _csv}
+FORMATS: Mapping[str, Callable[[Report], None]] = {
+    "table": lambda found: console(sys.stdout).print(render(found.usage)),
+    "json": lambda found: print(to_json(found.usage, found.about)),
+    "csv": lambda found: print(to_csv(found.usage), end=""),
+}
 
 
 CONNECTIONS: Mapping[str, Callable[[list[traffic.Destination]], None]] = {
@@ -50,10 +54,43 @@ CONNECTIONS: Mapping[str, Callable[[list[traffic.Destination]], None]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be reported, as it was typed."""
+
+    by: str
+    since: str | None = None
+    until: str | None = None
+    only: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    timezone: str = "UTC"
+
+    def selection(self, now: datetime) -> Selection:
+        """Raises LedgerError."""
+        zone = time_zone(self.timezone)
+        since = since_moment(self.since, now, zone) if self.since is not None else None
+        until = until_moment(self.until, now, zone) if self.until is not None else None
+        if since is not None and until is not None and since >= until:
+            raise LedgerError(f"--since {self.since} is not before --until {self.until}: there is nothing between")
+        only = {
+            name: tuple(value.strip() for text in texts for value in text.split(","))
+            for name, texts in self.only.items()
+            if texts
+        }
+        return Selection(since, until, only=only, zone=zone)
+
+    def about(self, selection: Selection) -> dict[str, object]:
+        """What JSON tells of it."""
+        return {
+            "since": selection.since,
+            "until": selection.until,
+            "timezone": self.timezone,
+            "only": selection.only,
+        }
+
+
 def report(
+    asked: Asked,
     *,
-    by: str,
-    since: str | None,
     format_: str,
     connections: bool,
     rules: Path | None,
@@ -71,15 +108,17 @@ def report(
     if write is None:
         refuse(f"--format {format_} is not supported in this version: there are {', '.join(FORMATS)}")
     try:
-        names = ledger_report.dimensions(by)
-        moment = ledger_report.since_moment(since, datetime.now(UTC)) if since is not None else None
+        names = dimensions(asked.by)
+        selection = asked.selection(datetime.now(UTC))
     except LedgerError as error:
         refuse(str(error))
+    if connections and (selection.until is not None or selection.only):
+        refuse("--connections goes with --since alone: connections have neither models nor clients")
     place = asyncio.run(ledger_place(ledger_rules(ledger, rules), state_path(state, os.environ)))
     if connections:
-        CONNECTIONS[format_](traffic.destinations(place, since=moment))
+        CONNECTIONS[format_](traffic.destinations(place, since=selection.since))
     else:
-        write(ledger_report.usage(place, by=names, since=moment))
+        write(Report(usage(place, by=names, selection=selection), asked.about(selection)))
     sys.stdout.flush()
 
 

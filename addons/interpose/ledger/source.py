@@ -5,13 +5,17 @@ Arguments are written `?`. What differs is a `Dialect`'s. A JSONL file is read i
 
 from __future__ import annotations
 
+import math
+import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
+
+import orjson
 
 from interpose.rules.sinks import SinkFile
 
@@ -19,16 +23,75 @@ from .address import Database, Readable
 from .record import LedgerError, Table
 from .schema import open_for_reading, tables_in, version_of
 
+# Rows that SQLite groups at once.
+_BLOCK = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """`legs`, beside `calls` in a FROM, are the attempts of each, as `leg.value`."""
+    """`legs`, beside `calls` in a FROM, are the attempts of each, as `leg.value`.
+
+    `like` compares with a `pattern`, which is made of one where `*` and `?` stand for anything. `also` is what calls
+    are grouped by besides, so that no group is too large; `unsorted` has a query read a table as it lies. `gathered` is
+    the SQL of all numbers of a column under a condition, of which `numbers` makes such.
+    """
 
     legs: str
+    like: str
+    pattern: Callable[[str], str]
+    also: tuple[str, ...]
+    unsorted: str
+    gathered: Callable[[str, str], str]
+    numbers: Callable[[Any], Sequence[float]]
 
 
-SQLITE = Dialect("json_each(attempts) AS leg")
-POSTGRES = Dialect("json_array_elements(attempts::json) AS leg (value)")
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of the table `calls`: the condition of it, its arguments, and how much is `done` (of 1) with it."""
+
+    condition: str
+    arguments: tuple[object, ...]
+    done: float
+
+
+def _parsed(text: str | None) -> Sequence[float]:
+    if text is None:
+        return ()
+    try:
+        return orjson.loads(f"[{text}]")  # type: ignore[no-any-return]  # numbers, as SQLite writes them
+    except orjson.JSONDecodeError:
+        return list(_finite(text.split(",")))  # somebody has put something else there
+
+
+def _finite(words: Iterable[str]) -> Iterator[float]:
+    for word in words:
+        try:
+            value = float(word)
+        except ValueError:
+            continue
+        if math.isfinite(value):
+            yield value
+
+
+SQLITE = Dialect(
+    legs="json_each(attempts) AS leg",
+    like="GLOB",
+    pattern=lambda text: text.replace("[", "[[]"),
+    also=(),
+    unsorted="NOT INDEXED",
+    # As text with 15 digits, more than what we write has. A third of the time of handing over the numbers.
+    gathered=lambda column, condition: f"group_concat(CASE WHEN {condition} THEN {column} END)",
+    numbers=_parsed,
+)
+POSTGRES = Dialect(
+    legs="json_array_elements(attempts::json) AS leg (value)",
+    like="LIKE",
+    pattern=lambda text: re.sub(r"([\\%_])", r"\\\1", text).replace("*", "%").replace("?", "_"),
+    also=("substr(started_at, 1, 10)",),
+    unsorted="",
+    gathered=lambda column, condition: f"array_agg({column}) FILTER (WHERE {condition} AND {column} IS NOT NULL)",
+    numbers=lambda found: found or (),
+)
 
 
 class Source(AbstractContextManager["Source"], Protocol):
@@ -47,6 +110,10 @@ class Source(AbstractContextManager["Source"], Protocol):
         ...
 
     def rows(self, sql: str, *arguments: object) -> Iterator[tuple[Any, ...]]: ...
+
+    def pieces(self, conditions: Sequence[str], arguments: Sequence[object]) -> Iterator[Piece]:
+        """The parts in which `calls` is best read if it is read as a whole, as far as these conditions reach."""
+        ...
 
 
 def open_source(place: Readable) -> Source:
@@ -105,6 +172,17 @@ class SqliteSource:
             yield from self._connection.execute(sql, arguments)
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
+
+    def pieces(self, conditions: Sequence[str], arguments: Sequence[object]) -> Iterator[Piece]:
+        """As they lie, by row number: a group of so few rows is sorted within the processor's cache."""
+        where = " AND ".join(conditions) or "1 = 1"
+        ((first, last),) = self.rows(f"SELECT min(rowid), max(rowid) FROM calls WHERE {where}", *arguments)  # noqa: S608
+        begin = first
+        while begin is not None:
+            end = min(begin + _BLOCK - 1, last)
+            yield Piece("rowid BETWEEN ? AND ?", (begin, end), (end - first + 1) / (last - first + 1))
+            # Retention leaves holes.
+            ((begin,),) = self.rows("SELECT min(rowid) FROM calls WHERE rowid > ? AND rowid <= ?", end, last)
 
     def _unreadable(self, error: sqlite3.Error) -> LedgerError:
         return LedgerError(f"the ledger {self._name} cannot be read: {error}")

@@ -1,64 +1,39 @@
-"""What was used: sums over the ledger by provider, model, client, app, day ….
+"""What was used: sums over the ledger by provider, model, client, app, day …, and what follows from them.
 
 The sums are the database's; nothing here prices or estimates. How they are shown is `report.py`'s.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, get_args
-
-import orjson
-
-from interpose.errors import Outcome
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
 
 from .address import Readable
-from .record import GAP_ENTRANCE, LedgerError
+from .grouping import DIMENSIONS, SPANS, Columns, Selection, dimensions, in_time, known, since_moment
 from .source import open_source
+from .tally import OUTCOMES, SUMS, TIMES, Progress, Tally, tallied
 
-OUTCOMES: tuple[str, ...] = get_args(Outcome)
+__all__ = ["DIMENSIONS", "OUTCOMES", "Row", "Usage", "dimensions", "since_moment", "usage", "usages"]
 
-# What `--by` may name: the SQL that gives it. `day` is UTC's.
-DIMENSIONS = {
-    # The host of a call to the gateway is our own.
-    "provider": "coalesce(nullif(provider, ''), CASE WHEN entrance = 'gateway' THEN '' ELSE host END)",
-    "model": "coalesce(nullif(sent_model, ''), asked_model, '')",
-    "client": "coalesce(client, '')",
-    "app": "coalesce(app, '')",
-    "day": "substr(started_at, 1, 10)",
-    "endpoint": "endpoint",
-    "route": "coalesce(route, '')",
-    "credential": "coalesce(credential, '')",
-    "ip": "coalesce(ip, '')",
-    "outcome": "outcome",
-}
-
-_TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
-# A list of models uses no tokens, and a call that was refused none either: they lack nothing.
-_UNMETERED = (
-    "count(CASE WHEN usage_source = 'none' AND status BETWEEN 200 AND 299"
-    " AND endpoint IN ('chat', 'completions', 'embeddings') THEN 1 END)"
-)
-# What used nothing lacks no price.
-_UNPRICED = "count(CASE WHEN cost_usd IS NULL AND coalesce(input_tokens, output_tokens) IS NOT NULL THEN 1 END)"
 # What JSON and CSV can tell of a sum.
 MOST = 2**63 - 1
-_TIMES = ("ttft_ms", "duration_ms")
-_SINCE = re.compile(r"(\d{1,9})\s*([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+PERCENTILES = (50, 95, 99)
+# What failed; what was refused or limited is our own decision, and who leaves has seen enough.
+FAILED = ("error", "truncated")
+_EVERYTHING = Selection()
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One group of calls. `key` has a value for each dimension asked for, in that order; "" is "none".
 
-    `input_tokens` includes the cache tokens, `output_tokens` the reasoning tokens. `estimated` and `unmetered` count
-    the calls whose usage was estimated, or is not known at all though they are of an endpoint that uses tokens and were
-    answered. `cost_usd` is None if no call had a price, else the sum over those that had; `unpriced` counts the calls
-    that used something which has no known price. Times are milliseconds by nearest rank, None without data.
+    `input_tokens` includes the cache tokens, `output_tokens` the reasoning tokens. `metered` counts the calls with a
+    usage, `estimated` those of them whose usage was estimated, `unmetered` those of which it is not known though they
+    are of an endpoint that uses tokens and were answered. `cost_usd` is None if no call had a price, else the sum over
+    those that had; `unpriced` counts the calls that used something which has no known price. Times are milliseconds by
+    nearest rank, of the calls that ended well; None without data.
     """
 
     key: dict[str, str]
@@ -69,17 +44,20 @@ class Row:
     cache_write_tokens: int
     output_tokens: int
     reasoning_tokens: int
+    metered: int
     estimated: int
     unmetered: int
     cost_usd: float | None
     unpriced: int
-    ttft_ms_median: float | None
+    ttft_ms_p50: float | None
     ttft_ms_p95: float | None
-    duration_ms_median: float | None
+    ttft_ms_p99: float | None
+    duration_ms_p50: float | None
     duration_ms_p95: float | None
+    duration_ms_p99: float | None
 
     @property
-    def errors(self) -> int:
+    def not_ok(self) -> int:
         """Calls that did not end well: every outcome but ok."""
         return self.calls - self.outcomes.get("ok", 0)
 
@@ -87,40 +65,49 @@ class Row:
     def tokens(self) -> int:
         return self.input_tokens + self.output_tokens
 
+    @property
+    def error_rate(self) -> float:
+        """The share of the calls that failed or were cut short. As alerts have it."""
+        return sum(self.outcomes.get(name, 0) for name in FAILED) / self.calls
+
+    @property
+    def refused_rate(self) -> float:
+        return self.outcomes.get("refused", 0) / self.calls
+
+    @property
+    def limited_rate(self) -> float:
+        return self.outcomes.get("limited", 0) / self.calls
+
+    @property
+    def cache_share(self) -> float | None:
+        """The part of the input that came from a cache."""
+        return self.cache_read_tokens / self.input_tokens if self.input_tokens else None
+
+    @property
+    def estimated_share(self) -> float | None:
+        """Of the calls with a usage, those whose usage is an estimate."""
+        return self.estimated / self.metered if self.metered else None
+
 
 class Usage(list[Row]):
-    """The rows of a report, and how many records were lost while the ledger could not be written."""
-
-    def __init__(self, rows: Sequence[Row] = (), *, lost: int = 0) -> None:
-        super().__init__(rows)
-        self.lost = lost
-
-
-def since_moment(text: str, now: datetime) -> datetime:
-    """What `--since` says: `7d`, `24h`, `30m`, `2w` before `now`, or an ISO date or time, UTC unless it says else.
-
-    Raises LedgerError on anything else.
+    """The rows of a report, by what they are grouped, the row of all calls together (None if there are none), and how
+    many records were lost while the ledger could not be written. `confined`: it is of some calls only.
     """
-    text = text.strip()
-    try:
-        if match := _SINCE.fullmatch(text):
-            return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise LedgerError(f"{text!r} is no time: write 7d, 24h, 30m, or a date like 2026-11-01") from None
 
-
-def dimensions(text: str) -> tuple[str, ...]:
-    """What `--by` says: comma-separated names of `DIMENSIONS`. Raises LedgerError naming the ones there are."""
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    _known(names)
-    return names
-
-
-def _known(names: Sequence[str]) -> None:
-    if unknown := [name for name in names if name not in DIMENSIONS]:
-        raise LedgerError(f"usage cannot be grouped by {', '.join(unknown)}: there are {', '.join(DIMENSIONS)}")
+    def __init__(
+        self,
+        rows: Sequence[Row] = (),
+        *,
+        by: Sequence[str] = (),
+        total: Row | None = None,
+        lost: int = 0,
+        confined: bool = False,
+    ) -> None:
+        super().__init__(rows)
+        self.by = tuple(by)
+        self.total = total
+        self.lost = lost
+        self.confined = confined
 
 
 def usage(
@@ -129,83 +116,65 @@ def usage(
     by: Sequence[str] = ("provider", "model"),
     since: datetime | None = None,
     writer: str | None = None,
+    selection: Selection | None = None,
+    progress: Progress | None = None,
 ) -> Usage:
-    """The calls that began at or after `since` (of that writer alone, if one is named), grouped by `by`.
+    """The calls of a selection (or since a moment, or of one writer) grouped by `by`.
 
-    By day the rows run in time, otherwise those with the most tokens come first. Raises LedgerError if there is no
+    By time the rows run in time, otherwise those with the most tokens come first. Raises LedgerError if there is no
     ledger at `place`, if it cannot be read, or if `by` names something that there is not.
     """
-    _known(by)
-    where, arguments = ["1 = 1"], []
-    if since is not None:
-        where.append("started_at >= ?")
-        arguments.append(since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
-    if writer is not None:
-        where.append("writer = ?")
-        arguments.append(writer)
-    chosen = " AND ".join(where)
+    return usages(place, [by], selection or Selection(since=since, writer=writer), progress=progress)[0]
+
+
+def usages(
+    place: Readable,
+    groupings: Sequence[Sequence[str]],
+    selection: Selection = _EVERYTHING,
+    *,
+    progress: Progress | None = None,
+) -> list[Usage]:
+    """`usage` by several groupings, of one state of the ledger, in one pass over it."""
+    for by in groupings:
+        known(by)
+    columns = Columns.of(groupings, selection.zone)
     with open_source(place) as source:
-        rows = [_row(by, values) for values in source.rows(_query(by, chosen), *arguments, GAP_ENTRANCE)]
-        gaps = list(
-            source.rows(
-                f"SELECT losses FROM calls WHERE {chosen} AND entrance = ?",  # noqa: S608 - `chosen` is made above
-                *arguments,
-                GAP_ENTRANCE,
-            )
+        tallies = tallied(source, columns, selection, progress)
+    reports = []
+    total: Row | None = None
+    for by, groups in zip(columns.groupings, tallies.groupings, strict=True):
+        rows = [_row(dict(zip(by, key, strict=True)), tally) for key, tally in groups.items()]
+        if total is None and rows:
+            total = replace(rows[0], key={}) if len(rows) == 1 else _row({}, _all(groups.values()))
+        spans = [name for name in by if name in SPANS]
+        rows.sort(
+            key=lambda row: (*(in_time(row.key[name]) for name in spans), -row.tokens, -row.calls, *row.key.values())
         )
-    if "day" in by:
-        rows.sort(key=lambda row: (row.key["day"], -row.tokens, -row.calls, *row.key.values()))
-    else:
-        rows.sort(key=lambda row: (-row.tokens, -row.calls, *row.key.values()))
-    return Usage(rows, lost=sum(_lost(text) for (text,) in gaps))
+        reports.append(Usage(rows, by=by, total=total, lost=tallies.lost, confined=bool(selection.only)))
+    return reports
 
 
-def _query(by: Sequence[str], chosen: str) -> str:
-    """One pass for the sums; the ranks for median and p95 come from window functions over the same groups."""
-    keys = [f"{DIMENSIONS[name]} AS k{place}" for place, name in enumerate(by)] or ["0 AS k"]
-    names = ", ".join(f"k{place}" for place in range(len(by))) or "k"
-    ranks = ", ".join(
-        f"row_number() OVER (PARTITION BY {names} ORDER BY {time} IS NULL, {time}) AS {time}_rank,"
-        f" count({time}) OVER (PARTITION BY {names}) AS {time}_count"
-        for time in _TIMES
-    )
-    quantiles = ", ".join(
-        f"max(CASE WHEN {time}_rank = ({time}_count * {percent} + 99) / 100 THEN {time} END)"
-        for time in _TIMES
-        for percent in (50, 95)
-    )
-    outcomes = ", ".join(f"count(CASE WHEN outcome = '{outcome}' THEN 1 END)" for outcome in OUTCOMES)
-    # Of reals: a provider that claims 2^53 tokens must not end the report in an overflow.
-    tokens = ", ".join(f"coalesce(sum(CAST({column} AS DOUBLE PRECISION)), 0.0)" for column in _TOKENS)
-    return (
-        f"WITH chosen AS (SELECT *, {', '.join(keys)} FROM calls WHERE {chosen} AND entrance <> ?),"  # noqa: S608 - all of it from the tables above
-        f" ranked AS (SELECT *, {ranks} FROM chosen)"
-        f" SELECT {names}, count(*), {outcomes}, {tokens}, count(CASE WHEN usage_source = 'estimated' THEN 1 END),"
-        f" {_UNMETERED}, sum(cost_usd), {_UNPRICED}, {quantiles} FROM ranked GROUP BY {names}"
-    )
+def _weight(row: Row) -> tuple[object, ...]:
+    return (-row.tokens, -row.calls, *row.key.values())
 
 
-def _row(by: Sequence[str], found: Sequence[Any]) -> Row:
-    width = max(len(by), 1)
-    calls, *numbers = found[width:]
-    tokens, rest = numbers[len(OUTCOMES) :][: len(_TOKENS)], numbers[len(OUTCOMES) + len(_TOKENS) :]
-    return Row(
-        {name: _readable(value) for name, value in zip(by, found, strict=False)},
-        calls,
-        dict(zip(OUTCOMES, numbers, strict=False)),
-        *(min(int(total), MOST) for total in tokens),
-        *rest,
-    )
+def _all(tallies: Iterable[Tally]) -> Tally:
+    total = Tally()
+    for tally in tallies:
+        total.add(tally.sums, tally.times)
+    return total
 
 
-def _readable(value: object) -> str:
-    """A key's text; what is no UTF-8, as only a tampered file has it, in other characters."""
-    return str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+def _row(key: dict[str, str], tally: Tally) -> Row:
+    told = dict(zip(SUMS, tally.sums, strict=True))
+    facts: dict[str, Any] = {name: min(int(told[name]), MOST) for name in SUMS if name in Row.__dataclass_fields__}
+    # A tenth of a billionth of a dollar: what an order of adding up changes is left out.
+    facts["cost_usd"] = round(told["cost_usd"], 10) if told["priced"] else None
+    for name, ranked in zip(TIMES, tally.ranked(), strict=True):
+        facts.update((f"{name}_p{percent}", _percentile(ranked, percent)) for percent in PERCENTILES)
+    return Row(key, outcomes={outcome: int(told[outcome]) for outcome in OUTCOMES}, **facts)
 
 
-def _lost(text: str) -> int:
-    """The count in a gap record's `losses`; 0 if it was tampered with (`verify` says so)."""
-    try:
-        return sum(int(loss["count"]) for loss in orjson.loads(text))
-    except (ValueError, KeyError, TypeError):
-        return 0
+def _percentile(ranked: Sequence[float], percent: int) -> float | None:
+    """By nearest rank."""
+    return ranked[(len(ranked) * percent + 99) // 100 - 1] if ranked else None

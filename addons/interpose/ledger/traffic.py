@@ -16,8 +16,8 @@ from rich.text import Text
 
 from .address import Readable
 from .record import CONNECTIONS, utc_text
-from .report import human_count, printable, spreadsheet_safe
 from .source import open_source
+from .wording import human_count, printable, spreadsheet_safe
 
 _QUERY = """
 SELECT kind, host, port, coalesce(app, ''), count(*) AS times, sum(bytes_up), sum(bytes_down),

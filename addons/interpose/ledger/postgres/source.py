@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from itertools import count
 from types import TracebackType
@@ -13,7 +13,7 @@ import asyncpg
 
 from interpose.ledger.address import Database
 from interpose.ledger.record import LedgerError, Table, tables_of
-from interpose.ledger.source import POSTGRES
+from interpose.ledger.source import POSTGRES, Piece
 
 from . import schema
 from .connecting import Aside, connect, told
@@ -89,6 +89,10 @@ class PostgresSource:
                     yield tuple(_plain(value) for value in row)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise self._unreadable(error) from error
+
+    def pieces(self, conditions: Sequence[str], arguments: Sequence[object]) -> Iterator[Piece]:
+        """All at once: the database reads with several processes, and does not sort to group."""
+        yield Piece("1 = 1", (), 1.0)
 
     async def _cursor(self, sql: str, arguments: tuple[object, ...]) -> Any:
         return await self._connection.cursor(sql, *arguments, timeout=_LONG)
