@@ -239,6 +239,7 @@ class _Run:
         listening = [Listen(*address) for address in interceptor.addresses]
         if interceptor.web_url is not None:
             say(f"mitmweb: {interceptor.web_url}")
+            say(f"live page: {interceptor.live_url}")
         if not self.options.command:
             return await self._serve(interceptor, desk, listening)
         child_environ = leading_environment(

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite, nan
 
+from interpose.formats import same_family
 from interpose.ledger.record import MAX_INTEGER, Record
 
 from .rings import ABORTED, CACHED, CALLS, COST, FAILED, INPUT, OUTPUT, TURNED_AWAY, UNPRICED, Ring, cells
@@ -171,7 +172,7 @@ class Counts:
                 record.endpoint,
                 record.status,
                 outcome,
-                record.provider_format is not None and record.provider_format != record.client_format,
+                self._converted(record),
                 asked,
                 cached,
                 answered,
@@ -181,6 +182,11 @@ class Counts:
                 record.duration_ms,
             )
         )
+
+    @staticmethod
+    def _converted(record: Record) -> bool:
+        asked, sent = record.client_format, record.provider_format
+        return asked is not None and sent is not None and not same_family(asked, sent, record.endpoint)
 
     def _grouped(self, names: Names) -> Group:
         app, _, client, provider = names

@@ -69,9 +69,10 @@ class Interceptor:
 
     `listen` are the addresses to listen on (port 0: any free one), by `mode`; `web` is where mitmweb is to answer, if
     at all. While it runs, `addresses` is where it listens, `address` the first of them, `web_url` the page of mitmweb
-    with its token, `ca_certificate` the PEM file that clients must trust, `ledger_path` the first file of the ledger
-    (None if it is databases alone), `places` where the ledger is read, `writer` this run's name in it. Whoever has it
-    follow a rules file sets `stale`, which says why that cannot be used just now.
+    with its token, `live_url` the live page beside it, `ca_certificate` the PEM file that clients must trust,
+    `ledger_path` the first file of the ledger (None if it is databases alone), `places` where the ledger is read,
+    `writer` this run's name in it. Whoever has it follow a rules file sets `stale`, which says why that cannot be used
+    just now.
 
     Raises ListenError, LedgerError, RulesError and AuthorityError before anything has been started, InterposeError
     if another one runs in this process.
@@ -98,6 +99,7 @@ class Interceptor:
         self.writer = secrets.token_hex(8)
         self.addresses: list[Address] = list(listen)
         self.web_url: str | None = None
+        self.live_url: str | None = None
         self.failure: InterposeError | None = None
         self.stale: Callable[[], object | None] = lambda: None
         self.ca_certificate = state / "ca" / authority.CERTIFICATE
@@ -187,9 +189,10 @@ class Interceptor:
         options = Options(
             mode=[self.mode.spec(address, proxy) for address in self.addresses], confdir=str(self.state / "ca")
         )
+        served = Served(assembly, self._stale, alone=True)
         owner = EngineAddon(
             assembly.engine,
-            Served(assembly, self._stale, alone=True).front(),
+            served.front(),
             record=assembly.ledger.connection,
             new_id=new_id,
             onlookers=Onlookers(self.scrubber) if self._web is not None else None,
@@ -223,6 +226,8 @@ class Interceptor:
             why = os.strerror(error.errno) if error.errno else str(error)
             where = f"{shown(self._web[0])}:{self._web[1]}" if self._web is not None else "the page"
             raise ListenError(f"--web: {where} cannot be listened on: {why}") from error
+        if self._web is not None:
+            self.live_url = self._show_live(master, served)
         if redirector is not None:
             await redirector.ready()
             watching = asyncio.create_task(self._watch(redirector))
@@ -230,6 +235,16 @@ class Interceptor:
         self.addresses = [address[:2] for address in server.listen_addrs()] or self.addresses
         # For mitmweb's page, which tells where the proxy is. Each mode names its own address.
         master.options.update(listen_host=self.address[0], listen_port=self.address[1])
+
+    def _show_live(self, master: Master, served: Served) -> str:
+        # As above: the half second has been spent by now.
+        from mitmproxy.tools.web.master import WebMaster
+
+        from . import livepage
+
+        assert isinstance(master, WebMaster)
+        master.addons.add(livepage.LivePage(master, served, self.scrubber))
+        return livepage.address(master.web_url)
 
     async def _watch(self, redirector: Redirector) -> None:
         self.failure = await redirector.ended()

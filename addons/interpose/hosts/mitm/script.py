@@ -110,9 +110,10 @@ class Shared:
             assemble(rules, state=state, environ=os.environ, scrubber=self.scrubber, writer=secrets.token_hex(8))
         )
         self.scrubber.guard(logging.getLogger())
+        served = Served(assembly, lambda: self._followed.stale if self._followed is not None else None, alone=True)
         owner = EngineAddon(
             assembly.engine,
-            Served(assembly, lambda: self._followed.stale if self._followed is not None else None, alone=True).front(),
+            served.front(),
             record=assembly.ledger.connection,
             new_id=new_id,
             onlookers=Onlookers(self.scrubber),
@@ -124,11 +125,22 @@ class Shared:
         self._assembly = assembly
         self._stack.callback(self.follow_none)
         self.owner = owner
+        self.show_live(served)
         logger.info("interpose: ready; %s; ledger %s", self.in_short(rules, named), told(rules.ledger.sinks(state)))
         if (now := ctx.options.interpose_rules) != named:
             self.follow_other(now)
         elif named:
             self.follow(Path(named), read, seen)
+
+    def show_live(self, served: Served) -> None:
+        """The live page, in mitmweb."""
+        if web_address() is None:
+            return
+        from . import livepage
+
+        # Whose master has mitmweb's options is one of mitmweb's.
+        ctx.master.addons.add(livepage.LivePage(ctx.master, served, self.scrubber))  # type: ignore[arg-type]
+        logger.info("interpose: live page at %s", livepage.address(ctx.master.web_url))  # type: ignore[attr-defined]
 
     def read(self, path: Path) -> Rules:
         return only(load(path), self.parts)
