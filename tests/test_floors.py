@@ -31,6 +31,7 @@ FLOORS = {
     "bill": 5,
     "bodies": 5,
     "budgets": 5,
+    "capturing": 5,
     "engine": 5,
     "exchange": 5,
     "gate": 5,

@@ -60,7 +60,7 @@ class Engine:
     (it raises KeysError if it cannot say), `store` counts limits (None: in memory; it is closed with the engine),
     `news` tells those who share a store what is left alone here, `record` takes a finished record and never blocks,
     `new_id` gives a call its id, `prices` what a call costs, `rng` numbers from 0 up to 1, `observer` is told what no
-    record says. `close` when done.
+    record says, `keep` gives a witness for a call whose bodies the rules keep. `close` when done.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Engine:
         news: News | None = None,
         rng: Callable[[], float] = random.random,
         observer: Observer = NOBODY,
+        keep: Callable[[Exchange], Witness] | None = None,
     ) -> None:
         self.inforce = InForce.first(rules, upstream, clock.monotonic, news)
         self.clock = clock
@@ -89,6 +90,7 @@ class Engine:
         self._paces = Paces(clock.monotonic)
         self.quotas = Quotas(clock.now)
         self.observer = observer
+        self._keep = keep
         self.gate = Gate(WaitingStore(store or MemoryStore(), clock.now, clock.monotonic), clock.now, observer)
         self._resolve = resolve
         self._lists = Lists(clock.monotonic)
@@ -235,14 +237,20 @@ class Engine:
         exchange = Exchange(self, call)
         self._live.add(exchange)
         try:
-            exchange.plan = self.plan(call, by=exchange.inforce)
+            self._decide(exchange)
         except Exception:
             logger.exception("the call %s failed inside interpose", exchange.id)
         exchange.settle("aborted")
 
+    def _decide(self, exchange: Exchange) -> Plan:
+        exchange.plan = chosen = self.plan(exchange.call, by=exchange.inforce)
+        if chosen.bodies and self._keep is not None:
+            exchange.witnessed_by(self._keep(exchange))
+        return chosen
+
     async def _carry(self, exchange: Exchange) -> Reply:
         by = exchange.inforce
-        exchange.plan = chosen = self.plan(exchange.call, by=by)
+        chosen = self._decide(exchange)
         if chosen.refusal is not None:
             exchange.remind(await self.gate.standings(chosen.demands))
             raise chosen.refusal

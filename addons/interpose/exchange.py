@@ -130,6 +130,11 @@ class Exchange:
         return self._first is not None
 
     @property
+    def began(self) -> float:
+        """When it did, by the engine's monotonic clock."""
+        return self._began
+
+    @property
     def trip(self) -> Trip | None:
         """The attempt of which the client is told."""
         return self._leg.trip if self._leg is not None else None

@@ -39,7 +39,8 @@ class Known:
     __slots__ = ("_values",)
 
     def __init__(self, call: Call, placeholders: Iterable[str] = ()) -> None:
-        self._values: dict[str, None] = {}
+        # Whether it is a credential: a key, and neither a cookie nor a placeholder.
+        self._values: dict[str, bool] = {}
         for key in client_keys(call.headers, call.url):
             # The public id of a signature's key is no secret: the signature stands in its header.
             self._add(key.value if key.kind == "key" else "")
@@ -51,7 +52,7 @@ class Known:
         for value in header_values(call.headers, b"cookie"):
             self._cookies(value.split(b";"))
         for placeholder in placeholders:
-            self._add(placeholder)
+            self._add(placeholder, credential=False)
 
     def learn(self, secret: Secret) -> None:
         """A credential that is about to be sent."""
@@ -64,16 +65,20 @@ class Known:
 
     def _cookies(self, pairs: Iterable[bytes]) -> None:
         for pair in pairs:
-            self._add(pair.partition(b"=")[2].decode("latin-1").strip().strip('"'))
+            self._add(pair.partition(b"=")[2].decode("latin-1").strip().strip('"'), credential=False)
 
-    def _add(self, value: str) -> None:
+    def _add(self, value: str, *, credential: bool = True) -> None:
         if len(value) >= SHORTEST:
-            self._values[value] = None
+            self._values[value] = credential
 
     @property
     def values(self) -> tuple[str, ...]:
         """The longest first: one may be a part of another."""
         return tuple(sorted(self._values, key=len, reverse=True))
+
+    def told(self, *, credential: bool) -> tuple[str, ...]:
+        """Those that are credentials, or the others."""
+        return tuple(value for value, is_one in tuple(self._values.items()) if is_one is credential)
 
     def masked(self, data: bytes) -> bytes:
         """A copy of some of a body, an event or a line, without what is known here and stands in it as it is."""

@@ -101,6 +101,11 @@ class Scrubber(logging.Filter):
         # A very short value would mask ordinary text; no provider issues one.
         self._values.update(value for value in secret.texts() if len(value) >= 8)
 
+    @property
+    def values(self) -> tuple[str, ...]:
+        """All of them, for those who look for a secret in other spellings."""
+        return tuple(self._values)
+
     def scrub(self, text: str) -> str:
         for value in self._values:
             if value in text:

@@ -48,6 +48,35 @@ def test_which_route_and_why_not_the_others(interpose: Command, rules: str) -> N
     assert (body["model"], body["messages"][0]["content"][0]["text"]) == ("claude-sonnet-4-5", "Hello")
 
 
+@pytest.mark.parametrize(
+    ("ledger", "route", "said", "kept"),
+    [
+        ("bodies", "", "its bodies are kept in the ledger (ledger.capture)", "bodies"),
+        (
+            "bodies",
+            ", capture: metadata",
+            "its bodies are not kept in the ledger (capture of the route one)",
+            "metadata",
+        ),
+        ("metadata", ", capture: bodies", "its bodies are kept in the ledger (capture of the route one)", "bodies"),
+        ("metadata", "", None, "metadata"),
+    ],
+)
+def test_whether_bodies_would_be_kept(
+    interpose: Command, tmp_path: Path, ledger: str, route: str, said: str | None, kept: str
+) -> None:
+    """And what of the rules says so; where they say nothing, nothing is said."""
+    file = tmp_path / "capture.yaml"
+    file.write_text(
+        "version: 1\nproviders: {openai: {format: openai, base_url: https://api.openai.com/v1}}\n"
+        f"ledger: {{capture: {ledger}}}\nroutes: [{{name: one, to: {{provider: openai}}{route}}}]\n"
+    )
+    done = interpose("explain", str(file), "--url", CHAT, "--model", "gpt-4o")
+    assert (said in done.stdout) if said is not None else ("its bodies" not in done.stdout)
+    told = interpose("explain", str(file), "--url", CHAT, "--model", "gpt-4o", "--format", "json")
+    assert json.loads(told.stdout)["capture"] == kept
+
+
 def test_losses_in_full_and_a_refusal(interpose: Command, rules: str) -> None:
     """A call that cannot be converted tells all that would be lost, and ends with 1."""
     body = {"model": "gpt-5", "n": 2, "temperature": 1.5, "messages": [{"role": "user", "content": "Hi"}]}

@@ -190,6 +190,7 @@ DIFFER: dict[str, tuple[str, str]] = {
     "routes.retry.backoff": (route("retry: {backoff: 1s..2s}"), route("retry: {backoff: 1s..3s}")),
     "routes.hold": (route("fallback: {provider: q}"), route("fallback: {provider: q}, hold: content")),
     "routes.hedge": (route("hedge: 2s"), route("hedge: 3s")),
+    "routes.capture": (route("capture: metadata"), route("capture: bodies")),
     "routes.sticky": (route("match: {}"), route("sticky: client")),
     "routes.prefer": (route("prefer: fastest"), route("prefer: least_busy")),
     "limits.name": (limit("requests: 1/minute"), limit("requests: 1/minute").replace("name: a", "name: b")),
@@ -208,6 +209,9 @@ DIFFER: dict[str, tuple[str, str]] = {
         "version: 1\ncapabilities: {a: [max_output=8192, no-tools]}\n",
         "version: 1\ncapabilities: {a: no-tools}\n",
     ),
+    "ledger.capture": ("version: 1\nledger: {capture: metadata}\n", "version: 1\nledger: {capture: bodies}\n"),
+    "ledger.body_limit": ("version: 1\nledger: {body_limit: 1MiB}\n", "version: 1\nledger: {body_limit: 64KiB}\n"),
+    "ledger.scrub": ("version: 1\nledger: {scrub: [a+]}\n", "version: 1\nledger: {scrub: [a+, b]}\n"),
     "ledger.to": ("version: 1\nledger: {to: [sqlite:a.db]}\n", "version: 1\nledger: {to: sqlite:b.db}\n"),
     "state.store": ("version: 1\nstate: {store: memory}\n", "version: 1\nstate: {store: 'redis://localhost'}\n"),
     "state.on_store_error": (
@@ -276,9 +280,7 @@ for name, one, other in (
     )
 # One value alone is accepted of these: there is nothing to differ. Certificates are tried in test_load, what is trusted
 # in test_check.
-ALONE = {"version", "ledger.capture", "losses.impossible", "providers.*.tls.ca", "upstream.ca"} | {
-    "limits.trust_headers"
-}
+ALONE = {"version", "losses.impossible", "providers.*.tls.ca", "upstream.ca"} | {"limits.trust_headers"}
 
 
 @pytest.mark.parametrize("path", sorted(DIFFER))
@@ -308,6 +310,30 @@ def test_the_version_is_of_the_content_alone() -> None:
 
 WRONG: list[tuple[str, str]] = [
     # text (without `version: 1`), the problem as it is printed
+    (
+        "ledger:\n  scrub:\n    - '[0-9]{16}'\n    - 'sk-(live|test'\n",
+        "r.yaml:5:7: ledger.scrub[1]: is no regular expression: missing ): sk-(live|test; its syntax is RE2's: "
+        "https://github.com/google/re2/wiki/Syntax",
+    ),
+    (
+        "ledger: {scrub: '(?=a)'}\n",
+        "r.yaml:2:17: ledger.scrub: is no regular expression: invalid perl operator: (?=; its syntax is RE2's: "
+        "https://github.com/google/re2/wiki/Syntax",
+    ),
+    (
+        "ledger: {scrub: ['[0-9]*']}\n",
+        "r.yaml:2:18: ledger.scrub[0]: matches nothing at all, and so everywhere; say what it matches: + in the place "
+        "of *",
+    ),
+    (
+        "ledger: {body_limit: 1000 tokens}\n",
+        "r.yaml:2:22: ledger.body_limit: is of tokens, where bodies are cut at bytes; write for example 1MiB",
+    ),
+    (
+        "ledger: {body_limit: 1GiB}\n",
+        'r.yaml:2:22: ledger.body_limit: "1GiB" is no limit for a body; write a size from 1KiB to 64MiB; 1MiB is the '
+        "default",
+    ),
     (
         "providers:\n  openai: {fromat: openai, format: openai, base_url: https://a.test/v1}\n",
         'r.yaml:3:12: providers.openai.fromat: unknown key; did you mean "format"?',

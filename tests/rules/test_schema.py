@@ -45,7 +45,6 @@ def test_decisions_are_about_fields_that_exist() -> None:
 # The smallest meaningful value of each refused field, as it stands in YAML.
 GIVEN = {
     "routes.usage": "request",
-    "routes.capture": "bodies",
 }
 
 DIGEST = "ab" * 32
@@ -84,7 +83,6 @@ def test_unsupported_fields_are_parsed_and_refused_at_their_place(row: Unsupport
 VALUES = [
     ("ledger: {to: otlp:http://collector:4318}", "a ledger at otlp:"),
     ("ledger: {to: [sqlite:a.db, otlp:here]}", "a ledger at otlp:"),
-    ("ledger: {capture: bodies}", "capturing bodies"),
 ]
 
 

@@ -332,6 +332,7 @@ def _json(answer: Answer) -> None:
         "sends": chosen.sends,
         "limits": as_json(answer.limits),
         "losses": [asdict(loss) for loss in chosen.losses],
+        "capture": "bodies" if chosen.bodies else "metadata",
         "refusal": None
         if chosen.refusal is None
         else {"status": chosen.refusal.status, "code": chosen.refusal.code, "message": chosen.refusal.message},

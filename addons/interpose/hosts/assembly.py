@@ -18,8 +18,9 @@ from pathlib import Path
 from interpose.alerts import Keeper, Senders, Surroundings
 from interpose.attempts.lanes import News
 from interpose.budgets import budgets_of, spent
+from interpose.capturing import Desk
 from interpose.engine import Engine
-from interpose.exchange import Clock
+from interpose.exchange import Clock, Exchange
 from interpose.issued import Keys, KeysError
 from interpose.ledger import Ledger, Record
 from interpose.ledger.address import Readable
@@ -32,6 +33,7 @@ from interpose.rules.restart import as_settled
 from interpose.rules.secrets import SecretStore
 from interpose.secret import Scrubber
 from interpose.upstream import Upstream
+from interpose.witness import Witness
 
 from . import recording, sharing
 
@@ -57,6 +59,7 @@ class Assembly:
     keys: Keys
     metrics: Metrics
     alerts: Keeper
+    desk: Desk
     # Who else is told each record: whoever it is must neither raise nor wait. Records may come from a thread.
     listeners: list[Callable[[Record], None]] = field(default_factory=list)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
@@ -88,7 +91,8 @@ class Assembly:
         ended = await self.engine.idle(seconds)
         # Records of the first moments wait for the prices.
         await asyncio.to_thread(PRICES.settle)
-        return await self.ledger.flush(seconds) and ended
+        written = await asyncio.to_thread(self.desk.flush, seconds)
+        return await self.ledger.flush(seconds) and written and ended
 
 
 def unusable(rules: Rules, message: str, path: str = "") -> Problem:
@@ -141,6 +145,8 @@ async def assemble(
         places = await recording.places(rules.ledger, state, secret_store, scrubber)
         ledger = await recording.opened(places, state, writer=writer, clock=CLOCK.now, scrub=scrubber.scrub)
         stack.callback(ledger.close)
+        desk = Desk(ledger, credentials=lambda: scrubber.values, now=CLOCK.monotonic)
+        stack.callback(desk.close)
         # Records that wait for the prices come before the ledger's end.
         stack.callback(PRICES.settle)
 
@@ -153,10 +159,14 @@ async def assemble(
 
         def record(record: Record) -> None:
             measured.record(record)
-            ledger.record(record)
+            # It goes to the ledger from there, behind the bodies of its call, if these are kept.
+            desk.record(record)
             alerts.saw(record)
             for tell in listeners:
                 tell(record)
+
+        def keep(exchange: Exchange) -> Witness:
+            return desk.look_at(exchange.id, exchange.call, exchange.inforce.rules.ledger, exchange.began)
 
         keys = Keys(state, timer=CLOCK.monotonic)
         stack.callback(keys.close)
@@ -174,6 +184,7 @@ async def assemble(
             store=await sharing.opened(rules.state, login, CLOCK.now),
             news=News(board.tell) if board is not None else None,
             observer=measured,
+            keep=keep,
         )
         stack.push_async_callback(engine.close)
         if board is not None:
@@ -186,6 +197,10 @@ async def assemble(
         measured.watch(partial(of_ledger, ledger))
         showing = asyncio.create_task(measured.show())
         stack.callback(showing.cancel)
-        alerts.watch(Surroundings(budgets=engine.gate.budgets, quotas=engine.quotas.shares, lost=lambda: ledger.lost))
+        alerts.watch(
+            Surroundings(
+                budgets=engine.gate.budgets, quotas=engine.quotas.shares, lost=lambda: ledger.lost + desk.crowded
+            )
+        )
         stack.callback(asyncio.create_task(alerts.keep()).cancel)
-        yield Assembly(engine, ledger, places, writer, secret_store, keys, measured, alerts, listeners)
+        yield Assembly(engine, ledger, places, writer, secret_store, keys, measured, alerts, desk, listeners)

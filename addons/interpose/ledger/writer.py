@@ -139,6 +139,11 @@ class Ledger:
         """The same for a part of a call whose bodies are kept. It is scrubbed already."""
         self._take(CAPTURES, part)
 
+    def gap(self) -> None:
+        """A call's captures could not be kept: the sinks get a gap in their place."""
+        for lane in self._lanes:
+            lane.take(CAPTURES, None)
+
     def _take(self, table: Table, record: Record | Connection | Capture) -> None:
         try:
             row: Row | None = storable(record, self._scrub)

@@ -124,7 +124,7 @@ class Route:
     """One route: a call goes to one of `targets`, chosen by their weights (always the same for a client if `sticky`),
     and if that fails to `fallback`, in order. With `prefer` the targets are all tried, the best of them first. `hold`
     withholds a reply until its content begins; after `hedge` seconds of silence another attempt is started beside the
-    first.
+    first. `bodies` says whether those of its calls are kept; None leaves it to the ledger's rules.
     """
 
     name: str
@@ -137,6 +137,7 @@ class Route:
     prefer: Preference | None = None
     hold: bool = False
     hedge: float | None = None
+    bodies: bool | None = None
 
     @property
     def everywhere(self) -> tuple[Target, ...]:
@@ -324,11 +325,14 @@ DEFAULT_LEDGER = "usage.db"
 @dataclass(frozen=True, slots=True)
 class LedgerRules:
     """Where records go: none named is the SQLite file in the state folder. Reports and budgets read the first that can
-    answer. Only metadata is kept.
+    answer. With `bodies` those of a call are kept, too, where its route says nothing else: `body_limit` bytes of each,
+    without what the regular expressions `scrub` match.
     """
 
     to: tuple[SinkRule, ...] = ()
-    capture: Literal["metadata"] = "metadata"
+    bodies: bool = False
+    body_limit: int = 2**20
+    scrub: tuple[str, ...] = ()
 
     @property
     def credentials(self) -> tuple[CredentialSource, ...]:

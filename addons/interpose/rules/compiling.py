@@ -10,13 +10,14 @@ from interpose.prices import Overrides, Price
 
 from . import aliases
 from .alerts import MIN_REQUESTS, WINDOW, Alert, Notify, metric_named, variables
-from .compiled import Limit, LossPolicy, Model, Retry, Route, Target
+from .compiled import LedgerRules, Limit, LossPolicy, Model, Retry, Route, Target
 from .facts import bare_path
 from .matching import Match
 from .patterns import AnyOf, Networks, parsed_network
 from .problem import Place
 from .schema import (
     AlertSpec,
+    LedgerSpec,
     LimitSpec,
     LossesSpec,
     MatchSpec,
@@ -27,6 +28,7 @@ from .schema import (
     RouteSpec,
 )
 from .secrets import CredentialSource
+from .sinks import SinkRule
 
 
 def loss_policy(spec: LossesSpec) -> LossPolicy:
@@ -52,7 +54,12 @@ def route(spec: RouteSpec) -> Route:
         prefer=spec.prefer,
         hold=spec.hold == "content",
         hedge=spec.hedge,
+        bodies=None if spec.capture is None else spec.capture == "bodies",
     )
+
+
+def ledger(spec: LedgerSpec, to: tuple[SinkRule, ...]) -> LedgerRules:
+    return LedgerRules(to, spec.capture == "bodies", spec.body_limit, tuple(spec.scrub or ()))
 
 
 def alert(spec: AlertSpec, place: Place | None = None) -> Alert:

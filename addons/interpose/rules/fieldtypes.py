@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from . import abilities, sinks, stores, urls, values
+from . import abilities, scrubs, sinks, stores, urls, values
 from .compiled import HEADER_WORD, OF_ATTEMPT, OF_CALL, VIRTUAL_PREFIX
 from .facts import ENDPOINTS
 from .patterns import checked_glob, is_glob, parsed_network
@@ -76,6 +76,7 @@ DurationRange = Annotated[Range, _AS_IT_IS, PlainValidator(values.duration_range
 RateText = Annotated[Rate, _AS_IT_IS, PlainValidator(values.rate), _as_text(values.RATE_PATTERN)]
 BudgetText = Annotated[Budget, _AS_IT_IS, PlainValidator(values.budget), _as_text(values.BUDGET_PATTERN)]
 SizeText = Annotated[Size, _AS_IT_IS, PlainValidator(values.size), _as_text(values.SIZE_PATTERN)]
+BodyLimit = Annotated[int, PlainValidator(values.body_limit), _as_text(values.BYTES_PATTERN)]
 Day = Annotated[datetime.date, BeforeValidator(values.date), _as_text(values.DATE_PATTERN)]
 QuotaBelow = Annotated[
     Shares,
@@ -222,6 +223,10 @@ def _abilities(texts: list[str]) -> list[str]:
     return texts
 
 
+def _scrub(text: str) -> str:
+    return scrubs.pattern(text)
+
+
 def _store(text: str) -> str:
     stores.store(text)
     return text
@@ -251,6 +256,9 @@ Addresses = Annotated[list[Annotated[str, AfterValidator(_network)]], OneOrMany(
 Paths = Annotated[list[Annotated[str, AfterValidator(_path)]], OneOrMany(), Field(min_length=1)]
 Methods = Annotated[list[Annotated[str, AfterValidator(_method)]], OneOrMany(), Field(min_length=1)]
 Sinks = Annotated[list[Annotated[str, AfterValidator(_sink)]], OneOrMany(), Field(min_length=1)]
+Scrubs = Annotated[
+    list[Annotated[str, AfterValidator(_scrub)]], OneOrMany(), Field(min_length=1, max_length=scrubs.MOST)
+]
 Variable = Annotated[str, AfterValidator(_variable)]
 Sha256 = Annotated[str, AfterValidator(_sha256)]
 Store = Annotated[str, AfterValidator(_store)]

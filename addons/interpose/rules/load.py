@@ -24,7 +24,6 @@ from .compiled import (
     Clients,
     HostPattern,
     Intercept,
-    LedgerRules,
     Provider,
     Rules,
     Timeouts,
@@ -139,7 +138,7 @@ class _Compiler:
                 {model: abilities.change(words) for model, words in spec.capabilities.items()}
             ),
             prices=compiling.prices(spec.prices),
-            ledger=LedgerRules(self._sinks(spec.ledger.to or [])),
+            ledger=compiling.ledger(spec.ledger, self._sinks(spec.ledger.to or [])),
             losses=compiling.loss_policy(spec.losses),
             state=self._state(spec.state),
             alerts=tuple(

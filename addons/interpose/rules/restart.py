@@ -20,8 +20,13 @@ class Settled:
     with_that_of: Callable[[Rules, Rules], Rules]
 
 
+def _ledger_to(new: Rules, old: Rules) -> Rules:
+    """What is kept of calls follows the file; where it goes does not."""
+    return replace(new, ledger=replace(new.ledger, to=old.ledger.to))
+
+
 SETTLED = (
-    Settled("ledger.to", lambda rules: rules.ledger.to, lambda new, old: replace(new, ledger=old.ledger)),
+    Settled("ledger.to", lambda rules: rules.ledger.to, _ledger_to),
     Settled("state", lambda rules: rules.state, lambda new, old: replace(new, state=old.state)),
 )
 

@@ -16,6 +16,7 @@ from . import support
 from .fieldtypes import (
     Abilities,
     Addresses,
+    BodyLimit,
     BudgetText,
     ClaimedHosts,
     ConditionText,
@@ -45,6 +46,7 @@ from .fieldtypes import (
     QuotaBelow,
     RateText,
     Retryable,
+    Scrubs,
     Sha256,
     Sinks,
     SizeText,
@@ -232,7 +234,9 @@ class RouteSpec(Section):
         default=None, description="withhold a reply until its content begins: what fails before is sent elsewhere"
     )
     usage: Literal["request"] | None = None
-    capture: Literal["metadata", "bodies"] | None = None
+    capture: Literal["metadata", "bodies"] | None = Field(
+        default=None, description="what the ledger keeps of its calls; default: ledger.capture"
+    )
     sticky: Literal["client"] | None = Field(
         default=None, description="a client's calls all go to the same one of several targets"
     )
@@ -275,7 +279,13 @@ class LedgerSpec(Section):
         description="sqlite:FILE, jsonl:FILE (relative to the rules file), postgresql://user:${VARIABLE}@host/database;"
         " reports read the first; default: usage.db in the state folder",
     )
-    capture: Literal["metadata", "bodies"] = "metadata"
+    capture: Literal["metadata", "bodies"] = Field(
+        default="metadata", description="what is kept of calls whose route does not say: their records, or bodies, too"
+    )
+    body_limit: BodyLimit = Field(default=2**20, description="so much of each body is kept (1MiB)")
+    scrub: Scrubs | None = Field(
+        default=None, description="regular expressions (RE2) of what is *** in what is kept, beside keys and cookies"
+    )
 
 
 class NotifySpec(Section):

@@ -81,10 +81,13 @@ CARRIED_OUT: frozenset[Pattern] = frozenset(
         *(f"models.{name}" for name in ("id", "provider", "model", "context_length", "capabilities")),
         "routes.hold",
         "routes.hedge",
+        "routes.capture",
         "state.store",
         "state.on_store_error",
         "ledger.to",
         "ledger.capture",
+        "ledger.body_limit",
+        "ledger.scrub",
         *(f"losses.{name}" for name in ("exact", "carried", "approximated", "dropped", "synthesised", "impossible")),
         *(f"prices.*.{name}" for name in ("input", "cache_read", "cache_write", "output")),
         "capabilities.*",
@@ -123,10 +126,6 @@ class Unsupported:
         return self.when is _given
 
 
-def _other_than(*accepted: str) -> Callable[[object], bool]:
-    return lambda value: isinstance(value, str) and value not in accepted
-
-
 def _otlp(value: object) -> bool:
     return any(
         isinstance(sink, str) and sink.startswith("otlp:") for sink in (value if isinstance(value, list) else [value])
@@ -134,9 +133,8 @@ def _otlp(value: object) -> bool:
 
 
 UNSUPPORTED: tuple[Unsupported, ...] = (
-    *(Unsupported(_p(f"routes.{name}")) for name in ("usage", "capture")),
+    Unsupported(_p("routes.usage")),
     Unsupported(_p("ledger.to"), _otlp, "a ledger at otlp:", "write sqlite:FILE, jsonl:FILE or postgresql://…"),
-    Unsupported(_p("ledger.capture"), _other_than("metadata"), "capturing bodies", "write capture: metadata"),
 )
 
 

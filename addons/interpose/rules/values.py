@@ -23,12 +23,15 @@ PERIODS: Mapping[str, int] = {"second": 1, "minute": 60, "hour": 3600, "day": 86
 CALENDAR = ("hour", "day", "week", "month", "year")
 BYTES: Mapping[str, int] = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
+LEAST_BODY, MOST_BODY = 2**10, 2**26
+
 # The same texts as JSON Schema patterns, for editors.
 DURATION_PATTERN = rf"^{_NUMBER}(ms|s|m|h|d)$"
 RANGE_PATTERN = rf"^{_NUMBER}(ms|s|m|h|d)\.\.{_NUMBER}(ms|s|m|h|d)$"
 RATE_PATTERN = r"^[0-9]{1,12}/(second|minute|hour|day)$"
 BUDGET_PATTERN = rf"^\${_NUMBER}/(hour|day|week|month|year)$"
 SIZE_PATTERN = rf"^{_NUMBER} ?(B|kB|MB|GB|KiB|MiB|GiB|tokens)$"
+BYTES_PATTERN = rf"^{_NUMBER} ?(B|kB|MB|GB|KiB|MiB|GiB)$"
 DATE_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 CONDITION_PATTERN = rf"^[a-z0-9_]+ *(>=|<=|>|<) *\$?{_NUMBER}(%|ms|s|m)?$"
 PERCENT_PATTERN = rf"^{_NUMBER}%$"
@@ -155,6 +158,18 @@ def size(value: object) -> Size:
     if match[2] == "tokens":
         return Size(int(Decimal(match[1])), "tokens")
     return Size(int(Decimal(match[1]) * BYTES[match[2]]), "bytes")
+
+
+def body_limit(value: object) -> int:
+    """`1MiB` -> bytes, of one body: so much is in memory until it is written."""
+    limit = size(value)
+    if limit.unit != "bytes":
+        raise BadValue("is of tokens, where bodies are cut at bytes", "write for example 1MiB")
+    if not LEAST_BODY <= limit.count <= MOST_BODY:
+        raise BadValue(
+            f'"{printable(str(value))}" is no limit for a body', "write a size from 1KiB to 64MiB; 1MiB is the default"
+        )
+    return limit.count
 
 
 def date(value: object) -> datetime.date:

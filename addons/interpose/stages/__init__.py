@@ -63,7 +63,21 @@ def plan(call: Call, host: HostRow | None, rules: Rules, view: View, trace: list
         hold=draft.route is not None and draft.route.hold,
         hedge=_hedge(draft),
         listing=None if refusal else draft.listing,
+        bodies=_bodies(draft),
     )
+
+
+def _bodies(draft: Draft) -> bool:
+    """Whether they are kept: as the route says, else as the ledger's rules do. A call that is refused before a route
+    was looked for is one without.
+    """
+    said = draft.route.bodies if draft.route is not None else None
+    if said is None and not draft.rules.ledger.bodies:
+        return False
+    kept = draft.rules.ledger.bodies if said is None else said
+    by = "ledger.capture" if said is None or draft.route is None else f"capture of the route {draft.route.name}"
+    draft.note(f"its bodies are {'kept' if kept else 'not kept'} in the ledger ({by})")
+    return kept
 
 
 def _mindful(draft: Draft, refusal: Refusal) -> tuple[Demand, ...]:

@@ -128,6 +128,7 @@ class Plan:
     the limits of the call ask, for which it waits up to `wait` seconds; of a call that is refused they are not asked,
     but its client is told where they stand. `unpriced` names the
     budgets that hold for the call and cannot be held: what it costs is not known. `hold` and `hedge` are the route's.
+    `bodies` says that they are kept in the ledger.
     With a `listing` there are no attempts: the gateway answers the call itself, by what providers tell of their models.
     """
 
@@ -146,6 +147,7 @@ class Plan:
     hold: bool = False
     hedge: float | None = None
     listing: Listing | None = None
+    bodies: bool = False
 
     @property
     def sends(self) -> int:

@@ -1,0 +1,82 @@
+"""How a secret may be spelled in a body: as it is, escaped as in JSON or a URL (also in part, also twice), in base64 at
+each of its three alignments, in hexadecimal digits.
+
+As regular expressions of RE2, which take the same time for a text whatever it is. What else a body can do to a secret
+(compress it inside, encrypt it, spell it backwards) is beyond this: docs/ledger.md says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+import re2  # type: ignore[import-untyped]  # it has no type information
+
+# Of base64 and hex, a shorter run would mask ordinary text.
+SHORTEST_RUN = 10
+# No secret is longer; what claims to be is masked as it is.
+LONGEST = 8192
+
+VIRTUAL_KEY = r"\bvk-[A-Za-z0-9_-]{16,}"
+
+
+@lru_cache(maxsize=512)
+def spelled(secret: str) -> re2._Regexp:
+    """What finds a secret in bytes, however it is spelled."""
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = True
+    # A long one times its spellings: the default is 8 MiB.
+    options.max_mem = 32 << 20
+    raw = secret.encode("utf-8", "surrogateescape")
+    if len(raw) > LONGEST:
+        return re2.compile(re.escape(secret), options)
+    ways = ["".join(map(_character, secret)), *_base64(raw), *_hex(raw)]
+    return re2.compile("|".join(ways), options)
+
+
+@lru_cache(maxsize=64)
+def pattern(text: str) -> re2._Regexp:
+    """One of the rules' own, which have been checked."""
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = True
+    return re2.compile(text, options)
+
+
+def _character(character: str) -> str:
+    """One character: itself, or what JSON or a URL has in its place."""
+    if not character.isascii():
+        return re.escape(character)
+    digits = _digits(f"{ord(character):02x}")
+    itself = re.escape(character)
+    # In JSON within JSON a backslash is escaped itself; / may be in either.
+    escapable = rf"\\*{itself}" if character in '"\\/' else itself
+    return rf"(?:{escapable}|\\+u00{digits}|%(?:25)?{digits})"
+
+
+def _digits(text: str) -> str:
+    return "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in text)
+
+
+def _base64(raw: bytes) -> Iterable[str]:
+    """What of it stands in base64 whatever is before and behind it, by where it begins."""
+    for before in range(3):
+        text = base64.b64encode(b"\0" * before + raw).decode().rstrip("=")
+        # The first digits hold bits of what is before, the last one perhaps of what is behind.
+        first = -(-before * 8 // 6)
+        run = text[first : (before + len(raw)) * 8 // 6]
+        if len(run) >= SHORTEST_RUN:
+            yield "".join(_DIGIT.get(digit, digit) for digit in run)
+
+
+# In URLs, and where JSON escapes a slash.
+_DIGIT = {"+": r"(?:[+-]|%2[Bb]|\\+u002[Bb])", "/": r"(?:\\*[/_]|%2[Ff])"}
+
+
+def _hex(raw: bytes) -> Iterable[str]:
+    text = raw.hex()
+    if len(text) >= SHORTEST_RUN:
+        yield _digits(text)
