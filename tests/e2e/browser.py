@@ -94,6 +94,11 @@ class Desk:
             await expect(self.page.locator(".flow-detail")).to_contain_text(text, timeout=PATIENCE)
         await self.look()
 
+    async def choose(self, view: str) -> None:
+        """Another view of the body that is shown."""
+        await self.page.locator(".contentview .controls .btn", has_text="View").click()
+        await self.page.locator(".dropdown-menu.show").get_by_text(view, exact=True).click()
+
     async def press(self, button: str) -> None:
         await self.page.locator("button:not([disabled])", has_text=button).first.click()
 

@@ -104,13 +104,13 @@ def test_what_was_asked_beside_what_was_sent() -> None:
         "route gpt-to-claude, provider claude",
         "the last of 2 attempts",
         "- authorization: ***\n",
-        "+ x-api-key: ***\n",
+        "+ x-api-key: ***",
         "  content-type: application/json\n",
         '-   "model": "gpt-4o",\n',
         '+   "model": "claude-sonnet-4-5",\n',
         '        "content": "Hello!"\n',
         '+   "max_tokens": 4096\n',
-        "Losses (1)\n  synthesised  max_tokens  anthropic wants one",
+        "Losses (1)\n  synthesised  max_tokens  anthropic wants one\n",
     ):
         assert expected in text, text
     assert "sk-FAKE" not in text
@@ -122,7 +122,7 @@ def test_what_was_received_beside_what_was_answered() -> None:
     for expected in (
         "- received  200\n",
         "+ answered  200 OK\n",
-        "- request-id: req_1\n",
+        "- request-id: req_1",
         '-   "id": "m"\n',
         '+   "choices": []\n',
         "Losses (1)\n  dropped  id",

@@ -263,6 +263,7 @@ class Carriage:
                 self._note("reply", self._shown)
 
     def _note(self, name: str, copy: Tee) -> None:
+        remarks.ours(self._flow)[f"{name}_cut"] = True
         remarks.note(self._flow, f"{name} of {copy.size:,} bytes, shown up to {copy.limit:,}")
 
     def _look(self) -> None:

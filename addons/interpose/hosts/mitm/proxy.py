@@ -18,7 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-from mitmproxy import contentviews
 from mitmproxy.addons import core, disable_h2c, next_layer, proxyserver, tlsconfig
 from mitmproxy.certs import DEFAULT_DHPARAM
 from mitmproxy.exceptions import OptionsError
@@ -46,7 +45,6 @@ from .mode import Mode
 from .redirector import Redirector, told
 from .release import Release
 from .replay import Replay
-from .told import Stream
 
 logger = logging.getLogger(__name__)
 
@@ -292,7 +290,6 @@ def install(master: Master, owner: EngineAddon, *others: object) -> None:
     """Puts the engine into a master with stock addons: ahead of NextLayer, whose choice of protocols it makes, and
     last of all for replays, which it answers as other addons have left them. `others` stand beside it.
     """
-    contentviews.add(Stream())
     views.register()
     addons = master.addons
     # A list of its own: a hook may be going through the one that there is.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from mitmproxy import ctx
 from mitmproxy import flow as mitm_flow
 
 from interpose.formats import same_family
@@ -47,7 +46,7 @@ def say(flow: mitm_flow.Flow, words: str, mark: str = "") -> None:
     kept = ours(flow)
     kept["words"] = words
     _write(flow, kept)
-    if flow.marked == _text(kept, "mark"):
+    if flow.marked in ("", _text(kept, "mark")):
         flow.marked = kept["mark"] = mark
 
 
@@ -87,13 +86,6 @@ def _notes(kept: dict[str, Any]) -> list[str]:
 def marked_by_a_person(flow: mitm_flow.Flow) -> bool:
     """Whether somebody wants to keep that flow."""
     return bool(flow.marked) and flow.marked != known(flow).get("mark")
-
-
-def show_comments() -> None:
-    """Has mitmweb's list of flows tell what there is to say of each, unless somebody has chosen the columns."""
-    options = ctx.options
-    if "web_columns" in options and not options.has_changed("web_columns"):
-        options.update(web_columns=[*options.web_columns, "comment"])
 
 
 # --- in a few words ---------------------------------------------------------------------------------------------------

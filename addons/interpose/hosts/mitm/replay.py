@@ -89,6 +89,7 @@ class Replay:
         finally:
             await reply.body.aclose()
         if shown.cut:
+            remarks.ours(flow)["reply_cut"] = True
             remarks.note(flow, f"reply of {shown.size:,} bytes, shown up to {shown.limit:,}")
         fields = [pair for pair in reply.headers if pair[0].lower() not in (b"transfer-encoding", b"content-length")]
         response = http.Response.make(reply.status, b"", http.Headers(fields))

@@ -37,7 +37,6 @@ from .carriage import Onlookers
 from .layers import Closed
 from .mode import Mode
 from .proxy import install, told_of_proxy
-from .remarks import show_comments
 from .replay import Replay
 
 logger = logging.getLogger(__name__)
@@ -121,7 +120,11 @@ class Shared:
         )
         self._stack.callback(owner.close)
         install(ctx.master, owner)
-        show_comments()
+        if hasattr(ctx.master, "app"):
+            # mitmdump has nothing to do with pages, nor with what makes them.
+            from .columns import show_comments
+
+            show_comments(ctx.master)
         self._assembly = assembly
         self._stack.callback(self.follow_none)
         self.owner = owner

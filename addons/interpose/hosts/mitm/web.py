@@ -10,7 +10,8 @@ from mitmproxy.options import Options
 from mitmproxy.tools.web.master import WebMaster
 
 from .carriage import HELD_REPLY
-from .remarks import marked_by_a_person, show_comments
+from .columns import show_comments
+from .remarks import marked_by_a_person
 from .seen import weight
 
 # mitmweb keeps every flow for ever: 13 KB each, and with them whatever bodies are shown.
@@ -94,6 +95,6 @@ def make(options: Options, host: str, port: int) -> WebMaster:
     master = WebMaster(options, with_termlog=False)
     # What is not claimed is held for the page by mitmproxy, which knows no bound of its own.
     master.options.update(web_host=host, web_port=port, web_open_browser=False, stream_large_bodies=str(HELD_REPLY))
-    show_comments()
+    show_comments(master)
     master.addons.add(Forgetful(master))
     return master

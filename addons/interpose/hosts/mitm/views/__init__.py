@@ -8,9 +8,10 @@ from __future__ import annotations
 from mitmproxy import contentviews
 
 from .asked import AskedVsSent
+from .conversation import Conversation, Reassembled, whole
 from .usage import UsageAndCost
 
-VIEWS: tuple[contentviews.Contentview, ...] = (UsageAndCost(), AskedVsSent())
+VIEWS: tuple[contentviews.Contentview, ...] = (Conversation(), Reassembled(), UsageAndCost(), AskedVsSent(whole))
 
 
 def register() -> None:

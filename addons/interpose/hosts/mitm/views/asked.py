@@ -67,14 +67,15 @@ class AskedVsSent(View):
         other = came(theirs, data) if reply else went(theirs, data)
         before, after = (other, ours) if reply else (ours, other)
         url = str((sent or {}).get("url", ""))
-        lines = [*heads(before, after), *by(record, len(listed(kept, "sent"))), "", "Headers", *headers(before, after)]
+        lines = [*heads(before, after), *by(record, len(listed(kept, "sent")))]
         as_json = (
             [self._whole(side.body, at, kind_of(side)) for side, at in ((other, url), (ours, flow.request.url))]
             if reply
             else [None, None]
         )
-        lines += ["", *bodies(before, after, as_json, named=theirs.get("body") is None)]
-        return "\n".join([*lines, *lost(record, reply=reply)])
+        lines += [*lost(record, reply=reply), ""]
+        lines += [*bodies(before, after, as_json, named=theirs.get("body") is None), ""]
+        return "\n".join([*lines, "Headers", *headers(before, after)])
 
 
 def listed(kept: dict[str, Any], name: str) -> list[dict[str, Any]]:

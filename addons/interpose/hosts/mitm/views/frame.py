@@ -53,8 +53,9 @@ class View(contentviews.Contentview):
             text = f"This cannot be shown here ({type(error).__name__}: {error}); see it as Raw."
         if text is None:
             return self.nothing
-        # Half a character is none that a page could be sent.
+        # Half a character is none that a page could be sent; and mitmweb shows no empty line.
         text = text.encode("utf-8", "backslashreplace").decode()
+        text = "\n".join(line or " " for line in text.rstrip("\n").split("\n"))
         if len(text) <= MOST_SHOWN:
             return text
         return f"{text[:MOST_SHOWN]}\n… {len(text) - MOST_SHOWN:,} characters more; see all of it as Raw."
