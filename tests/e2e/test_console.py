@@ -72,10 +72,16 @@ async def stream(exchange: Exchange) -> None:
     await exchange.end()
 
 
+async def fail(exchange: Exchange) -> None:
+    await exchange.json(b'{"error": {"message": "no"}}', status=500)
+
+
 async def test_a_call_is_seen_in_the_console(
     bare: Path, tmp_path: Path, authority: Authority, dial: dict[str, str], upstream: Upstream
 ) -> None:
-    """It starts, lists a streamed call and shows what was said, holds it back and lets it go, and quits on q and y."""
+    """It starts, lists a streamed call and shows what was said and what that was, marks one that fails, holds one back
+    and lets it go, and quits on q and y.
+    """
     tool = Tool(bare, tmp_path, "mitmproxy")
     tool.port = free_port()
     command = tool.command("intercept.py", rules=acting_rules(authority, dial))
@@ -92,19 +98,30 @@ async def test_a_call_is_seen_in_the_console(
         await terminal.shows(r"POST.*(api\.openai\.com|/v1/chat/completions).*200")
         terminal.type("\r")
         await terminal.shows(PLACEHOLDER)
+        # Views of ours, as in mitmweb; the comment, and of what is kept with a flow no more than where to see it.
         terminal.type("\t")
-        await terminal.shows("one word")
+        await terminal.shows(r"(?s)Conversation.*── assistant.*one word")
+        terminal.type("\t")
+        details = await terminal.shows(r"(?s)Comment: +gpt-4o · .*Asked vs sent")
+        assert "provider" not in details
         terminal.type("q")
 
-        # Held back by a filter; `A` lets go of all that is held.
+    # What has failed is marked in the list.
+    assert "❌" not in terminal.shown
+    with upstream.answering(fail):
+        await tool.ask(PLACEHOLDER, body)
+    await terminal.shows("❌")
+
+    # Held back by a filter; `A` lets go of all that is held.
+    with upstream.answering(stream):
         terminal.type(":set intercept ~q\r")
         await terminal.shows(r"\[i:~q\]|Intercept")
         asking = asyncio.create_task(tool.ask(PLACEHOLDER, body))
-        await terminal.shows(r"(?s)POST.*POST")
-        assert len(upstream.requests) == 1
+        await terminal.shows(r"(?s)POST.*POST.*POST")
+        assert upstream.requests == []
         terminal.type("A")
         assert (await asking).status == 200
-        assert len(upstream.requests) == 2
+        assert len(upstream.requests) == 1
     terminal.type("q")
     await terminal.shows(r"(?i)quit")
     terminal.type("y")
@@ -113,7 +130,7 @@ async def test_a_call_is_seen_in_the_console(
     terminal.process.wait()
     assert terminal.process.exitstatus == 0
     assert b"Traceback" not in terminal.written
-    assert [row["outcome"] for row in tool.rows()] == ["ok", "ok"]
+    assert [row["outcome"] for row in tool.rows()] == ["ok", "error", "ok"]
     tool.output = terminal.written.decode(errors="replace")
     assert tool.secrets_left() == []
 

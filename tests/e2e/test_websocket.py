@@ -417,7 +417,7 @@ async def test_a_session_is_seen_in_mitmweb(shown: Proxy, upstream: Upstream) ->
         assert [(await client.read())[1] for _ in range(4)] == [b"hello back", large, large, b"the last"]
         (flow,) = await api.flows()
         assert flow["websocket"]["messages_meta"]["count"] == 2
-        assert flow["comment"] == "the latest messages only"
+        assert flow["comment"] == "gpt-realtime · … · the latest messages only"
         said = json.loads(await api.get(f"/flows/{flow['id']}/messages/content/auto.json"))
         assert [len(each["text"]) for each in said] == [len(large), len("the last")]
         assert upstream.request.values("authorization") == [b"Bearer " + OPENAI_KEY]
@@ -426,6 +426,32 @@ async def test_a_session_is_seen_in_mitmweb(shown: Proxy, upstream: Upstream) ->
         await client.send(b"\x03\xe8", opcode=8)
         await client.read()
         assert (await shown.ledger.row(mark))["outcome"] == "ok"
+        await api.flow(comment="gpt-realtime · the latest messages only")
+        await api.post("/clear")
+
+
+async def test_a_session_says_what_it_used_in_mitmweb(shown: Proxy, upstream: Upstream) -> None:
+    """Its answers' tokens together, once it is over; nothing of its messages is kept a second time."""
+    usage = {"total_tokens": 1500, "input_tokens": 900, "output_tokens": 600}
+    response = {"id": "r", "object": "realtime.response", "status": "completed", "usage": usage}
+
+    async def talk(exchange: Exchange) -> None:
+        await exchange.connection.read_frame()
+        for turn in range(2):
+            event = {"type": "response.done", "event_id": f"e{turn}", "response": response}
+            await exchange.send(frame(json.dumps(event).encode(), mask=False))
+        await goodbye(exchange)
+
+    async with session(shown, upstream, talk, upgrade(key=PLACEHOLDER)) as client, logged_in(shown.web_url) as api:
+        await client.send(b"hello")
+        for _ in range(2):
+            await client.read()
+        await client.send(b"\x03\xe8", opcode=8)
+        await client.read()
+        flow = await api.flow(comment="gpt-realtime · 1.8k in · 1.2k out · $0.026")
+        # It has no bodies: the page shows the view by its messages, once.
+        views = json.loads(await api.get(f"/flows/{flow['id']}/messages/content/Usage%20%26%20cost.json"))
+        assert ["1,800" in each["text"] for each in views] == [False, False, True]
         await api.post("/clear")
 
 

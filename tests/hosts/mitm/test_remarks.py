@@ -9,6 +9,7 @@ from mitmproxy.io import FlowReader, FlowWriter
 from mitmproxy.test import tflow
 
 from interpose.hosts.mitm import remarks
+from interpose.hosts.mitm.remarks import Loaded
 from interpose.ledger import Record
 
 CALL = Record(
@@ -154,6 +155,20 @@ def test_a_persons_comment_and_mark_stay() -> None:
         remarks.say(other, "gpt-4o · 6 in", remarks.FAILED)
         remarks.note(other, "a note")
         assert (other.comment, other.marked) == ("mine", ":red_circle:")
+
+
+def test_what_is_kept_with_a_flow_is_not_printed() -> None:
+    """Neither in the console's details, nor of a flow that was saved, copied and loaded: there may be megabytes."""
+    flow = tflow.tflow()
+    remarks.ours(flow).update(record={}, sent=[{"body": b"x" * 1000}])
+    file = io.BytesIO()
+    FlowWriter(file).add(flow)
+    file.seek(0)
+    (loaded,) = FlowReader(file).stream()
+    Loaded().requestheaders(loaded)
+    for each in (flow, flow.copy(), loaded):
+        assert len(repr(each.metadata)) < 100
+        assert each.metadata[remarks.KEY]["sent"] == [{"body": b"x" * 1000}]
 
 
 @pytest.mark.parametrize("garbage", [None, 5, "x", [], {"notes": 5}, {"comment": None, "words": 7}])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -75,6 +76,22 @@ async def test_a_call_that_passes_as_it_came_is_not_kept_twice() -> None:
     assert "client" not in record
     assert weight(flow) == 0
     assert (flow.comment, flow.marked) == (remarks.words(CALL), remarks.CONVERTED)
+
+
+async def test_what_passes_as_it_comes_is_not_held() -> None:
+    """A stream, or a session of hours: after its first piece nothing of it is collected."""
+    flow = tflow.tflow(resp=True)
+    seen = witness(flow, limit=1 << 30)
+    seen.received(1, 200, JSON)
+    tracemalloc.start()
+    for _ in range(100):
+        seen.arrived(1, chunk := bytes(1 << 20))
+        seen.told(chunk)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 3 << 20
+    seen.settled(CALL, ())
+    assert weight(flow) == 0
 
 
 async def test_what_was_changed_is_kept_without_secrets() -> None:

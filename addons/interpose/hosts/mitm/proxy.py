@@ -44,6 +44,7 @@ from .leaves import Leaves
 from .mode import Mode
 from .redirector import Redirector, told
 from .release import Release
+from .remarks import Loaded
 from .replay import Replay
 
 logger = logging.getLogger(__name__)
@@ -295,7 +296,7 @@ def install(master: Master, owner: EngineAddon, *others: object) -> None:
     # A list of its own: a hook may be going through the one that there is.
     addons.chain = list(addons.chain)
     ahead = [owner, *others]
-    addons.add(*ahead, Release(), Replay(owner))
+    addons.add(*ahead, Loaded(), Release(), Replay(owner))
     addons.chain[:] = [each for each in addons.chain if each not in ahead]
     # TlsConfig, ahead of which others may have to be, comes after NextLayer.
     place = next(place for place, each in enumerate(addons.chain) if isinstance(each, next_layer.NextLayer))

@@ -27,11 +27,28 @@ _BY_OUTCOME = {"refused": REFUSED, "limited": LIMITED, "error": FAILED, "truncat
 MOST_NAME = 60
 
 
+class Kept(dict[str, Any]):
+    """What is kept with a flow. mitmproxy's console prints metadata, and there may be megabytes of bodies in it."""
+
+    def __repr__(self) -> str:
+        return 'see the views "Usage & cost" and "Asked vs sent"' if "record" in self else ""
+
+
+class Loaded:
+    """Has what is kept with a flow that was read from a file be printed so, too."""
+
+    name = "interpose_loaded"
+
+    def requestheaders(self, flow: mitm_flow.Flow) -> None:
+        if KEY in flow.metadata:
+            ours(flow)
+
+
 def ours(flow: mitm_flow.Flow) -> dict[str, Any]:
     """What we know of a flow, to be added to."""
     found = flow.metadata.get(KEY)
-    if not isinstance(found, dict):
-        found = flow.metadata[KEY] = {}
+    if not isinstance(found, Kept):
+        found = flow.metadata[KEY] = Kept(found if isinstance(found, dict) else {})
     return found
 
 

@@ -41,13 +41,19 @@ class Passing:
     def __init__(self, limit: int) -> None:
         self.tee = Tee(limit)
         self._sum = 0
+        self._let_pass = False
 
     def add(self, data: bytes) -> None:
-        self.tee.add(data)
-        self._sum = zlib.crc32(data, self._sum)
+        if not self._let_pass:
+            self.tee.add(data)
+            self._sum = zlib.crc32(data, self._sum)
+
+    def let_pass(self) -> None:
+        """It passes as it comes: nothing of it need be kept, or looked at, any more."""
+        self._let_pass, self.tee = True, Tee(0)
 
     def same(self, other: Passing) -> bool:
-        return (self.tee.size, self._sum) == (other.tee.size, other._sum)
+        return self._let_pass or (self.tee.size, self._sum) == (other.tee.size, other._sum)
 
 
 class Seen(Witness):
@@ -102,7 +108,14 @@ class Seen(Witness):
             remarks.say(self._flow, remarks.under_way(model.decode("latin-1"), route.decode("latin-1")))
 
     def told(self, chunk: bytes) -> None:
+        first = self._told.tee.size == 0
         self._told.add(chunk)
+        if first:
+            for body in self._arriving.values():
+                if body.same(self._told):
+                    # Nothing was converted: a session may last for hours, and all of it would be held.
+                    body.let_pass()
+                    self._told.let_pass()
 
     def settled(self, record: Record, losses: Sequence[Loss]) -> None:
         """The prices' thread says so where these are still being read."""

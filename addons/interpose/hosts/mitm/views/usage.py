@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from mitmproxy import contentviews
+from mitmproxy import contentviews, http
+from mitmproxy.flow import Flow
+from mitmproxy.websocket import WebSocketMessage
 
 from interpose.hosts.mitm import remarks
 
@@ -24,7 +26,16 @@ class UsageAndCost(View):
 
     def render(self, data: bytes, metadata: contentviews.Metadata) -> str | None:
         record = remarks.known(metadata.flow).get("record")
-        return told(record) if isinstance(record, dict) else None
+        if not isinstance(record, dict):
+            return None
+        # A session is shown by its messages, and is told of once.
+        message = metadata.websocket_message
+        return told(record) if message is None or message is last_message(metadata.flow) else ""
+
+
+def last_message(flow: Flow | None) -> WebSocketMessage | None:
+    messages = flow.websocket.messages if isinstance(flow, http.HTTPFlow) and flow.websocket is not None else []
+    return messages[-1] if messages else None
 
 
 def told(record: dict[str, Any]) -> str:
