@@ -14,7 +14,7 @@ from .conftest import Command
 ASK = """
 import sys
 from http.client import HTTPConnection
-for path in ("/", "/flows?token=wrong"):
+for path in ("/", "/flows?token=wrong", "/interpose", "/interpose.json?token=wrong"):
     asking = HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=30)
     asking.request("GET", path)
     print(asking.getresponse().status)
@@ -41,11 +41,12 @@ def test_the_page_lives_while_the_command_runs(interpose: Command, host: str) ->
     port = free_port(host)
     named = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     done = interpose("run", "--web", named, "--", sys.executable, "-c", ASK, host, str(port))
-    assert (done.returncode, done.stdout.split()) == (0, ["403", "403"]), done.stderr
+    assert (done.returncode, done.stdout.split()) == (0, ["403"] * 4), done.stderr
     parts = urlsplit(page(done.stderr))
     assert (parts.hostname, parts.port) == (host, port)
-    mitmweb, said, *summary = done.stderr.splitlines()
+    mitmweb, live, said, *summary = done.stderr.splitlines()
     assert mitmweb.endswith(parts.query)
+    assert live == f"interpose: live page: http://{named}/interpose?{parts.query}"
     assert said.startswith("interpose: audit only")
     assert summary[0].startswith("interpose: no AI call was caught")
     with pytest.raises(ConnectionRefusedError):

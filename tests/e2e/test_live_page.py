@@ -4,6 +4,7 @@ own authentication that lets somebody in, and what a client calls itself stays t
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -64,6 +65,7 @@ def live_rules(authority: Authority, upstream: Upstream) -> str:
             {"name": "chat", "match": {"client": "web"}, "per": "client", "requests": "3/minute"},
             {"name": "spend", "per": "client", "budget": "$1/day"},
         ],
+        alerts=[{"name": "down", "when": "error_rate > 5%", "window": "5m", "min_requests": 5, "notify": ["log"]}],
         prices={name: {"input": asked, "output": answered} for name, (asked, answered) in PRICES.items()},
         upstream={"ca": str(authority.pem), "connect_to": connect_to(upstream, (OPENAI, ANTHROPIC))},
     )
@@ -78,6 +80,7 @@ class Served:
     live: str
     web: str
     ledger: Ledger
+    rules: Path
 
     @property
     def base(self) -> str:
@@ -88,10 +91,10 @@ class Served:
 async def served(way: str, farm: Farm, bare: Path, folder: Path, rules: str) -> AsyncIterator[Served]:
     if way == "mitmweb -s":
         async with running(bare, folder, "intercept.py", program="mitmweb", rules=rules) as tool:
-            yield Served(tool.url, tool.ca, address(tool.output), tool.web_url, tool.ledger)
+            yield Served(tool.url, tool.ca, address(tool.output), tool.web_url, tool.ledger, tool.folder / "rules.yaml")
         return
     proxy = await farm.launch("live-page", rules, ENVIRON, "--web", "127.0.0.1:0")
-    yield Served(proxy.url, proxy.ca, address(proxy.errors), proxy.web_url, proxy.ledger)
+    yield Served(proxy.url, proxy.ca, address(proxy.errors), proxy.web_url, proxy.ledger, proxy.folder / "rules.yaml")
     assert await proxy.stop() == 0, proxy.errors
 
 
@@ -159,6 +162,8 @@ async def reading(browser: Browser, url: str, **options: Any) -> AsyncIterator[R
     """A new reader at the page. At the end nothing was wrong with it, and nobody else was asked for anything."""
     context = await browser.new_context(**options)
     reader = Reader(await context.new_page())
+    # So that its timers can be let run out at once.
+    await reader.page.clock.install()
     await reader.page.goto(url)
     yield reader
     assert reader.complaints == []
@@ -261,6 +266,7 @@ async def test_its_numbers_are_those_of_the_ledger(page_of: Served, upstream: Up
         await expect(page.locator("#limits")).to_contain_text("of $1.00")
         await expect(page.locator("#limits")).to_contain_text("8.0% left")
         await expect(page.locator("#ledger")).to_contain_text("9 calls written")
+        await expect(page.locator("#notices")).to_contain_text("Alert down: error_rate is 11.1%, of 9 calls")
         await expect(page.locator("#last tbody tr")).to_have_count(9)
         durations = sorted(row["duration_ms"] for row in rows if row["outcome"] == "ok")
         await reader.sees("p50", durations[-(-len(durations) // 2) - 1])
@@ -359,19 +365,79 @@ async def test_it_is_closed_to_strangers(page_of: Served, browser: Browser) -> N
 
 
 @ONE_WAY
-async def test_nobody_is_asked_while_nobody_looks(page_of: Served, upstream: Upstream, browser: Browser) -> None:
+async def test_a_call_is_seen_while_it_is_under_way(page_of: Served, upstream: Upstream, browser: Browser) -> None:
+    """Whose it is, where it goes and how far it is; then among the last calls, and no more where it was."""
+    let = asyncio.Event()
+
+    async def later(exchange: Exchange) -> None:
+        await let.wait()
+        await answer(exchange)
+
+    async with reading(browser, f"{page_of.live}&app=") as nobody, reading(browser, page_of.live) as reader:
+        mark = page_of.ledger.mark()
+        with upstream.answering(later):
+            asking = asyncio.create_task(ask(page_of, "gpt-4o"))
+            row = reader.page.locator("#under-way tbody tr")
+            await expect(row).to_contain_text("claude by to-claude")
+            await expect(row).to_contain_text("waiting")
+            await expect(reader.page.locator("#calls-more")).to_have_text("1 under way")
+            await expect(nobody.page.locator("#state")).to_have_text("Live")
+            await expect(nobody.page.locator("#under-way")).to_be_hidden()
+            let.set()
+            assert await asking == [200]
+        await expect(reader.page.locator("#under-way")).to_be_hidden()
+        call = (await page_of.ledger.row(mark))["id"]
+        await expect(reader.page.locator("#last tbody tr").first).to_have_attribute("data-key", call)
+
+
+@ONE_WAY
+async def test_rules_that_are_stale_are_told(page_of: Served, browser: Browser) -> None:
+    """Until the file is repaired."""
+    good = page_of.rules.read_text()
+    async with reading(browser, page_of.live) as reader:
+        notice = reader.page.locator("#notices li", has_text="rules.yaml cannot be used since")
+        await expect(reader.page.locator("#state")).to_have_text("Live")
+        await expect(notice).to_have_count(0)
+        page_of.rules.write_text("version: 7\n")
+        await expect(notice).to_be_visible()
+        page_of.rules.write_text(good)
+        await expect(notice).to_have_count(0)
+
+
+@ONE_WAY
+async def test_a_page_that_gets_no_answer_says_so(page_of: Served, browser: Browser) -> None:
+    """And goes on by itself; one whose session is over says what to do."""
+    async with reading(browser, page_of.live) as reader:
+        page, state = reader.page, reader.page.locator("#state")
+        await expect(state).to_have_text("Live")
+        await page.context.set_offline(True)
+        await page.clock.fast_forward(2000)
+        await expect(state).to_contain_text("No answer since")
+        await page.context.set_offline(False)
+        await page.clock.fast_forward(30_000)
+        await expect(state).to_have_text("Live")
+        await page.context.clear_cookies()
+        await page.clock.fast_forward(2000)
+        await expect(state).to_contain_text("Open the address that it has printed")
+        # What the browser itself says of a question without an answer, and of a 403.
+        assert all("Failed to load resource" in each for each in reader.complaints)
+        reader.complaints.clear()
+
+
+@ONE_WAY
+async def test_nobody_is_asked_while_nobody_looks(page_of: Served, browser: Browser) -> None:
     """A tab that is hidden, and one that is paused, asks for nothing; then it goes on."""
     async with reading(browser, page_of.live) as reader:
         page = reader.page
         await expect(page.locator("#state")).to_have_text("Live")
         await page.get_by_role("button", name="Pause").press("Enter")
         await expect(page.locator("#state")).to_contain_text("Paused")
-        await nothing_asked(reader, page_of, upstream)
+        await nothing_asked(reader)
         await page.get_by_role("button", name="Pause").press("Enter")
         async with page.expect_response(lambda reply: "interpose.json" in reply.url):
             pass
         await page.evaluate(HIDE, arg=True)
-        await nothing_asked(reader, page_of, upstream)
+        await nothing_asked(reader)
         async with page.expect_response(lambda reply: "interpose.json" in reply.url):
             await page.evaluate(HIDE, arg=False)
 
@@ -382,15 +448,14 @@ HIDE = """hidden => {
 }"""
 
 
-async def nothing_asked(reader: Reader, served: Served, upstream: Upstream) -> None:
-    """Another reader sees a call come; this one has not asked."""
+async def nothing_asked(reader: Reader) -> None:
+    """Whatever was asked before has been answered; then ten minutes pass in a moment."""
     await reader.page.wait_for_load_state("networkidle")
     before = len(reader.asked)
-    with upstream.answering(answer):
-        await ask(served, "gpt-5-mini")
-    # As long as two of its turns.
-    await reader.page.evaluate("() => new Promise(done => setTimeout(done, 4500))")
-    assert len(reader.asked) == before
+    await reader.page.clock.fast_forward(600_000)
+    # Requests are told in their order: one of ours comes after any that it has made.
+    assert await reader.page.evaluate("fetch('interpose.json?calls=7').then(reply => reply.status)") == 200
+    assert [url.rpartition("/")[2] for url in reader.asked[before:]] == ["interpose.json?calls=7"]
 
 
 @ONE_WAY

@@ -11,8 +11,8 @@ import threading
 from array import array
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import isfinite, nan
+from typing import NamedTuple
 
 from interpose.formats import same_family
 from interpose.ledger.record import MAX_INTEGER, Record
@@ -53,8 +53,7 @@ class Group:
         self.quarters = Ring(QUARTER, QUARTERS)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """One call of the last ones. Times are milliseconds; `at` is when it ended, in Unix seconds."""
 
     id: str
