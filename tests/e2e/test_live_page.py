@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from tests.e2e.settings import (
     VIRTUAL,
     connect_to,
     digest,
+    real,
     rules_text,
 )
 from tests.e2e.upstream import Exchange, Upstream
@@ -321,6 +323,12 @@ async def test_what_a_client_calls_itself_stays_text(page_of: Served, upstream: 
         await expect(page.locator("[data-by=model] tbody tr")).to_have_count(1)
         assert await page.locator("img").count() == 0
         assert await page.title() == "interpose, live"
+    # A credential of the rules is told by nobody, wherever it stands.
+    with upstream.answering(answer):
+        await ask(page_of, real("openai"))
+    told = await as_json(page_of, model="***")
+    assert [call["asked_model"] for call in told["calls"]] == ["***"]
+    assert real("openai") not in json.dumps(told)
 
 
 async def test_it_is_closed_to_strangers(page_of: Served, browser: Browser) -> None:
@@ -387,7 +395,11 @@ async def test_a_call_is_seen_while_it_is_under_way(page_of: Served, upstream: U
             assert await asking == [200]
         await expect(reader.page.locator("#under-way")).to_be_hidden()
         call = (await page_of.ledger.row(mark))["id"]
-        await expect(reader.page.locator("#last tbody tr").first).to_have_attribute("data-key", call)
+        last = reader.page.locator("#last tbody tr").first
+        await expect(last).to_have_attribute("data-key", call)
+        # Its flow is mitmweb's to show.
+        await last.get_by_role("link").click()
+        await expect(reader.page.locator(".flow-detail")).to_contain_text(call)
 
 
 @ONE_WAY
@@ -402,6 +414,23 @@ async def test_rules_that_are_stale_are_told(page_of: Served, browser: Browser) 
         await expect(notice).to_be_visible()
         page_of.rules.write_text(good)
         await expect(notice).to_have_count(0)
+
+
+@ONE_WAY
+async def test_a_ledger_that_is_away_is_told(page_of: Served, upstream: Upstream, browser: Browser) -> None:
+    """And what becomes of the records meanwhile."""
+    async with reading(browser, page_of.live) as reader:
+        # The call's, and that of its connection.
+        notice = reader.page.locator("#notices li", has_text="takes no records just now: 2 records wait on disk")
+        with closing(sqlite3.connect(page_of.ledger.path, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            with upstream.answering(answer):
+                await ask(page_of, "gpt-5-mini")
+            await expect(notice).to_be_visible()
+            await expect(reader.page.locator("#ledger")).to_contain_text("2 waiting on disk")
+            connection.execute("ROLLBACK")
+        await expect(notice).to_have_count(0)
+        await expect(reader.page.locator("#ledger")).to_contain_text("none waiting, none lost")
 
 
 @ONE_WAY

@@ -25,6 +25,8 @@ from interpose.live.around import Around
 from interpose.live.page import page
 from interpose.secret import Scrubber
 
+from .remarks import known
+
 PATH = "/interpose"
 # Of so many calls it is known which flow they are; more are not on the page.
 MOST_FLOWS = 2000
@@ -50,8 +52,7 @@ class LivePage:
     def update(self, flows: Sequence[Flow]) -> None:
         """Which flow a call is: its record stands there when it is settled."""
         for flow in flows:
-            kept = flow.metadata.get("interpose")
-            record = kept.get("record") if isinstance(kept, dict) else None
+            record = known(flow).get("record")
             if isinstance(record, dict) and isinstance(call := record.get("id"), str):
                 self._flows[call] = flow.id
                 self._flows.move_to_end(call)
