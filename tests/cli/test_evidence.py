@@ -2,6 +2,9 @@
 
 import json
 import sqlite3
+import sys
+import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -126,3 +129,76 @@ def test_of_many_problems_the_first_are_shown(interpose: Command, ledger: Path) 
     done = interpose("usage", "verify")
     assert "… and 70 more: --format json has them all" in done.stdout
     assert "110 records in 3 chains: 110 problems" in done.stdout
+
+
+OLD = "--older-than", "2d"
+
+
+@pytest.fixture
+def aged(interpose: Command) -> Path:
+    """A ledger with three records that are a year old, and two of now."""
+    now = time.time()
+    opened = Ledger.open(interpose.state / "usage.db", writer="a" * 32, clock=time.time)
+    for moment in (*(now - 366 * 86_400 + number for number in range(3)), now, now):
+        opened.record(invented(1, started_at=utc_text(moment)))
+    assert opened.close() == 0
+    return interpose.state / "usage.db"
+
+
+def test_what_is_old_is_deleted_by_hand(interpose: Command, aged: Path) -> None:
+    """A dry run says how much and deletes nothing; afterwards the chain verifies, and says from where it is there."""
+    done = interpose("usage", "prune", *OLD, "--dry-run")
+    assert (done.returncode, done.stderr) == (0, f"interpose: sqlite:{aged}: would delete 3 of calls\n")
+    assert "5 records in 1 chain: sound" in interpose("usage", "verify").stdout
+    done = interpose("usage", "prune", *OLD)
+    assert (done.returncode, done.stderr) == (0, f"interpose: sqlite:{aged}: deleted 3 of calls\n")
+    found = interpose("usage", "verify").stdout
+    assert "2 records in 1 chain: sound" in found
+    assert "sound, cut up to 3" in found
+    assert interpose("usage", "prune", *OLD).stderr.endswith("deleted nothing: there is nothing so old\n")
+    tamper(aged, "DELETE FROM calls WHERE seq = 4")
+    assert "record 4: deleted: missing" in interpose("usage", "verify").stdout
+
+
+def test_what_was_tampered_with_is_not_deleted_by_hand(interpose: Command, aged: Path) -> None:
+    """It is told, with a status that a script sees."""
+    tamper(aged, "UPDATE calls SET status = 500 WHERE seq = 2")
+    done = interpose("usage", "prune", *OLD)
+    assert done.returncode == 1
+    assert f"writer {'a' * 32}, record 2: changed: its content does not give its hash\n" in done.stderr
+    assert "1 of calls" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "status"),
+    [
+        ((), "how old? write --older-than 90d, or name rules that have ledger.keep", 2),
+        (("--older-than", "soon"), '--older-than "soon" is not a duration; write for example 500ms', 2),
+        (("--older-than", "9d", "--ledger", "jsonl:a"), "is a file of JSON lines: what rotates your files removes", 1),
+        (("--older-than", "9d", "--ledger", "none.db"), "there is no ledger at ", 1),
+    ],
+)
+def test_what_cannot_be_pruned_is_said(interpose: Command, options: tuple[str, ...], said: str, status: int) -> None:
+    """In one line."""
+    done = interpose("usage", "prune", *options)
+    assert (done.returncode, done.stdout, said in done.stderr) == (status, "", True)
+
+
+def test_rules_keep_and_tell_while_it_runs(interpose: Command, aged: Path, rules_file: Callable[[str], Path]) -> None:
+    """Retention runs at the start, and a checkpoint knows of it; by hand it is done by the same rules."""
+    rules = rules_file("version: 1\nledger: {to: state/usage.db, keep: {records: 30d}, checkpoints: {to: kept/a}}\n")
+    rules.write_text(rules.read_text().replace("state/", f"sqlite:{interpose.state}/"))
+    waits = (
+        "import sqlite3, time\n"
+        f"while sqlite3.connect({str(aged)!r}, timeout=30).execute('SELECT count(*) FROM calls').fetchone() != (2,):\n"
+        "    time.sleep(0.01)"
+    )
+    done = interpose("run", "--rules", str(rules), "--", sys.executable, "-c", waits)
+    assert done.returncode == 0, done
+    kept = rules.parent / "kept" / "a"
+    lines = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert next(cut["cut"] for line in lines for cut in line["cuts"]).startswith('{"' + "a" * 32 + '":[3,')
+    done = interpose("usage", "verify", "--rules", str(rules), "--checkpoint", str(kept))
+    assert (done.returncode, "note" in done.stdout) == (0, False), done
+    assert interpose("usage", "prune", "--rules", str(rules)).returncode == 0
+    assert f"is in {kept}" in interpose("usage", "checkpoint", "--rules", str(rules)).stderr

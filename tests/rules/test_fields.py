@@ -213,6 +213,21 @@ DIFFER: dict[str, tuple[str, str]] = {
     "ledger.body_limit": ("version: 1\nledger: {body_limit: 1MiB}\n", "version: 1\nledger: {body_limit: 64KiB}\n"),
     "ledger.scrub": ("version: 1\nledger: {scrub: [a+]}\n", "version: 1\nledger: {scrub: [a+, b]}\n"),
     "ledger.to": ("version: 1\nledger: {to: [sqlite:a.db]}\n", "version: 1\nledger: {to: sqlite:b.db}\n"),
+    **{
+        f"ledger.keep.{name}": (
+            f"version: 1\nledger: {{keep: {{{name}: 30d}}}}\n",
+            f"version: 1\nledger: {{keep: {{{name}: 400d}}}}\n",
+        )
+        for name in ("records", "bodies")
+    },
+    "ledger.checkpoints.to": (
+        "version: 1\nledger: {checkpoints: {to: a}}\n",
+        "version: 1\nledger: {checkpoints: {to: b}}\n",
+    ),
+    "ledger.checkpoints.every": (
+        "version: 1\nledger: {checkpoints: {to: a}}\n",
+        "version: 1\nledger: {checkpoints: {to: a, every: 5m}}\n",
+    ),
     "state.store": ("version: 1\nstate: {store: memory}\n", "version: 1\nstate: {store: 'redis://localhost'}\n"),
     "state.on_store_error": (
         "version: 1\nstate: {store: 'redis://localhost', on_store_error: deny}\n",
@@ -590,6 +605,13 @@ WRONG: list[tuple[str, str]] = [
         'r.yaml:2:111: clients.keys[0].expires: "2027-13-01" is not a date; '
         "write year-month-day, for example 2027-01-31",
     ),
+    ("ledger: {keep: {records: 10y}}\n", 'r.yaml:2:26: ledger.keep.records: "10y" is not a duration; '
+     "write for example 500ms, 10s, 5m, 2h or 1d"),
+    ("ledger: {keep: {records: 5000d}}\n", 'r.yaml:2:26: ledger.keep.records: "5000d" is not a usable duration; '
+     "it must be more than zero and at most 3660d"),
+    ("ledger: {keep: {records: 30d, bodies: 31d}}\n", "r.yaml:2:39: ledger.keep.bodies: is longer than records are "
+     "kept, and bodies go with their records; make it shorter, or remove it"),
+    ("ledger: {checkpoints: {every: 1h}}\n", "r.yaml:2:23: ledger.checkpoints.to: is missing"),
     ("ledger: {to: []}\n", "r.yaml:2:14: ledger.to: is empty; remove it, or say something"),
     ("ledger: {to: usage.db}\n", "r.yaml:2:14: ledger.to: is no place for a ledger; "
      "write sqlite:FILE, jsonl:FILE or postgresql://…"),

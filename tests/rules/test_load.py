@@ -154,6 +154,25 @@ def test_certificates_are_tried_when_rules_are_loaded(rules_file: Path, text: st
     assert ca in (rules.upstream.ca, *(provider.ca for provider in rules.providers.values()))
 
 
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ("ledger: {to: 'jsonl:a', keep: {records: 30d}}", "2:31: ledger.keep: warning: concerns databases alone, and"),
+        (
+            "ledger: {keep: {records: 20d}}\nlimits: [{name: a, budget: $5/month}, {name: b, budget: $1/day}]",
+            "2:26: ledger.keep.records: warning: is shorter than the month of a budget, whose spending is read from "
+            "the ledger at a start; keep records for 31d or more",
+        ),
+    ],
+)
+def test_what_is_unwise_to_keep_is_a_warning(rest: str, said: str) -> None:
+    """It works all the same; what is enough is none."""
+    (warning,) = parse(f"version: 1\n{rest}\n", "r.yaml", Path("/")).warnings
+    assert str(warning).startswith(f"r.yaml:{said}")
+    wiser = rest.replace("20d", "31d").replace("'jsonl:a'", "[jsonl:a, sqlite:b]")
+    assert parse(f"version: 1\n{wiser}\n", "r.yaml", Path("/")).warnings == ()
+
+
 def test_a_credential_file_open_to_others_is_a_warning(rules_file: Path) -> None:
     """Mode 0644 is warned of at the credential, 0600 is not; the rules work either way."""
     key = rules_file.parent / "a.key"

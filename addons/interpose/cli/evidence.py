@@ -1,7 +1,7 @@
-"""`interpose usage verify` and `interpose usage checkpoint`: whether anybody has altered the ledger.
+"""`interpose usage verify`, `checkpoint` and `prune`: whether anybody has altered the ledger, and what is kept of it.
 
-What a chain and a checkpoint are is in `interpose.ledger`; here is what people see of it, and the exit status: 0 if all
-is sound, 1 if something was tampered with, 2 if it cannot be read.
+What a chain, a checkpoint and retention are is in `interpose.ledger`; here is what people see of it, and the exit
+status of `verify`: 0 if all is sound, 1 if something was tampered with, 2 if it cannot be read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +23,9 @@ from .terminal import console, refuse, say, say_plain, told
 
 if TYPE_CHECKING:
     from interpose.ledger.address import Readable
+    from interpose.ledger.retention import Pruned
     from interpose.ledger.verify import Progress, Seen, Verification
+    from interpose.rules.compiled import LedgerRules
 
 app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -71,7 +73,7 @@ def verify(
         refuse("cannot write what was found: stdout is closed")
     try:
         with told_unreadable():
-            at = place(ctx, ledger, rules, state)
+            at = meant(ctx, ledger, rules, state).place
             with _progress() as progress:
                 found = examine(at, files=checkpoint or (), progress=progress)
     except InterposeError as error:
@@ -88,7 +90,7 @@ def make_checkpoint(
     *,
     to: Annotated[
         Path | None,
-        typer.Option("--to", metavar="FILE", help="The file to add it to. Default: that of the rules, else stdout."),
+        typer.Option("--to", metavar="FILE", help="The file to add it to. Default: as the rules say; else stdout."),
     ] = None,
     ledger: LedgerOption = None,
     rules: RulesOption = None,
@@ -100,28 +102,117 @@ def make_checkpoint(
     from interpose.ledger.checkpoints import state as state_of
 
     with told():
-        at = place(ctx, ledger, rules, state)
+        of = meant(ctx, ledger, rules, state)
         now = utc_text(time.time())
-        found = state_of(at)
+        found = state_of(of.place)
+        if to is None and of.rules.checkpoints is not None:
+            to = of.rules.checkpoints.to
         if to is None:
-            print(Checkpoint(1, now, named(at), found.heads, found.cuts).line().decode(), end="")
+            print(Checkpoint(1, now, named(of.place), found.heads, found.cuts).line().decode(), end="")
             return
-        made = append(to, at=now, ledger=named(at), state=found)
+        made = append(to, at=now, ledger=named(of.place), state=found)
         chains = "1 chain" if len(made.heads) == 1 else f"{len(made.heads)} chains"
         say(f"checkpoint {made.number} of {made.ledger}, {chains}, is in {to}: keep it where the ledger is not")
 
 
-def place(ctx: typer.Context, ledger: str | None, rules: Path | None, state: Path | None) -> Readable:
-    """The ledger that is meant, be it named behind the command or ahead of it."""
+@app.command()
+def prune(
+    ctx: typer.Context,
+    *,
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", metavar="90d", help="Delete records. Default: as the rules keep them.")
+    ] = None,
+    bodies_older_than: Annotated[
+        str | None,
+        typer.Option("--bodies-older-than", metavar="30d", help="Drop captured bodies, whose records stay."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and delete nothing.")] = False,
+    ledger: LedgerOption = None,
+    rules: RulesOption = None,
+    state: StateOption = None,
+) -> None:
+    """Delete what is old, so that `verify` can tell it from any other deletion. Exits with 1 if something stays because
+    it was tampered with.
+    """
+    from interpose.ledger import LedgerError, retention
+
+    with told():
+        of = meant(ctx, ledger, rules, state)
+        records, bodies = _age("--older-than", older_than), _age("--bodies-older-than", bodies_older_than)
+        if records is None and bodies is None:
+            records, bodies = of.rules.keep.records, of.rules.keep.bodies
+        if records is None and bodies is None:
+            refuse("how old? write --older-than 90d, or name rules that have ledger.keep")
+        if not retention.prunable(of.place):
+            raise LedgerError(f"{of.place} is a file of JSON lines: what rotates your files removes the old ones")
+        keep = retention.Keep(records, bodies)
+        try:
+            if dry_run:
+                _tell("would delete", of.place, retention.would_go(of.place, keep, now=time.time()))
+                return
+            done = retention.prune(of.place, keep, clock=time.time, pause=_breathe)
+        except retention.Taken:
+            raise LedgerError(f"another process is deleting from {of.place}, or holds its lock: try again") from None
+        _tell("deleted", of.place, done)
+        _told_elsewhere(of)
+    raise typer.Exit(1 if done.left else 0)
+
+
+def _age(option: str, text: str | None) -> float | None:
+    from interpose.rules.problem import BadValue
+    from interpose.rules.values import age
+
+    try:
+        return age(text) if text is not None else None
+    except BadValue as error:
+        refuse(f"{option} {error}" + (f"; {error.hint}" if error.hint else ""))
+
+
+def _breathe() -> bool:
+    """Whoever writes gets the lock between two batches."""
+    time.sleep(0.01)
+    return False
+
+
+def _tell(what: str, at: Readable, done: Pruned) -> None:
+    parts = [f"{count:,} of {table}" for table, count in done.records.items() if count]
+    if done.bodies:
+        parts.append(f"the bodies of {done.bodies:,} captures")
+    say(f"{at}: {what} {', '.join(parts) if parts else 'nothing: there is nothing so old'}")
+    for problem in done.left:
+        say_plain(_plain(problem))
+
+
+def _told_elsewhere(of: Meant) -> None:
+    """What was deleted is told to the checkpoints, if the rules name a file of them."""
+    from interpose.ledger import utc_text
+    from interpose.ledger.checkpoints import append, named
+    from interpose.ledger.checkpoints import state as state_of
+
+    if (checkpoints := of.rules.checkpoints) is not None:
+        append(checkpoints.to, at=utc_text(time.time()), ledger=named(of.place), state=state_of(of.place))
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """The ledger that is meant, and what rules say of it."""
+
+    rules: LedgerRules
+    place: Readable
+
+
+def meant(ctx: typer.Context, ledger: str | None, rules: Path | None, state: Path | None) -> Meant:
+    """Named behind the command or ahead of it."""
     from interpose.state import state_path
 
     from .usage import ledger_place, ledger_rules
 
     ahead = ctx.parent.params if ctx.parent is not None else {}
-    named = ledger if ledger is not None else ahead.get("ledger")
-    file = rules if rules is not None else ahead.get("rules")
+    found = ledger_rules(
+        ledger if ledger is not None else ahead.get("ledger"), rules if rules is not None else ahead.get("rules")
+    )
     folder = state if state is not None else ahead.get("state")
-    return asyncio.run(ledger_place(ledger_rules(named, file), state_path(folder, os.environ)))
+    return Meant(found, asyncio.run(ledger_place(found, state_path(folder, os.environ))))
 
 
 @contextmanager

@@ -36,6 +36,7 @@ from interpose.upstream import Upstream
 from interpose.witness import Witness
 
 from . import recording, sharing
+from .keeping import Keeping
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Assembly:
     metrics: Metrics
     alerts: Keeper
     desk: Desk
+    keeping: Keeping
     # Who else is told each record: whoever it is must neither raise nor wait. Records may come from a thread.
     listeners: list[Callable[[Record], None]] = field(default_factory=list)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
@@ -82,6 +84,7 @@ class Assembly:
                 ) from error
             self.metrics.adopt(rules)
             self.alerts.adopt(rules.alerts)
+            self.keeping.adopt(rules.ledger)
             self.credentials.keep(list(rules.secrets))
         for name in settled:
             logger.warning("%s has changed in the rules: it stays as it was until interpose is started again", name)
@@ -144,6 +147,9 @@ async def assemble(
         measured.adopt(rules)
         places = await recording.places(rules.ledger, state, secret_store, scrubber)
         ledger = await recording.opened(places, state, writer=writer, clock=CLOCK.now, scrub=scrubber.scrub)
+        # It ends behind the ledger: the last checkpoint has what that has written.
+        keeping = Keeping(places, now=CLOCK.now)
+        stack.push_async_callback(keeping.aclose)
         stack.callback(ledger.close)
         desk = Desk(ledger, credentials=lambda: scrubber.values, now=CLOCK.monotonic)
         stack.callback(desk.close)
@@ -203,4 +209,5 @@ async def assemble(
             )
         )
         stack.callback(asyncio.create_task(alerts.keep()).cancel)
-        yield Assembly(engine, ledger, places, writer, secret_store, keys, measured, alerts, desk, listeners)
+        keeping.adopt(rules.ledger)
+        yield Assembly(engine, ledger, places, writer, secret_store, keys, measured, alerts, desk, keeping, listeners)

@@ -76,6 +76,7 @@ def _before_fork() -> None:
                 continue
             still.wait(PATIENCE)
             _STILL.callback(going_on.set)
+            _STILL.enter_context(inside.assembly.keeping.unopened())
             _STILL.enter_context(inside.assembly.ledger.unopened())
 
 

@@ -323,6 +323,22 @@ DEFAULT_LEDGER = "usage.db"
 
 
 @dataclass(frozen=True, slots=True)
+class KeepRules:
+    """How many seconds records and captured bodies are kept; None is for ever."""
+
+    records: float | None = None
+    bodies: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRules:
+    """The file that says how far the ledger's chains were, and after how many seconds a line is added."""
+
+    to: Path
+    every: float
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerRules:
     """Where records go: none named is the SQLite file in the state folder. Reports and budgets read the first that can
     answer. With `bodies` those of a call are kept, too, where its route says nothing else: `body_limit` bytes of each,
@@ -333,6 +349,8 @@ class LedgerRules:
     bodies: bool = False
     body_limit: int = 2**20
     scrub: tuple[str, ...] = ()
+    keep: KeepRules = KeepRules()
+    checkpoints: CheckpointRules | None = None
 
     @property
     def credentials(self) -> tuple[CredentialSource, ...]:

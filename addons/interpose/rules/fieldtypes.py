@@ -72,6 +72,7 @@ def _as_text(pattern: str) -> WithJsonSchema:
 _AS_IT_IS = PlainSerializer(repr, return_type=str)
 
 Duration = Annotated[float, PlainValidator(values.duration), _as_text(values.DURATION_PATTERN)]
+Age = Annotated[float, PlainValidator(values.age), _as_text(values.DURATION_PATTERN)]
 DurationRange = Annotated[Range, _AS_IT_IS, PlainValidator(values.duration_range), _as_text(values.RANGE_PATTERN)]
 RateText = Annotated[Rate, _AS_IT_IS, PlainValidator(values.rate), _as_text(values.RATE_PATTERN)]
 BudgetText = Annotated[Budget, _AS_IT_IS, PlainValidator(values.budget), _as_text(values.BUDGET_PATTERN)]

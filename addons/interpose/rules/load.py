@@ -18,12 +18,27 @@ from interpose.formats.aws import region_of
 from interpose.formats.dialects import WITHOUT_RESPONSES
 from interpose.formats.hosts import lookup
 
-from . import abilities, aliases, cloud, compiling, conversions, regexlike, relations, sinks, stores, urls, virtualhost
+from . import (
+    abilities,
+    aliases,
+    cloud,
+    compiling,
+    conversions,
+    keeping,
+    regexlike,
+    relations,
+    sinks,
+    stores,
+    urls,
+    virtualhost,
+)
 from .compiled import (
+    CheckpointRules,
     ClientKey,
     Clients,
     HostPattern,
     Intercept,
+    KeepRules,
     Provider,
     Rules,
     Timeouts,
@@ -36,6 +51,7 @@ from .problem import Path as Where
 from .problem import Problem, RulesError
 from .schema import (
     NO_CREDENTIAL,
+    CheckpointsSpec,
     CredentialSpec,
     ProviderSpec,
     RulesSpec,
@@ -138,7 +154,11 @@ class _Compiler:
                 {model: abilities.change(words) for model, words in spec.capabilities.items()}
             ),
             prices=compiling.prices(spec.prices),
-            ledger=compiling.ledger(spec.ledger, self._sinks(spec.ledger.to or [])),
+            ledger=replace(
+                compiling.ledger(spec.ledger, self._sinks(spec.ledger.to or [])),
+                keep=self._keep(spec),
+                checkpoints=self._checkpoints(spec.ledger.checkpoints),
+            ),
             losses=compiling.loss_policy(spec.losses),
             state=self._state(spec.state),
             alerts=tuple(
@@ -292,6 +312,16 @@ class _Compiler:
             self._warnings.append(place.problem(message, hint, "warning"))
         password = CredentialSource("env", (url.variable,), place=place) if url.variable is not None else None
         return sinks.SinkDatabase(url, password, self._ca(path, url.ca))
+
+    def _keep(self, spec: RulesSpec) -> KeepRules:
+        if spec.ledger.keep is None:
+            return KeepRules()
+        for path, message, hint in keeping.dangers(spec):
+            self._warnings.append(self._document.place(path).problem(message, hint, "warning"))
+        return KeepRules(spec.ledger.keep.records, spec.ledger.keep.bodies)
+
+    def _checkpoints(self, spec: CheckpointsSpec | None) -> CheckpointRules | None:
+        return None if spec is None else CheckpointRules(self._path(spec.to), spec.every)
 
     def _path(self, text: str) -> Path:
         return self._base / os.path.expanduser(text)

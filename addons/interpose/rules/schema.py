@@ -16,6 +16,7 @@ from . import support
 from .fieldtypes import (
     Abilities,
     Addresses,
+    Age,
     BodyLimit,
     BudgetText,
     ClaimedHosts,
@@ -273,6 +274,18 @@ class StateSpec(Section):
     )
 
 
+class KeepSpec(Section):
+    """How long is kept what; without it for ever. Files of JSON lines are not concerned."""
+
+    records: Age | None = Field(default=None, description="records, from their beginning (400d)")
+    bodies: Age | None = Field(default=None, description="captured bodies, which may go before their records (30d)")
+
+
+class CheckpointsSpec(Section):
+    to: Line = Field(description="a file, best where the ledger is not; a line is added: how far the chains are")
+    every: Duration = Field(default=3600, description="how often; and at the end (1h)")
+
+
 class LedgerSpec(Section):
     to: Sinks | None = Field(
         default=None,
@@ -286,6 +299,8 @@ class LedgerSpec(Section):
     scrub: Scrubs | None = Field(
         default=None, description="regular expressions (RE2) of what is *** in what is kept, beside keys and cookies"
     )
+    keep: KeepSpec | None = None
+    checkpoints: CheckpointsSpec | None = None
 
 
 class NotifySpec(Section):

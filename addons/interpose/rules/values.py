@@ -109,13 +109,24 @@ def _text(value: object, example: str) -> str:
 
 def duration(value: object) -> float:
     """`10s`, `500ms`, `5m` -> seconds, more than none."""
+    return _seconds(value, 366)
+
+
+def age(value: object) -> float:
+    """`400d` -> seconds; how long something is kept."""
+    return _seconds(value, 3660)
+
+
+def _seconds(value: object, days: int) -> float:
     text = _text(value, "10s")
     match = re.fullmatch(rf"({_NUMBER})(ms|s|m|h|d)", text)
     if match is None:
         raise BadValue(f'"{printable(text)}" is not a duration', "write for example 500ms, 10s, 5m, 2h or 1d")
     seconds = float(match[1]) * SECONDS[match[2]]
-    if not 0 < seconds <= 366 * 86_400:
-        raise BadValue(f'"{printable(text)}" is not a usable duration', "it must be more than zero and at most 366d")
+    if not 0 < seconds <= days * 86_400:
+        raise BadValue(
+            f'"{printable(text)}" is not a usable duration', f"it must be more than zero and at most {days}d"
+        )
     return seconds
 
 
