@@ -40,6 +40,8 @@ FLOORS = {
     "inforce": 5,
     "legs": 5,
     "metrics": 5,
+    "telemetry": 5,
+    "tracing": 5,
     "observer": 5,
     "sending": 5,
     "issued": 5,

@@ -44,6 +44,7 @@ from .stages.draft import Attempt, Plan, Resolve, View
 from .stages.holder import holder
 from .stages.listing import Listing, in_full, missing
 from .stages.proxied import proxied
+from .tracing import Tracer
 from .upstream import Upstream, UpstreamFailure
 from .witness import Witness
 
@@ -60,7 +61,8 @@ class Engine:
     (it raises KeysError if it cannot say), `store` counts limits (None: in memory; it is closed with the engine),
     `news` tells those who share a store what is left alone here, `record` takes a finished record and never blocks,
     `new_id` gives a call its id, `prices` what a call costs, `rng` numbers from 0 up to 1, `observer` is told what no
-    record says, `keep` gives a witness for a call whose bodies the rules keep. `close` when done.
+    record says, `keep` gives a witness for a call whose bodies the rules keep, `tracer` puts calls into traces. `close`
+    when done.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Engine:
         rng: Callable[[], float] = random.random,
         observer: Observer = NOBODY,
         keep: Callable[[Exchange], Witness] | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.inforce = InForce.first(rules, upstream, clock.monotonic, news)
         self.clock = clock
@@ -91,6 +94,7 @@ class Engine:
         self.quotas = Quotas(clock.now)
         self.observer = observer
         self._keep = keep
+        self.tracer = tracer
         self.gate = Gate(WaitingStore(store or MemoryStore(), clock.now, clock.monotonic), clock.now, observer)
         self._resolve = resolve
         self._lists = Lists(clock.monotonic)

@@ -37,6 +37,7 @@ from .stages.gauge import Gauge
 from .stages.metering import measure
 from .stages.session import SessionGauge
 from .stages.translation import WHOLE_LIMIT, Return, Translation, summary
+from .tracing import Tracer, Tried
 from .witness import Watch, Witness
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Books(Protocol):
     prices: Catalogue
     observer: Observer
     new_id: Callable[[], str]
+    tracer: Tracer | None
 
     def forget(self, exchange: Exchange) -> None: ...
 
@@ -89,6 +91,9 @@ class Exchange:
         self._bill = Bill(engine.prices, self.inforce.rules.prices, self._started)
         self._first: float | None = None
         self._uploaded = 0
+        self._trace = (
+            engine.tracer.begin(call, alters=not self.inforce.rules.audit_only) if engine.tracer is not None else None
+        )
         self._held: list[Granted] = []
         self._minded: tuple[Standing, ...] = ()
         # None where nobody looks.
@@ -201,6 +206,10 @@ class Exchange:
         self._leg = leg
         if held is not None:
             leg.reply = held
+
+    def traced(self, headers: Headers, leg: Leg) -> Headers:
+        """The headers of an attempt, with which it continues the client's trace."""
+        return headers if self._trace is None else self._trace.onward(headers, leg.number)
 
     def body(self) -> bytes | AsyncIterator[bytes]:
         """The request's body; one that streams through is counted on its way."""
@@ -354,6 +363,8 @@ class Exchange:
         """A piece of the body is about to go to the client."""
         if self._first is None:
             self._first = self._engine.clock.monotonic()
+        if self._trace is not None:
+            self._trace.arrived(self._since())
         if self.trip is not None and self.trip.gauge is not None:
             self.trip.gauge.feed(chunk)
         if self.trip is not None and self.trip.lap is not None and self.trip.lap.waits and self.trip.says_something:
@@ -415,6 +426,12 @@ class Exchange:
             translation = self.trip.attempt.translation if self.trip is not None else None
             self.watch.settled(record, translation.all_losses() if translation is not None else ())
         self._engine.record(record)
+        if self._trace is not None:
+            self._trace.settled(
+                record,
+                [Tried(leg.sent, leg.reading.model if leg.reading is not None else None) for leg in self._legs],
+                self._reason,
+            )
 
     def _leave(self, record: Record) -> None:
         """Tells the limits what was used."""

@@ -271,7 +271,8 @@ class Sending:
         trip = leg.trip
         exchange, attempt, call = self._exchange, trip.attempt, trip.call
         self._means.warn(self._plan, attempt)
-        headers = (*UPGRADE, *onward(call)) if self._upgrade else onward(call)
+        headers = exchange.traced(onward(call), leg)
+        headers = (*UPGRADE, *headers) if self._upgrade else headers
         request = Request(call.method, attempt.url, headers, b"" if self._upgrade else exchange.body())
         for stage in STAGES:
             request = await stage.send(request, trip)

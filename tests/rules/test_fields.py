@@ -293,9 +293,27 @@ for name, one, other in (
         f"version: 1\nalerts: [{{{rest}, {one}}}]\n",
         f"version: 1\nalerts: [{{{rest}, {other}}}]\n",
     )
+for name, one, other in (
+    ("otlp", "http://localhost:4318", "http://localhost:4319"),
+    ("headers.*", "{x-a: b}", "{x-a: '${B}'}"),
+    ("traces", "true", "false"),
+    ("metrics", "true", "false"),
+    ("events", "true", "false"),
+    ("service_name", "a", "b"),
+    ("resource.*", "{a: b}", "{a: c}"),
+    ("interval", "10s", "20s"),
+):
+    DIFFER[f"telemetry.{name}"] = (
+        f"version: 1\ntelemetry: {{{name.removesuffix('.*')}: {one}}}\n",
+        f"version: 1\ntelemetry: {{{name.removesuffix('.*')}: {other}}}\n",
+    )
 # One value alone is accepted of these: there is nothing to differ. Certificates are tried in test_load, what is trusted
 # in test_check.
-ALONE = {"version", "losses.impossible", "providers.*.tls.ca", "upstream.ca"} | {"limits.trust_headers"}
+ALONE = {"version", "losses.impossible", "providers.*.tls.ca", "upstream.ca"} | {
+    "limits.trust_headers",
+    "telemetry.tls.ca",
+    "telemetry.content",
+}
 
 
 @pytest.mark.parametrize("path", sorted(DIFFER))

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from interpose.alerts import Keeper, Senders, Surroundings
 from interpose.attempts.lanes import News
@@ -35,8 +36,11 @@ from interpose.secret import Scrubber
 from interpose.upstream import Upstream
 from interpose.witness import Witness
 
-from . import recording, sharing
+from . import recording, sharing, telling
 from .keeping import Keeping
+
+if TYPE_CHECKING:
+    from interpose.telemetry.telling import Telling
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +68,7 @@ class Assembly:
     keeping: Keeping
     # Who else is told each record: whoever it is must neither raise nor wait. Records may come from a thread.
     listeners: list[Callable[[Record], None]] = field(default_factory=list)
+    traces: Telling | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     async def reload(self, rules: Rules) -> None:
@@ -85,6 +90,8 @@ class Assembly:
             self.metrics.adopt(rules)
             self.alerts.adopt(rules.alerts)
             self.keeping.adopt(rules.ledger)
+            if self.traces is not None:
+                self.traces.adopt(rules)
             self.credentials.keep(list(rules.secrets))
         for name in settled:
             logger.warning("%s has changed in the rules: it stays as it was until interpose is started again", name)
@@ -174,6 +181,9 @@ async def assemble(
         def keep(exchange: Exchange) -> Witness:
             return desk.look_at(exchange.id, exchange.call, exchange.inforce.rules.ledger, exchange.began)
 
+        traces = await telling.opened(rules, environ, secret_store, scrubber, writer)
+        if traces is not None:
+            stack.push_async_callback(telling.ended, traces)
         keys = Keys(state, timer=CLOCK.monotonic)
         stack.callback(keys.close)
         login = await sharing.login(rules.state, secret_store, scrubber)
@@ -191,6 +201,7 @@ async def assemble(
             news=News(board.tell) if board is not None else None,
             observer=measured,
             keep=keep,
+            tracer=traces,
         )
         stack.push_async_callback(engine.close)
         if board is not None:
@@ -210,4 +221,17 @@ async def assemble(
         )
         stack.callback(asyncio.create_task(alerts.keep()).cancel)
         keeping.adopt(rules.ledger)
-        yield Assembly(engine, ledger, places, writer, secret_store, keys, measured, alerts, desk, keeping, listeners)
+        yield Assembly(
+            engine,
+            ledger,
+            places,
+            writer,
+            secret_store,
+            keys,
+            measured,
+            alerts,
+            desk,
+            keeping,
+            listeners=listeners,
+            traces=traces,
+        )

@@ -80,18 +80,53 @@ def written(status: object) -> str:
     return str(status) if isinstance(status, int) and 100 <= status <= 599 else OTHER
 
 
-class Counting:
-    """What each record adds. One thread at a time."""
+class Models:
+    """Which models have labels of their own: those that are named, and the first that providers have answered to. One
+    thread at a time.
+    """
 
     def __init__(self) -> None:
         self._named: frozenset[str] = frozenset()
         self._learnt: set[str] = set()
+
+    def name(self, models: frozenset[str]) -> None:
+        """Those that have labels whoever asks for them."""
+        self._named = models
+        self._learnt -= models
+
+    def learn(self, model: str) -> None:
+        self._learnt.add(model)
+
+    def of(self, record: Record) -> str:
+        """The model that was sent, as a label."""
+        sent = record.sent_model
+        if sent is None:
+            # Where it went as it came, it was sent as it was asked for; a call that was refused was not sent at all.
+            sent = record.asked_model if record.outcome not in _UNMEASURED else None
+        if sent is None:
+            return NONE
+        return self.label(sent, answered=record.status is not None and 200 <= record.status < 300)
+
+    def label(self, model: str, *, answered: bool) -> str:
+        """The label of a model; `answered` says that a provider has answered to the name."""
+        if model in self._learnt or model in self._named:
+            return model
+        if answered and len(self._learnt) < MOST_MODELS and len(model) <= LONGEST and model.isprintable():
+            self._learnt.add(model)
+            return model
+        return OTHER
+
+
+class Counting:
+    """What each record adds. One thread at a time."""
+
+    def __init__(self) -> None:
+        self._models = Models()
         self._groups: dict[tuple[str, str, str], Group] = {}
 
     def name(self, models: frozenset[str]) -> None:
         """The models that have labels of their own, whoever asks for them."""
-        self._named = models
-        self._learnt -= models
+        self._models.name(models)
 
     def remember(self, numbers: Iterable[str]) -> None:
         """The models of numbers that there are already: who takes another's place is not to learn as many again."""
@@ -103,7 +138,7 @@ class Counting:
             if name == "calls":
                 self._groups.setdefault((endpoint, provider, model), Group((endpoint, provider, model)))
                 if model not in (NONE, OTHER):
-                    self._learnt.add(model)
+                    self._models.learn(model)
 
     def amounts(self, record: Record) -> Amounts:
         """The numbers that it changes, each with what is added to it."""
@@ -132,29 +167,13 @@ class Counting:
         return found
 
     def _group(self, record: Record) -> Group:
-        labels = record.endpoint, record.provider or NONE, self._model(record)
+        labels = record.endpoint, record.provider or NONE, self._models.of(record)
         group = self._groups.get(labels)
         if group is None:
             if len(self._groups) >= MOST_GROUPS and labels[2] != OTHER:
                 labels = labels[0], labels[1], OTHER
             group = self._groups.get(labels) or self._groups.setdefault(labels, Group(labels))
         return group
-
-    def _model(self, record: Record) -> str:
-        """The model that was sent, as a label."""
-        sent = record.sent_model
-        if sent is None:
-            # Where it went as it came, it was sent as it was asked for; a call that was refused was not sent at all.
-            sent = record.asked_model if record.outcome not in _UNMEASURED else None
-        if sent is None:
-            return NONE
-        if sent in self._learnt or sent in self._named:
-            return sent
-        answered = record.status is not None and 200 <= record.status < 300
-        if answered and len(self._learnt) < MOST_MODELS and len(sent) <= LONGEST and sent.isprintable():
-            self._learnt.add(sent)
-            return sent
-        return OTHER
 
 
 def _observed(names: tuple[str, ...], seconds: float) -> Amounts:

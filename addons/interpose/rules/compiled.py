@@ -28,6 +28,7 @@ from .problem import Problem
 from .secrets import CredentialSource
 from .sinks import SinkDatabase, SinkFile, SinkRule
 from .stores import IN_MEMORY, StateRules
+from .telemetry import TelemetryRules
 from .values import Budget, Rate
 
 # A client's key with this prefix is virtual: ours alone, never forwarded.
@@ -398,6 +399,7 @@ class Rules:
     losses: LossPolicy = LossPolicy()
     state: StateRules = IN_MEMORY
     alerts: tuple[Alert, ...] = ()
+    telemetry: TelemetryRules | None = None
     capabilities: Mapping[str, Change] = field(default_factory=lambda: MappingProxyType({}))
     prices: Overrides = NO_OVERRIDES
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
@@ -459,7 +461,8 @@ class Rules:
     def secrets(self) -> tuple[CredentialSource, ...]:
         """Every secret that must be there before these rules are in force."""
         hooks = (source for alert in self.alerts for notify in alert.notify for source in notify.sources)
-        return (*self.credentials, *self.state.credentials, *self.ledger.credentials, *hooks)
+        told = self.telemetry.sources if self.telemetry is not None else ()
+        return (*self.credentials, *self.state.credentials, *self.ledger.credentials, *hooks, *told)
 
     @property
     def credentials(self) -> tuple[CredentialSource, ...]:

@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from . import abilities, scrubs, sinks, stores, urls, values
+from . import abilities, scrubs, sinks, stores, telemetry, urls, values
 from .compiled import HEADER_WORD, OF_ATTEMPT, OF_CALL, VIRTUAL_PREFIX
 from .facts import ENDPOINTS
 from .patterns import checked_glob, is_glob, parsed_network
@@ -186,6 +186,11 @@ def _url(text: str) -> str:
     return text
 
 
+def _collector(text: str) -> str:
+    telemetry.base(text)
+    return text
+
+
 def _proxy(text: str) -> str:
     urls.proxy(text)
     return text
@@ -269,6 +274,7 @@ ClaimedHosts = Annotated[list[Annotated[str, AfterValidator(_claimed)]], OneOrMa
 Placeholders = Annotated[list[Annotated[str, AfterValidator(_placeholder)]], OneOrMany()]
 VirtualHost = Annotated[str, AfterValidator(urls.virtual_host)]
 Url = Annotated[str, AfterValidator(_url)]
+CollectorUrl = Annotated[str, AfterValidator(_collector)]
 ProxyUrl = Annotated[str, AfterValidator(_proxy)]
 HostPort = Annotated[str, AfterValidator(_address)]
 Keyring = Annotated[str, AfterValidator(_keyring)]

@@ -29,6 +29,7 @@ from . import (
     relations,
     sinks,
     stores,
+    telemetry,
     urls,
     virtualhost,
 )
@@ -56,6 +57,7 @@ from .schema import (
     ProviderSpec,
     RulesSpec,
     StateSpec,
+    TelemetrySpec,
 )
 from .secrets import CredentialSource
 from .support import at
@@ -165,6 +167,7 @@ class _Compiler:
                 compiling.alert(alert, self._document.place(("alerts", number, "notify")))
                 for number, alert in enumerate(spec.alerts)
             ),
+            telemetry=self._telemetry(spec.telemetry) if spec.telemetry is not None else None,
             warnings=tuple(self._warnings),
         )
 
@@ -322,6 +325,31 @@ class _Compiler:
 
     def _checkpoints(self, spec: CheckpointsSpec | None) -> CheckpointRules | None:
         return None if spec is None else CheckpointRules(self._path(spec.to), spec.every)
+
+    def _telemetry(self, spec: TelemetrySpec) -> telemetry.TelemetryRules:
+        path: Where = ("telemetry",)
+        for name, text in spec.headers.items():
+            for message, hint in telemetry.dangers(name, text):
+                self._warnings.append(self._document.place((*path, "headers", name)).problem(message, hint, "warning"))
+        place = self._document.place((*path, "headers"))
+        url = telemetry.base(spec.otlp) if spec.otlp is not None else None
+        headers = telemetry.headers(
+            list(spec.headers.items()), lambda name: CredentialSource("env", (name,), place=place)
+        )
+        if url is not None and headers and url.startswith("http:") and not telemetry.near(url):
+            message = "goes to another machine without TLS: who listens on the way sees the headers"
+            self._warnings.append(self._document.place((*path, "otlp")).problem(message, "write https://", "warning"))
+        return telemetry.TelemetryRules(
+            url,
+            headers,
+            self._ca((*path, "tls", "ca"), spec.tls.ca),
+            spec.traces,
+            spec.metrics,
+            spec.events,
+            spec.service_name,
+            tuple(spec.resource.items()),
+            spec.interval,
+        )
 
     def _path(self, text: str) -> Path:
         return self._base / os.path.expanduser(text)

@@ -27,6 +27,7 @@ def _ledger_to(new: Rules, old: Rules) -> Rules:
 
 SETTLED = (
     Settled("ledger.to", lambda rules: rules.ledger.to, _ledger_to),
+    Settled("telemetry", lambda rules: rules.telemetry, lambda new, old: replace(new, telemetry=old.telemetry)),
     Settled("state", lambda rules: rules.state, lambda new, old: replace(new, state=old.state)),
 )
 

@@ -20,6 +20,7 @@ from .fieldtypes import (
     BodyLimit,
     BudgetText,
     ClaimedHosts,
+    CollectorUrl,
     ConditionText,
     Count,
     Counted,
@@ -322,6 +323,26 @@ class AlertSpec(Section):
     notify: Annotated[list[Annotated[NotifySpec, OrWord("log")]], OneOrMany(), Field(min_length=1)]
 
 
+class TelemetrySpec(Section):
+    """OpenTelemetry over OTLP/HTTP; what is left out is taken from the OTEL_… variables."""
+
+    otlp: CollectorUrl | None = Field(
+        default=None,
+        description="the base URL of a collector; default: OTEL_EXPORTER_OTLP_ENDPOINT, or http://localhost:4318",
+    )
+    headers: dict[HeaderName, Line] = Field(
+        default={}, description="for the collector; ${NAME} in a value is an environment variable's value"
+    )
+    tls: TlsSpec = TlsSpec()
+    traces: bool = Field(default=True, description="a span for each call and for each attempt")
+    metrics: bool = Field(default=True, description="tokens, durations, calls, dollars")
+    events: bool = Field(default=True, description="an event for each call, and for what is refused or lost")
+    content: bool = Field(default=False, description="what was asked and answered")
+    service_name: Line | None = Field(default=None, description="default: OTEL_SERVICE_NAME, or interpose")
+    resource: dict[Line, Line] = Field(default={}, description="attributes of all that is sent")
+    interval: Duration | None = Field(default=None, description="between two sendings of metrics (60s)")
+
+
 class PriceSpec(Section):
     """US dollars per million tokens."""
 
@@ -353,6 +374,7 @@ class RulesSpec(Section):
     state: StateSpec = StateSpec()
     ledger: LedgerSpec = LedgerSpec()
     alerts: list[AlertSpec] = []
+    telemetry: TelemetrySpec | None = None
     prices: dict[Line, PriceSpec] = Field(
         default={}, description="by the exact name of the model that is sent, in place of the built-in prices"
     )

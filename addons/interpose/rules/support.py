@@ -101,6 +101,16 @@ CARRIED_OUT: frozenset[Pattern] = frozenset(
         "alerts.min_requests",
         "alerts.notify.webhook",
         "alerts.notify.command",
+        "telemetry.otlp",
+        "telemetry.headers.*",
+        "telemetry.tls.ca",
+        "telemetry.traces",
+        "telemetry.metrics",
+        "telemetry.events",
+        "telemetry.content",
+        "telemetry.service_name",
+        "telemetry.resource.*",
+        "telemetry.interval",
         "upstream.proxy",
         "upstream.connect_to.*",
         "upstream.ca",
@@ -138,6 +148,12 @@ def _otlp(value: object) -> bool:
 
 UNSUPPORTED: tuple[Unsupported, ...] = (
     Unsupported(_p("routes.usage")),
+    Unsupported(
+        _p("telemetry.content"),
+        lambda value: value is True,
+        "telemetry with what was asked and answered",
+        "leave it out: content stays on this machine",
+    ),
     Unsupported(_p("ledger.to"), _otlp, "a ledger at otlp:", "write sqlite:FILE, jsonl:FILE or postgresql://…"),
 )
 

@@ -132,7 +132,7 @@ class Conversion(Stage):
         if trip.attempt.body is None:
             return request
         if trip.attempt.translation is not None:
-            headers = trip.attempt.translation.headers(trip.call)
+            headers = trip.attempt.translation.headers(request.headers)
             return Request(trip.attempt.translation.written.method, request.url, headers, trip.attempt.body)
         headers = request.headers
         if header(headers, b"content-encoding") is not None:

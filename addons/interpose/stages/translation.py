@@ -68,12 +68,12 @@ class Translation:
     def body(self) -> bytes:
         return b"" if self.written.method == "GET" else encoded(self.written.body)
 
-    def headers(self, call: Call) -> Headers:
+    def headers(self, asked: Headers) -> Headers:
         """The request's headers: what of the client's means the same anywhere, and what the format demands."""
         accept = self.provider.stream_type if self.request.stream else "application/json"
         sent = () if self.written.method == "GET" else ((b"content-type", b"application/json"),)
         return (
-            *(pair for pair in call.headers if pair[0].lower() in KEPT),
+            *(pair for pair in asked if pair[0].lower() in KEPT),
             *sent,
             (b"accept", accept.encode()),
             # Nothing is to be decoded on the way back.
