@@ -46,7 +46,7 @@ def spent(limits: Iterable[Limit], places: Sequence[Readable], now: float) -> li
     """
     seeds: list[Seed] = []
     left = list(places)
-    why: LedgerError | None = None
+    why = LedgerError("no place of the ledger can be read")
     for limit in limits:
         while left:
             try:

@@ -81,8 +81,6 @@ def test_unsupported_fields_are_parsed_and_refused_at_their_place(row: Unsupport
 
 
 VALUES = [
-    ("ledger: {to: otlp:http://collector:4318}", "a ledger at otlp:"),
-    ("ledger: {to: [sqlite:a.db, otlp:here]}", "a ledger at otlp:"),
     ("telemetry: {content: true}", "telemetry with what was asked and answered"),
 ]
 

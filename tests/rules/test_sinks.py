@@ -9,7 +9,7 @@ import pytest
 from interpose.rules.check import check as problems_of
 from interpose.rules.load import parse
 from interpose.rules.problem import BadValue, RulesError
-from interpose.rules.sinks import DatabaseUrl, SinkDatabase, SinkFile, check, database
+from interpose.rules.sinks import DatabaseUrl, SinkCollector, SinkDatabase, SinkFile, check, database
 
 FAKE = "sk-FAKE-database-password"
 
@@ -34,7 +34,7 @@ def test_what_a_url_says(text: str, url: DatabaseUrl) -> None:
 
 
 WRONG = [
-    ("usage.db", "is no place for a ledger; write sqlite:FILE, jsonl:FILE or postgresql://…"),
+    ("usage.db", "is no place for a ledger; write sqlite:FILE, jsonl:FILE, postgresql://… or otlp:http://…"),
     ("sqlte:usage.db", 'is no place for a ledger; did you mean "sqlite"?'),
     ("mysql://h/d", "is no place for a ledger"),
     ("sqlite:", "names no file"),
@@ -58,6 +58,18 @@ WRONG = [
     ("postgresql://h/d?spool=lots", "is not a size"),
     ("postgresql://h/d?ca=c.pem", "names certificates by ca=, and verifies none; write sslmode=verify-full beside it"),
     ("postgresql://me:a${B}@h/d", "has a $ in its password"),
+    ("otlp:", "names no collector"),
+    ("otlp:collector:4318", "does not begin with https:// or http://"),
+    ("otlp://collector:4318", "leaves out http or https"),
+    ("otlp:http://collector:4317", "has gRPC's port 4317"),
+    ("otlp:http://collector/v1/logs", "names one kind of telemetry"),
+    ("otlp:http://me:secret@collector", "has a user or a password"),
+    ("otlp:http://collector?heder=a:b", 'has an option "heder" that is not known'),
+    ("otlp:http://collector?header=a", "has a header= that is none"),
+    ("otlp:http://collector?header=a:$b", "has a $ that begins no ${NAME}"),
+    ("otlp:http://collector?header=content-type:b", "has a header= that is none"),
+    ("otlp:http://collector?header=a:b&header=A:c", "names a header twice"),
+    ("otlp:http://collector?ca=a.pem", "names certificates by ca=, and is http"),
     ("postgresql://169.254.169.254/d", "is an address that no provider has"),
 ]  # fmt: skip
 
@@ -88,6 +100,20 @@ def test_no_problem_repeats_a_password(bad: str) -> None:
     assert FAKE not in str(caught.value)
 
 
+def test_a_collector_has_headers_by_variables(tmp_path: Path) -> None:
+    """What they are is known by name alone; a blank is written as a plus."""
+    to = "otlp:https://h:4318/otlp/?header=authorization:Bearer+${TOKEN}&header=x-team:a&spool=2GiB"
+    rules = parse(f"version: 1\nledger: {{to: '{to}'}}\n", "r.yaml", tmp_path)
+    (sink,) = rules.ledger.to
+    assert isinstance(sink, SinkCollector)
+    assert (str(sink), sink.url.spool) == ("otlp:https://h:4318/otlp", 2 << 30)
+    assert [(header.name, header.text) for header in sink.headers] == [
+        ("authorization", "Bearer ${TOKEN}"), ("x-team", "a"),
+    ]  # fmt: skip
+    assert [source.name for source in rules.ledger.credentials] == ["env:TOKEN"]
+    assert rules.warnings == ()
+
+
 def test_several_sinks_are_kept_in_their_order(tmp_path: Path) -> None:
     """Files from the rules file, the password by its variable's name."""
     text = "version: 1\nledger: {to: ['postgresql://me:${PG}@h/d', 'sqlite:usage.db', 'jsonl:/x/calls.jsonl']}\n"
@@ -111,7 +137,10 @@ PROBLEMS = [
     ("'postgresql://h/d?sslmode=verify-full&ca=none.pem'", "cannot be read: No such file"),
     (f"'postgresql://me:{FAKE}@h/d'", "warning: holds a password, which everybody sees who sees this file"),
     ("'postgresql://me:${A}@h/d?sslmode=disable'", "warning: goes to another machine without TLS"),
-    ("otlp:http://h:4318", "a ledger at otlp: is not supported in this version"),
+    ("'otlp:http://h.test:4318?header=x-key:${A}'", "warning: goes to another machine without TLS"),
+    (f"'otlp:https://h?header=x-key:{FAKE}'", "warning: may hold a secret"),
+    ("'otlp:https://h?ca=none.pem'", "cannot be read: No such file"),
+    ("['otlp:http://h:4318', 'otlp:http://h:4318?header=a:b']", "ledger.to[1]: is the same place as one before"),
 ]
 
 

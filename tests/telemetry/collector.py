@@ -6,11 +6,12 @@ Whatever comes is held against the protocol: path, content type, resource, scope
 from __future__ import annotations
 
 import gzip
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -114,6 +115,7 @@ class Collector:
     problems: list[str] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
     _server: ThreadingHTTPServer | None = None
+    _connections: list[Any] = field(default_factory=list)
     tls: ssl.SSLContext | None = None
 
     @property
@@ -144,6 +146,10 @@ class Collector:
             daemon_threads = True
             allow_reuse_address = True
 
+            def process_request(self, request: Any, client_address: Any) -> None:
+                collector._connections.append(request)
+                super().process_request(request, client_address)
+
             def handle_error(self, *_: object) -> None:
                 """Whoever hangs up may do so."""
 
@@ -155,10 +161,15 @@ class Collector:
         return self
 
     def stop(self) -> None:
+        """Listens no more, and hangs up on everybody."""
         server, self._server = self._server, None
         if server is not None:
             server.shutdown()
             server.server_close()
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._connections.clear()
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         with self.changed:

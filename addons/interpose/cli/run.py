@@ -185,13 +185,16 @@ class _Run:
                 say(str(error))
                 return error.status
         if not self.options.quiet and sys.stderr is not None:
-            summary.show(
-                interceptor.places[0],
-                interceptor.writer,
-                sys.stderr,
-                command=bool(self.options.command),
-                again=self._usage_command(),
-            )
+            if interceptor.places:
+                summary.show(
+                    interceptor.places[0],
+                    interceptor.writer,
+                    sys.stderr,
+                    command=bool(self.options.command),
+                    again=self._usage_command(),
+                )
+            else:
+                say_plain(f"interpose: the records went to {', '.join(map(str, self.rules.ledger.to))}")
             for line in bypass.told(self.lookout.found) if self.lookout is not None else ():
                 say_plain(line)
             if self.file.stale is not None:

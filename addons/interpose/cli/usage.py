@@ -141,4 +141,4 @@ async def ledger_place(rules: LedgerRules, state: Path) -> Readable:
     secrets = SecretStore(os.environ, clock=time.monotonic)
     if problems := await secrets.check_all(rules.credentials):
         raise RulesError(problems)
-    return (await recording.places(rules, state, secrets, Scrubber()))[0]
+    return recording.first_readable(await recording.places(rules, state, secrets, Scrubber()))

@@ -152,8 +152,9 @@ async def assemble(
         measured = Metrics(metrics, now=CLOCK.now)
         stack.callback(measured.close)
         measured.adopt(rules)
-        places = await recording.places(rules.ledger, state, secret_store, scrubber)
-        ledger = await recording.opened(places, state, writer=writer, clock=CLOCK.now, scrub=scrubber.scrub)
+        at = await recording.places(rules.ledger, state, secret_store, scrubber)
+        ledger = await recording.opened(at, state, writer=writer, clock=CLOCK.now, scrub=scrubber.scrub)
+        places = recording.readable(at)
         # It ends behind the ledger: the last checkpoint has what that has written.
         keeping = Keeping(places, now=CLOCK.now)
         stack.push_async_callback(keeping.aclose)

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
-from interpose.ledger import Record
+from interpose.ledger import LedgerError, Record
 from interpose.ledger.address import Readable
 from interpose.ledger.record import CALLS, from_row
 from interpose.ledger.source import open_source
@@ -176,6 +176,8 @@ async def recorded(host: Host, since: str, seconds: float) -> list[Record]:
     the latest.
     """
     await host.committed(seconds)
+    if not host.places:
+        raise LedgerError("the calls of this run cannot be told: ledger.to names no place that can be read")
     return await asyncio.to_thread(_read, host.places[0], host.writer, since)
 
 

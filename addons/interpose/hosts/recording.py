@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from interpose.ledger import Ledger
-from interpose.ledger.address import Database, Readable
+from interpose.ledger import Ledger, LedgerError
+from interpose.ledger.address import Collector, Database, Place, Readable
 from interpose.ledger.lane import Pace
 from interpose.ledger.sink import Sink
 from interpose.ledger.spool import Spool, left_in
 from interpose.ledger.writer import Way
 from interpose.rules.compiled import LedgerRules
 from interpose.rules.secrets import SecretStore
-from interpose.rules.sinks import SPOOL, SinkDatabase, SinkFile, SinkRule
+from interpose.rules.sinks import SPOOL, SinkCollector, SinkFile, SinkRule
 from interpose.secret import Scrubber, Secret
 
 logger = logging.getLogger(__name__)
@@ -29,12 +29,16 @@ logger = logging.getLogger(__name__)
 FOLDER = "spool"
 
 
-async def places(rules: LedgerRules, state: Path, secrets: SecretStore, scrubber: Scrubber) -> tuple[Readable, ...]:
-    """Where the ledger is, the place that is read first ahead. Raises SecretError for a password that is not set."""
-    found: list[Readable] = []
+async def places(rules: LedgerRules, state: Path, secrets: SecretStore, scrubber: Scrubber) -> tuple[Place, ...]:
+    """Where the ledger is, in the order of the rules. Raises SecretError for a password that is not set."""
+    found: list[Place] = []
     for sink in rules.sinks(state):
         if isinstance(sink, SinkFile):
             found.append(sink)
+            continue
+        if isinstance(sink, SinkCollector):
+            headers = {header.name: await header.value(secrets.resolve) for header in sink.headers}
+            found.append(Collector(sink.url, headers, sink.ca))
             continue
         password = sink.url.password
         if sink.password is not None:
@@ -45,8 +49,23 @@ async def places(rules: LedgerRules, state: Path, secrets: SecretStore, scrubber
     return tuple(found)
 
 
+def readable(at: Iterable[Place]) -> tuple[Readable, ...]:
+    """Those that can be read, the one that is read first ahead."""
+    return tuple(place for place in at if not isinstance(place, Collector))
+
+
+def first_readable(at: Sequence[Place]) -> Readable:
+    """The one that is read. Raises LedgerError."""
+    for place in readable(at):
+        return place
+    raise LedgerError(
+        f"the ledger {at[0]} cannot be read: a collector only takes. Name a place that can be read beside it "
+        "(ledger.to: [sqlite:usage.db, otlp:…]), or look where the collector keeps its records"
+    )
+
+
 async def opened(
-    at: Sequence[Readable], state: Path, *, writer: str, clock: Callable[[], float], scrub: Callable[[str], str]
+    at: Sequence[Place], state: Path, *, writer: str, clock: Callable[[], float], scrub: Callable[[str], str]
 ) -> Ledger:
     """Opens every sink, or leaves it for later if it is away. Raises LedgerError."""
     folders = [state / FOLDER / _folder(place) for place in at]
@@ -54,16 +73,24 @@ async def opened(
     ways = [Way(_sink(place), _spooled(place, folder)) for place, folder in zip(at, folders, strict=True)]
     start = partial(Ledger.start, ways, writer=writer, pace=Pace(clock=clock), scrub=scrub)
     # Files are there at once; for a database one may have to wait.
-    return await asyncio.to_thread(start) if any(isinstance(place, Database) for place in at) else start()
+    return await asyncio.to_thread(start) if any(isinstance(place, Database | Collector) for place in at) else start()
 
 
-def _sink(place: Readable) -> Sink:
+def _sink(place: Place) -> Sink:
     match place:
         case Database():
             # Here, not above: nobody should pay for the import who has no database.
             from interpose.ledger.postgres.sink import PostgresSink
 
             return PostgresSink(place)
+        case Collector():
+            try:
+                from interpose.ledger.otlp import OtlpSink
+            except ImportError as error:
+                raise LedgerError(
+                    "OpenTelemetry's SDK is not installed, which a ledger at otlp: needs: pip install 'interpose[otel]'"
+                ) from error
+            return OtlpSink(place)
         case SinkFile(kind="jsonl", path=path):
             from interpose.ledger.jsonl import JsonlSink
 
@@ -74,14 +101,14 @@ def _sink(place: Readable) -> Sink:
             return SqliteSink(path)
 
 
-def _spooled(place: Readable, folder: Path) -> Callable[[], Spool]:
-    limit = place.url.spool if isinstance(place, Database) else SPOOL
+def _spooled(place: Place, folder: Path) -> Callable[[], Spool]:
+    limit = place.url.spool if isinstance(place, Database | Collector) else SPOOL
     return lambda: Spool(folder, limit=limit, whose=str(place))
 
 
-def _folder(place: Readable) -> str:
+def _folder(place: Place) -> str:
     """The same for a database whoever logs in."""
-    what = place.url.place if isinstance(place, Database) else str(place)
+    what = place.url.place if isinstance(place, Database | Collector) else str(place)
     return hashlib.sha256(what.encode()).hexdigest()[:16]
 
 
@@ -105,5 +132,5 @@ def first_file(sinks: Sequence[SinkRule]) -> Path | None:
 def told(sinks: Sequence[SinkRule]) -> str:
     """What may be said of where the ledger is."""
     return ", ".join(
-        str(sink) if isinstance(sink, SinkDatabase) or sink.kind != "sqlite" else str(sink.path) for sink in sinks
+        str(sink.path) if isinstance(sink, SinkFile) and sink.kind == "sqlite" else str(sink) for sink in sinks
     )

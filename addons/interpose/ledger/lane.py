@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import orjson
 
 from .record import CALLS, GAP_ENTRANCE, TABLES, Record, Row, Table, storable, utc_text
-from .sink import Placed, Sink, Writer, stands_for
+from .sink import Placed, Refusing, Sink, Writer, stands_for
 from .spool import Spool
 
 log = logging.getLogger(__name__)
@@ -237,6 +237,7 @@ class Lane:
         if self._held and not self._behind and time.monotonic() >= self._again and self._try(self._writer, self._held):
             self._settle(self._held)
             self._held = []
+            self._admit()
         if self._held and self._spool is not None:
             self._keep(self._spool)
         if self._behind and time.monotonic() >= self._again:
@@ -342,6 +343,7 @@ class Lane:
             self._spool.advance()
             if chunk.own:
                 self._settle(chunk.rows)
+            self._admit()
 
     def _sealed(self, items: Sequence[Placed | Gap]) -> list[Placed]:
         """The batch in its place in the chains."""
@@ -389,6 +391,13 @@ class Lane:
             except Exception:  # somebody else's fault must not end the ledger's thread
                 log.exception("the ledger's on_commit failed")
         _tell(done, answer=True)
+
+    def _admit(self) -> None:
+        """What the sink has taken and refused all the same is a gap."""
+        if isinstance(self._sink, Refusing) and (count := self._sink.refused()):
+            with self._changed:
+                self._accepted += count
+                self._lose(count)
 
     def _complain(self, error: Exception) -> None:
         """Say loudly that records wait, at most once a minute, and when the first ones are lost."""

@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import orjson
 
@@ -67,6 +67,15 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Never waits long, never raises."""
+        ...
+
+
+@runtime_checkable
+class Refusing(Protocol):
+    """A sink that may commit a batch and not keep all of it, for good."""
+
+    def refused(self) -> int:
+        """How many records that was since it was asked last."""
         ...
 
 

@@ -26,7 +26,7 @@ from .matching import Match
 from .patterns import AnyOf
 from .problem import Problem
 from .secrets import CredentialSource
-from .sinks import SinkDatabase, SinkFile, SinkRule
+from .sinks import SinkCollector, SinkDatabase, SinkFile, SinkRule
 from .stores import IN_MEMORY, StateRules
 from .telemetry import TelemetryRules
 from .values import Budget, Rate
@@ -355,8 +355,10 @@ class LedgerRules:
 
     @property
     def credentials(self) -> tuple[CredentialSource, ...]:
-        """The passwords of the databases."""
-        return tuple(sink.password for sink in self.to if isinstance(sink, SinkDatabase) and sink.password is not None)
+        """The passwords of the databases, and what the headers of collectors hold."""
+        passwords = (sink.password for sink in self.to if isinstance(sink, SinkDatabase) and sink.password is not None)
+        headers = (header for sink in self.to if isinstance(sink, SinkCollector) for header in sink.headers)
+        return (*passwords, *(source for header in headers for source in header.sources))
 
     def sinks(self, state: Path) -> tuple[SinkRule, ...]:
         """All of them, the default included."""

@@ -310,6 +310,8 @@ class _Compiler:
     def _sink(self, path: Where, text: str) -> sinks.SinkRule:
         if (file := sinks.file_named(text)) is not None:
             return sinks.SinkFile(file[0], self._path(file[1]))
+        if text.startswith("otlp:"):
+            return self._collector(path, sinks.collector(text))
         url, place = sinks.database(text), self._document.place(path)
         for message, hint in sinks.dangers(url):
             self._warnings.append(place.problem(message, hint, "warning"))
@@ -325,6 +327,17 @@ class _Compiler:
 
     def _checkpoints(self, spec: CheckpointsSpec | None) -> CheckpointRules | None:
         return None if spec is None else CheckpointRules(self._path(spec.to), spec.every)
+
+    def _collector(self, path: Where, url: sinks.CollectorUrl) -> sinks.SinkCollector:
+        place = self._document.place(path)
+        for name, text in url.headers:
+            for message, hint in telemetry.dangers(name, text):
+                self._warnings.append(place.problem(message, hint, "warning"))
+        headers = telemetry.headers(url.headers, lambda name: CredentialSource("env", (name,), place=place))
+        if headers and url.base.startswith("http:") and not telemetry.near(url.base):
+            message = "goes to another machine without TLS: who listens on the way sees every record"
+            self._warnings.append(place.problem(message, "write otlp:https://", "warning"))
+        return sinks.SinkCollector(url, headers, self._ca(path, url.ca))
 
     def _telemetry(self, spec: TelemetrySpec) -> telemetry.TelemetryRules:
         path: Where = ("telemetry",)

@@ -290,8 +290,8 @@ class CheckpointsSpec(Section):
 class LedgerSpec(Section):
     to: Sinks | None = Field(
         default=None,
-        description="sqlite:FILE, jsonl:FILE (relative to the rules file), postgresql://user:${VARIABLE}@host/database;"
-        " reports read the first; default: usage.db in the state folder",
+        description="sqlite:FILE, jsonl:FILE (relative to the rules file), postgresql://user:${VARIABLE}@host/database,"
+        " otlp:http://host:4318; reports read the first; default: usage.db in the state folder",
     )
     capture: Literal["metadata", "bodies"] = Field(
         default="metadata", description="what is kept of calls whose route does not say: their records, or bodies, too"

@@ -1,7 +1,9 @@
-"""Where records go, as rules write it: files, and the URL of a PostgreSQL database, read strictly. Nothing is opened
+"""Where records go, as rules write it: files, the URL of a PostgreSQL database, or that of an OpenTelemetry collector,
+read strictly. Nothing is opened
 here, and no variable read.
 
     sqlite:usage.db   jsonl:calls.jsonl   postgresql://user:${PG_PASSWORD}@host:5432/database?sslmode=verify-full
+    otlp:https://collector:4318?header=authorization:Bearer+${OTLP_TOKEN}
 
 The password is best the name of an environment variable: what stands in a file is read by many.
 """
@@ -13,17 +15,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from interpose.secret import MASK
 
-from . import urls
+from . import telemetry, urls
 from .problem import BadValue, did_you_mean, printable
 from .secrets import CredentialSource
 from .servers import Options, host_of, options_of, parted, password_of
 from .values import size
 
 PORT = 5432
+COLLECTOR = "write for example otlp:http://localhost:4318"
+COLLECTOR_HEADER = "write for example otlp:https://host?header=authorization:Bearer+${OTLP_TOKEN}"
 EXAMPLE = "write for example postgresql://user:${PG_PASSWORD}@host:5432/database"
 SCHEMES = ("sqlite", "jsonl", "postgresql", "postgres", "otlp")
 # What a sink that is away may take of the disk.
@@ -105,7 +109,41 @@ class SinkDatabase:
         return self.url.place
 
 
-SinkRule = SinkFile | SinkDatabase
+@dataclass(frozen=True, slots=True)
+class CollectorUrl:
+    """An OpenTelemetry collector, by its base URL. `headers` are names and values, with `${NAME}` for variables."""
+
+    base: str
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    ca: str | None = None
+    spool: int = SPOOL
+
+    def __str__(self) -> str:
+        """What may be said of it."""
+        return f"otlp:{self.base}"
+
+    @property
+    def place(self) -> str:
+        return str(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SinkCollector:
+    """A collector that records go to. `ca` is the file that `ca=` names."""
+
+    url: CollectorUrl
+    headers: tuple[telemetry.Header, ...] = ()
+    ca: Path | None = None
+
+    def __str__(self) -> str:
+        return str(self.url)
+
+    @property
+    def place(self) -> str:
+        return self.url.place
+
+
+SinkRule = SinkFile | SinkDatabase | SinkCollector
 
 
 def file_named(text: str) -> tuple[FileKind, str] | None:
@@ -119,14 +157,17 @@ def check(text: str) -> None:
     scheme, separator, rest = text.partition(":")
     if not separator or scheme not in SCHEMES:
         hint = did_you_mean(scheme, SCHEMES) if separator and re.fullmatch("[a-z]+", scheme) else ""
-        raise BadValue("is no place for a ledger", hint or "write sqlite:FILE, jsonl:FILE or postgresql://…")
+        example = "write sqlite:FILE, jsonl:FILE, postgresql://… or otlp:http://…"
+        raise BadValue("is no place for a ledger", hint or example)
     if scheme in ("postgresql", "postgres"):
         database(text)
+    elif scheme == "otlp":
+        collector(text)
     elif not rest or not rest.isprintable():
         raise BadValue(
             "names no file" if not rest else "contains control characters", f"write for example {scheme}:calls"
         )
-    elif rest.startswith("//") and scheme != "otlp":
+    elif rest.startswith("//"):
         raise BadValue("is written like a URL", f"write {scheme}:FILE, or {scheme}:/FILE from the root")
 
 
@@ -163,6 +204,37 @@ def database(text: str) -> DatabaseUrl:
     )
 
 
+def collector(text: str) -> CollectorUrl:
+    """Parses otlp:URL. Raises BadValue, which repeats nothing that may be a secret."""
+    url = text.removeprefix("otlp:")
+    if url.startswith("//") or not url:
+        raise BadValue("names no collector" if not url else "leaves out http or https", COLLECTOR)
+    parts = parted(url, COLLECTOR)
+    if parts.username is not None or parts.password is not None:
+        raise BadValue("has a user or a password", COLLECTOR_HEADER)
+    headers, others = [], []
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name == "header":
+            headers.append(_header(value))
+        else:
+            others.append((name, value))
+    if len({name for name, _ in headers}) < len(headers):
+        raise BadValue("names a header twice", "leave one of them out")
+    options = options_of(urlencode(others), _OF_COLLECTOR)
+    base = telemetry.base(url.partition("?")[0])
+    if "ca" in options and not base.startswith("https:"):
+        raise BadValue("names certificates by ca=, and is http", "write https, or leave ca out")
+    return CollectorUrl(base, tuple(headers), **options)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition(":")
+    if not separator or not telemetry.is_header(name) or not value.strip() or not value.isprintable():
+        raise BadValue("has a header= that is none", COLLECTOR_HEADER)
+    telemetry.variables(value)
+    return name.lower(), value.strip()
+
+
 def _ssl_mode(text: str) -> SslMode:
     for mode in SSL_MODES:
         if mode == text:
@@ -190,6 +262,10 @@ _OPTIONS: Options = {
     "host": _folder,
     "spool": _spool,
 }
+
+
+# Headers, which may be several, are read apart.
+_OF_COLLECTOR: Options = {"header": str, "ca": str, "spool": _spool}
 
 
 def dangers(url: DatabaseUrl) -> Iterator[tuple[str, str]]:

@@ -140,12 +140,6 @@ class Unsupported:
         return self.when is _given
 
 
-def _otlp(value: object) -> bool:
-    return any(
-        isinstance(sink, str) and sink.startswith("otlp:") for sink in (value if isinstance(value, list) else [value])
-    )
-
-
 UNSUPPORTED: tuple[Unsupported, ...] = (
     Unsupported(_p("routes.usage")),
     Unsupported(
@@ -154,7 +148,6 @@ UNSUPPORTED: tuple[Unsupported, ...] = (
         "telemetry with what was asked and answered",
         "leave it out: content stays on this machine",
     ),
-    Unsupported(_p("ledger.to"), _otlp, "a ledger at otlp:", "write sqlite:FILE, jsonl:FILE or postgresql://…"),
 )
 
 

@@ -34,6 +34,7 @@ INTERVAL = 60.0
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # What the protocol says itself.
 _RESERVED = frozenset(("content-type", "content-length", "content-encoding", "host", "transfer-encoding", "connection"))
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _SECRET = re.compile(r"auth|key|token|secret|password", re.IGNORECASE)
 
 
@@ -99,6 +100,11 @@ def dangers(header: str, text: str) -> Iterator[tuple[str, str]]:
             "may hold a secret, which everybody sees who sees this file",
             "write ${NAME} for it, and set the variable",
         )
+
+
+def is_header(name: str) -> bool:
+    """Whether that is the name of a header that a collector may be sent."""
+    return _NAME.fullmatch(name) is not None and name.lower() not in _RESERVED
 
 
 def check(document: Document) -> None:

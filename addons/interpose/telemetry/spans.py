@@ -318,7 +318,8 @@ def spans(call: Told, place: Place, resource: Resource, scope: InstrumentationSc
         )
     ]
     for sent in call.attempts:
-        began = call.started + round(sent.began * 1e9)
+        # Within the call, whatever was rounded.
+        began = min(call.started + round(sent.began * 1e9), ended)
         found.append(
             ReadableSpan(
                 named(call.operation, sent.model),
@@ -332,7 +333,7 @@ def spans(call: Told, place: Place, resource: Resource, scope: InstrumentationSc
                 None,
                 Status(StatusCode.ERROR, sent.reason) if sent.error is not None else Status(),
                 began,
-                max(began, began + round(sent.took * 1e9)),
+                min(began + round(sent.took * 1e9), ended),
                 scope,
             )
         )
