@@ -55,6 +55,7 @@ FLOORS = {
     "upstream": 5,
     "witness": 5,
     "ledger": 5,
+    "exports": 5,
     "live": 5,
     "hosts": 6,
     "cli": 7,

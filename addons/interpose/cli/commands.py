@@ -205,6 +205,78 @@ def usage(
 
 
 @app.command()
+def export(
+    *,
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ID…]",
+            help="A call (its whole conversation is meant), the beginning of an id, or a connection.",
+            show_default=False,
+        ),
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--from", metavar="FILE", help="A .mitm or HAR file in place of the ledger."),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="last|WRITER", help="All calls of one run: the last, or a writer's.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="1h", help="Only calls since then: 30m, 24h, 7d or a date.")
+    ] = None,
+    client: Annotated[str | None, typer.Option("--client", metavar="NAME", help="Only this client's calls.")] = None,
+    program: Annotated[str | None, typer.Option("--app", metavar="NAME", help="Only this app's calls.")] = None,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="The call by itself, without the rest of its conversation.")
+    ] = False,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to write; - is stdout. Default: a name by the id."),
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", metavar="F", help="html, md or json.")] = "html",
+    limit: Annotated[
+        str | None, typer.Option("--limit", metavar="SIZE", help="How large a page may grow. Default: 32MiB.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is no export.")] = False,
+    rules: Annotated[
+        Path | None, typer.Option("--rules", metavar="F", help="The rules file, if it names another ledger.")
+    ] = None,
+    ledger: Annotated[
+        str | None,
+        typer.Option("--ledger", metavar="L", help="The ledger itself: a file, jsonl:FILE or postgresql://…."),
+    ] = None,
+    state: StateOption = None,
+) -> None:
+    """Write captured calls as one HTML file: who said what, what it cost, what was changed on the way.
+
+    Calls are captured where the rules say so (ledger: {capture: bodies}); .mitm and HAR files hold them anyway.
+    """
+    from .export import Options as Exporting
+    from .export import export as exporting
+
+    with told():
+        exporting(
+            Exporting(
+                ids=tuple(ids or ()),
+                files=tuple(source or ()),
+                run=run,
+                since=since,
+                client=client,
+                app=program,
+                alone=alone,
+                output=output,
+                format=format_,
+                limit=limit,
+                force=force,
+                rules=rules,
+                state=state,
+                ledger=ledger,
+            )
+        )
+
+
+@app.command()
 def env(
     *,
     shell: Annotated[
@@ -349,7 +421,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(evidence.app, name="usage")
 
 # Commands that a later version will have: known by name, so that whoever tries one is told.
-LATER = ("replay", "export")
+LATER = ("replay",)
 
 
 def _later(ctx: typer.Context) -> None:

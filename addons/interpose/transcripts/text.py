@@ -93,13 +93,22 @@ def _usage(transcript: Transcript) -> str:
     return "tokens: " + " · ".join(parts) if parts else ""
 
 
+def turn_lines(turn: Turn) -> Iterator[str]:
+    """What a turn says, line by line, for whoever compares two."""
+    yield from _blocks(turn, 0)
+
+
 def _turn(turn: Turn, width: int, stop: str = "", which: str = "") -> Iterator[str]:
     yield _rule(" · ".join(part for part in (turn.role, turn.name, which, stop) if part), width)
+    yield from _blocks(turn, width)
+    yield ""
+
+
+def _blocks(turn: Turn, width: int) -> Iterator[str]:
     for place, block in enumerate(turn.blocks):
         if place:
             yield ""
         yield from _KIND[type(block)](block, width)
-    yield ""
 
 
 def _rule(title: str, width: int) -> str:

@@ -1,0 +1,88 @@
+"""Calls that a ledger has captured, as recorded calls."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from interpose.call import DEFAULT_PORTS, Headers, Origin, Url
+from interpose.ledger.captures import Captured, Part
+from interpose.recordings import Answered, Asked, Flaws, Recorded, Sent
+from interpose.recordings.captures import moment, recorded
+
+# Bodies are stored without them.
+_OF_WIRE = frozenset(("content-encoding", "content-length", "transfer-encoding"))
+
+
+def from_captured(captured: Captured, name: str, flaws: Flaws) -> Recorded | None:
+    """The call; None for one of which neither its record nor what was asked is there."""
+    for part in captured.parts:
+        if part.flaw is not None:
+            flaws.add(f"{name}: call {captured.id}, {part.part}: {part.flaw}; shown without it")
+    asked, answered = captured.of("asked"), captured.of("answered")
+    call: Recorded | None = None
+    if captured.record is not None:
+        call = recorded(captured.record, f"{name}#{captured.id}")
+    elif asked is not None:
+        call = Recorded(captured.id, f"{name}#{captured.id}", moment(asked.at), _asked(asked, None), masked=True)
+    if call is None:
+        return None
+    if asked is not None:
+        call.asked = _asked(asked, call.asked.url)
+    if answered is not None:
+        call.answered = _answered(answered, call.answered)
+    attempts = dict.fromkeys(part.attempt for part in captured.parts if part.attempt)
+    call.sent = tuple(_sent(captured, attempt, call) for attempt in attempts)
+    call.masked = True
+    return call
+
+
+def _sent(captured: Captured, attempt: int, call: Recorded) -> Sent:
+    sent, received = captured.of("sent", attempt), captured.of("received", attempt)
+    return Sent(
+        attempt,
+        _asked(sent, call.asked.url) if sent is not None else Asked(call.asked.method, call.asked.url, (), None),
+        None if received is None else _answered(received, None),
+    )
+
+
+def _asked(part: Part, url: Url | None) -> Asked:
+    found = _url(part.url) if part.url else None
+    return Asked(
+        part.method or "POST",
+        found or url or Url(Origin("https", "unknown", 443), "/"),
+        _headers(part),
+        part.body,
+        part.size if part.cut else None,
+    )
+
+
+def _answered(part: Part, known: Answered | None) -> Answered:
+    return Answered(
+        part.status or (known.status if known is not None else 0),
+        _headers(part),
+        part.body,
+        size=part.size if part.cut else None,
+        began=known.began if known is not None else None,
+        ended=known.ended if known is not None else None,
+        chunks=tuple((when / 1000, count) for when, count in part.timing),
+    )
+
+
+def _headers(part: Part) -> Headers:
+    return tuple(
+        (name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
+        for name, value in part.headers
+        if name.lower() not in _OF_WIRE
+    )
+
+
+def _url(text: str) -> Url | None:
+    try:
+        parts = urlsplit(text)
+        port = parts.port or DEFAULT_PORTS[parts.scheme]
+    except (ValueError, KeyError):
+        return None
+    if not parts.hostname:
+        return None
+    query = f"?{parts.query}" if parts.query else ""
+    return Url(Origin(parts.scheme, parts.hostname, port), (parts.path or "/") + query)

@@ -1,0 +1,79 @@
+"""What stands in no export: keys and cookies of recordings that nobody has scrubbed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+
+import pytest
+from tests.exports.made import CHAT, QUESTION, SAYS, call, exported, recorded
+
+from interpose.exports.hiding import hidden
+
+OWN = "sk-FAKE-" + "a1b2c3d4e5f6g7h8"
+COOKIE = "FAKE-cookie-0123456789"
+
+
+@pytest.mark.parametrize("format_", ["html", "md", "json"])
+def test_a_clients_key_stands_nowhere(format_: str) -> None:
+    """Neither in its header, nor in the URL, nor where the provider repeats it."""
+    headers = (
+        (b"Authorization", f"Bearer {OWN}".encode()),
+        (b"Cookie", f"session={COOKIE}".encode()),
+        (b"X-Custom-Token", b"FAKE-token-9876543210"),
+    )
+    message = {"role": "user", "content": f"My key is {OWN}, my cookie {COOKIE}."}
+    made = call(1, [message], f"You sent {OWN}.", url=f"{CHAT}?key={OWN}-2&model=x", headers=headers)
+    shown = exported(hidden(made), format_=format_)
+    for secret in (OWN, COOKIE, "FAKE-token-9876543210"):
+        assert secret not in shown
+    assert "My key is ***" in shown.replace("\\*", "*").replace("<em>", "*").replace("</em>", "*")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sk-proj-FAKE0123456789abcdef",
+        "sk-ant-api03-FAKE0123456789abcdef",
+        "AIza" + "FAKE0123456789abcdefFAKE0123456789a",
+        "gsk_FAKE0123456789abcdefghij",
+        "hf_FAKE0123456789abcdefghij",
+        "xai-FAKE0123456789abcdefghij",
+        "ghp_" + "FAKE0123456789abcdefFAKE0123456789ab",
+        "vk-FAKE0123456789abcdef",
+        "AKIA" + "FAKEFAKEFAKEFAKE",
+    ],
+)
+def test_what_looks_like_a_key_is_masked(key: str) -> None:
+    """In a tool's result, say, which has read a file."""
+    shown = exported(hidden(call(1, [QUESTION, {"role": "user", "content": f"export KEY={key} # mine"}], SAYS)))
+    assert key not in shown
+    assert "export KEY=*** # mine" in shown
+
+
+def test_words_are_no_keys() -> None:
+    """Text that only begins like one."""
+    text = (
+        "sk-learn, the ask-me-anything-of-tomorrow, a risk-averse-and-slow-moving crowd, AKIA, hf_hub, bearer of news"
+    )
+    assert text in exported(hidden(call(1, [{"role": "user", "content": text}], SAYS)))
+
+
+def test_a_compressed_body_is_no_hiding_place() -> None:
+    """It is looked into."""
+    made = call(1, [QUESTION], f"Take {OWN}.")
+    assert made.answered is not None
+    packed = gzip.compress(made.answered.body or b"")
+    coding = (*made.answered.headers, (b"content-encoding", b"gzip"))
+    made.answered = replace(made.answered, body=packed, headers=coding)
+    clean = hidden(made)
+    assert clean.answered is not None
+    assert OWN.encode() not in (clean.answered.body or b"")
+    assert "Take ***" in exported(clean)
+
+
+def test_what_was_scrubbed_is_left_as_it_is() -> None:
+    """By the ledger's capture, which knows more of it."""
+    made = recorded("x", CHAT, json.dumps({"model": "m", "messages": [QUESTION]}).encode(), 200, b"{}", masked=True)
+    assert hidden(made) is made
