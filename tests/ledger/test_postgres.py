@@ -34,7 +34,7 @@ from interpose.ledger.verify import Flaw, heads, verify
 from interpose.ledger.writer import Way
 from interpose.rules.sinks import database as parsed
 
-SCRIPT = Path(__file__).with_name("load_database.py")
+SCRIPT = Path(__file__).with_name("load_writer.py")
 
 Opening = Callable[..., Ledger]
 
@@ -560,10 +560,10 @@ def test_kill_9_loses_nothing_acknowledged(
     postgres: Postgres, database: Database, opened: Opening, tmp_path: Path, frozen: bool
 ) -> None:
     """Killed under load: what was acknowledged is there, and what was recorded a moment before is in the spool."""
-    name, log = database.url.database, tmp_path / "log"
+    log = tmp_path / "log"
     process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), name, str(postgres.port), str(postgres.folder), str(tmp_path / "spool"), str(log),
-         "w", "1000"]
+        [sys.executable, str(SCRIPT), postgres.socket_url(database.url.database), str(tmp_path / "spool"), str(log),
+         "w", "1000", "0", "0.1"]
     )  # fmt: skip
 
     def lines(word: str) -> list[list[str]]:
