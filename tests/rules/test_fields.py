@@ -632,7 +632,7 @@ WRONG: list[tuple[str, str]] = [
     ("ledger: {checkpoints: {every: 1h}}\n", "r.yaml:2:23: ledger.checkpoints.to: is missing"),
     ("ledger: {to: []}\n", "r.yaml:2:14: ledger.to: is empty; remove it, or say something"),
     ("ledger: {to: usage.db}\n", "r.yaml:2:14: ledger.to: is no place for a ledger; "
-     "write sqlite:FILE, jsonl:FILE or postgresql://…"),
+     "write sqlite:FILE, jsonl:FILE, postgresql://… or otlp:http://…"),
     *(
         (f"intercept: {{virtual_host: '{text}'}}\n", f"r.yaml:2:27: intercept.virtual_host: {said}")
         for text, said in (
