@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from .errors import Outcome
+from .formats.usagechunks import tells_usage_alone
 from .stages.translation import Return
 from .upstream import UpstreamFailure
+from .wire.sse import RawEvents
 
 if TYPE_CHECKING:
     from .exchange import Exchange
@@ -106,6 +108,38 @@ class Translated:
 
     async def aclose(self) -> None:
         self._done = True
+        await self._flowing.aclose()
+
+
+class WithoutUsage:
+    """A stream of OpenAI's format without the chunk of usage that the rules, and not the client, have asked for.
+
+    Every other byte stays as it came; an event is passed on when its blank line is there.
+    """
+
+    __slots__ = ("_end", "_events", "_flowing")
+
+    def __init__(self, flowing: Flowing) -> None:
+        self._flowing = flowing
+        self._events = RawEvents()
+        self._end: StopAsyncIteration | UpstreamFailure | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while self._end is None:
+            try:
+                chunk = await self._flowing.__anext__()
+            except (StopAsyncIteration, UpstreamFailure) as end:
+                self._end, kept = end, self._events.rest()
+            else:
+                kept = b"".join(event for event in self._events.feed(chunk) if not tells_usage_alone(event))
+            if kept:
+                return kept
+        raise self._end
+
+    async def aclose(self) -> None:
         await self._flowing.aclose()
 
 

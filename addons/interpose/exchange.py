@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from .bill import Bill
-from .bodies import Flowing, Local, Translated
+from .bodies import Flowing, Local, Translated, WithoutUsage
 from .call import Call, Headers, Reply, without
 from .errors import Outcome, Refusal
 from .formats import FORMATS
@@ -253,7 +253,12 @@ class Exchange:
         if self.plan.acts:
             headers = (*headers, *self._marks(self.plan, trip.attempt))
         streams = gauge is not None and gauge.streaming
-        return Reply(head.status, head.reason, headers, Flowing(self, upstream), streams)
+        body = Flowing(self, upstream)
+        if streams and trip.attempt.asks_usage:
+            # Its length is no longer what it was.
+            headers = without(headers, frozenset((b"content-length",)))
+            return Reply(head.status, head.reason, headers, WithoutUsage(body), streams)
+        return Reply(head.status, head.reason, headers, body, streams)
 
     async def _converted(self, upstream: Answer, head: Head, translation: Translation) -> Reply:
         """The reply in the client's format: as it comes if it streams, else whole.

@@ -190,6 +190,7 @@ DIFFER: dict[str, tuple[str, str]] = {
     "routes.retry.backoff": (route("retry: {backoff: 1s..2s}"), route("retry: {backoff: 1s..3s}")),
     "routes.hold": (route("fallback: {provider: q}"), route("fallback: {provider: q}, hold: content")),
     "routes.hedge": (route("hedge: 2s"), route("hedge: 3s")),
+    "routes.usage": (route(""), route("usage: request")),
     "routes.capture": (route("capture: metadata"), route("capture: bodies")),
     "routes.sticky": (route("match: {}"), route("sticky: client")),
     "routes.prefer": (route("prefer: fastest"), route("prefer: least_busy")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interpose.wire.error import WireError
-from interpose.wire.sse import SseDecoder, SseEvent, encode_event
+from interpose.wire.sse import RawEvents, SseDecoder, SseEvent, encode_event
 
 
 class Case(NamedTuple):
@@ -146,3 +146,23 @@ def test_encoding_line_ends() -> None:
     for name, identity in ((b"a\nb", None), (b"a\rb", None), (b"", b"1\n")):
         with pytest.raises(WireError, match="line end"):
             encode_event(b"x", name, id=identity)
+
+
+@given(st.lists(st.sampled_from([b"data: a", b"\n", b"\r", b"\r\n", b"\n\n", b": x", b""]), max_size=12), st.data())
+def test_raw_events_are_the_stream_whatever_the_pieces(parts: list[bytes], data: st.DataObject) -> None:
+    """No byte is lost, changed or moved, and where the pieces end makes no difference to the events."""
+    stream = b"".join(parts)
+    whole = RawEvents()
+    events = [*whole.feed(stream), whole.rest()]
+    assert b"".join(events) == stream
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=5)))
+    cut = RawEvents()
+    pieces = [stream[a:b] for a, b in pairwise([0, *cuts, len(stream)])]
+    assert [*(event for piece in pieces for event in cut.feed(piece)), cut.rest()] == events
+
+
+def test_an_endless_event_is_passed_on() -> None:
+    """What never ends is not held for ever."""
+    raw = RawEvents(limit=4)
+    assert raw.feed(b"12345") == [b"12345"]
+    assert raw.feed(b"\n\n") == [b"\n\n"]

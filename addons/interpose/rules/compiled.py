@@ -125,7 +125,8 @@ class Route:
     """One route: a call goes to one of `targets`, chosen by their weights (always the same for a client if `sticky`),
     and if that fails to `fallback`, in order. With `prefer` the targets are all tried, the best of them first. `hold`
     withholds a reply until its content begins; after `hedge` seconds of silence another attempt is started beside the
-    first. `bodies` says whether those of its calls are kept; None leaves it to the ledger's rules.
+    first. `bodies` says whether those of its calls are kept; None leaves it to the ledger's rules. With `asks_usage`
+    streams tell their usage also where the client has not asked for it.
     """
 
     name: str
@@ -139,6 +140,7 @@ class Route:
     hold: bool = False
     hedge: float | None = None
     bodies: bool | None = None
+    asks_usage: bool = False
 
     @property
     def everywhere(self) -> tuple[Target, ...]:

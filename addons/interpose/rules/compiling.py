@@ -54,6 +54,7 @@ def route(spec: RouteSpec) -> Route:
         prefer=spec.prefer,
         hold=spec.hold == "content",
         hedge=spec.hedge,
+        asks_usage=spec.usage == "request",
         bodies=None if spec.capture is None else spec.capture == "bodies",
     )
 

@@ -235,7 +235,9 @@ class RouteSpec(Section):
     hold: Literal["content"] | None = Field(
         default=None, description="withhold a reply until its content begins: what fails before is sent elsewhere"
     )
-    usage: Literal["request"] | None = None
+    usage: Literal["request"] | None = Field(
+        default=None, description="have streams of OpenAI's format tell their usage, also if the client has not asked"
+    )
     capture: Literal["metadata", "bodies"] | None = Field(
         default=None, description="what the ledger keeps of its calls; default: ledger.capture"
     )

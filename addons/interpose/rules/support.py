@@ -81,6 +81,7 @@ CARRIED_OUT: frozenset[Pattern] = frozenset(
         *(f"models.{name}" for name in ("id", "provider", "model", "context_length", "capabilities")),
         "routes.hold",
         "routes.hedge",
+        "routes.usage",
         "routes.capture",
         "state.store",
         "state.on_store_error",
@@ -141,7 +142,6 @@ class Unsupported:
 
 
 UNSUPPORTED: tuple[Unsupported, ...] = (
-    Unsupported(_p("routes.usage")),
     Unsupported(
         _p("telemetry.content"),
         lambda value: value is True,

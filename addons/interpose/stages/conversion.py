@@ -7,6 +7,7 @@ Same format: nothing but the model's name, spliced into the bytes where it stand
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from interpose.call import Call, Url, header, upgrades, without
 from interpose.errors import Refusal
@@ -20,6 +21,7 @@ from interpose.ir.losses import Loss
 from interpose.rules.compiled import Provider
 from interpose.rules.facts import Facts
 from interpose.wire.error import WireError
+from interpose.wire.jsonedit import parse
 from interpose.wire.jsonedit import replace as replace_in_json
 from interpose.wire.multipart import replace_field
 
@@ -37,7 +39,7 @@ class Conversion(Stage):
         for aim in draft.aims:
             losses: list[Loss] = []
             try:
-                attempt = self._attempt(draft, aim, losses)
+                attempt = asking(draft, self._attempt(draft, aim, losses))
             except Refusal as refusal:
                 if not draft.attempts and draft.first_refusal is None:
                     draft.losses = losses
@@ -137,7 +139,35 @@ class Conversion(Stage):
         headers = request.headers
         if header(headers, b"content-encoding") is not None:
             headers = without(headers, frozenset((b"content-encoding",)))
+        if trip.attempt.asks_usage:
+            # What the client did not ask for is taken out of the reply again, which has to be readable for that.
+            headers = (*without(headers, frozenset((b"accept-encoding",))), (b"accept-encoding", b"identity"))
         return Request(request.method, request.url, headers, trip.attempt.body)
+
+
+def asking(draft: Draft, attempt: Attempt) -> Attempt:
+    """The attempt with the option that has a stream of OpenAI's tell its usage, where the route wants it and the client
+    has not asked. https://platform.openai.com/docs/api-reference/chat/create#chat_create-stream_options
+    """
+    call, facts, match = draft.call, draft.facts, draft.match
+    wanted = draft.route is not None and draft.route.asks_usage and attempt.translation is None
+    if not wanted or facts is None or match is None or match.wire != "openai-chat" or facts.stream is not True:
+        return attempt
+    try:
+        if attempt.provider is None or not isinstance(call.body, bytes):
+            raise WireError("its body streams through")
+        body = plain_body(call)
+        given = (draft.document if draft.document is not None else parse(body)).get("stream_options")
+        options = given if isinstance(given, dict) else {}
+        if options.get("include_usage") is True:
+            return attempt
+        edits = {**attempt.edits, "stream_options": {**options, "include_usage": True}}
+        edited_body = replace_in_json(body, edits)
+    except WireError as error:
+        draft.note(f"its usage is not asked for: {error}")
+        return attempt
+    draft.note("the stream is asked for its usage, which the client does not get")
+    return replace(attempt, edits=edits, body=edited_body, asks_usage=True)
 
 
 def with_model(draft: Draft, provider: Provider, url: Url, model: str) -> Attempt:

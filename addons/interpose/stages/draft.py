@@ -86,6 +86,7 @@ class Attempt:
     `edits` are the fields of the body that are replaced in place, and `body` is the outcome; None leaves the body as it
     came, `injection` None the client's headers; `stripped` says that the client's keys are taken out of these.
     `demands` are what the limits of its provider, route or key ask.
+    With `asks_usage` the rules have a stream tell its usage, which the client did not ask for and does not get.
     `translation` is there where the provider speaks another format than the client: `body` is then what was made of the
     client's.
     """
@@ -99,6 +100,7 @@ class Attempt:
     injection: Injection | None = None
     stripped: bool = False
     demands: tuple[Demand, ...] = ()
+    asks_usage: bool = False
 
     @property
     def lane(self) -> Lane | None:

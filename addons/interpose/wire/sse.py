@@ -7,6 +7,7 @@ terminated, because some providers leave that line out. What an event's data mea
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from .error import WireError
@@ -137,3 +138,44 @@ def encode_event(data: bytes, event: bytes = b"", *, id: bytes | None = None) ->
     if id is not None:
         head += b"id: " + id + b"\n"
     return head + b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"
+
+
+class RawEvents:
+    """Cuts a stream into its events as they came, their blank lines included: nothing is parsed, no byte is changed.
+
+    What grows beyond `limit` bytes without a blank line is passed on in pieces.
+    """
+
+    __slots__ = ("_limit", "_pending")
+
+    def __init__(self, limit: int = 1024 * 1024) -> None:
+        self._limit = limit
+        self._pending = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The events that are whole now."""
+        pending = self._pending + data
+        *whole, rest = _split(pending)
+        if len(rest) > self._limit:
+            whole.append(rest)
+            rest = b""
+        self._pending = rest
+        return whole
+
+    def rest(self) -> bytes:
+        """What has no blank line, at the end."""
+        rest, self._pending = self._pending, b""
+        return rest
+
+
+# Two line ends in a row: LF, CRLF or CR, mixed as they come. A CR at the very end may be half of a CRLF.
+_BLANK = re.compile(rb"(?:\r\n|\n|\r(?!\n|\Z))(?:\r\n|\n|\r(?!\n|\Z))", re.DOTALL)
+
+
+def _split(data: bytes) -> list[bytes]:
+    """The events of `data`, and what is behind the last blank line."""
+    pieces, at = [], 0
+    for blank in _BLANK.finditer(data):
+        pieces.append(data[at : blank.end()])
+        at = blank.end()
+    return [*pieces, data[at:]]
