@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,16 @@ from mitmproxy import contentviews, http
 from mitmproxy.test import tflow
 
 from interpose.hosts.mitm import remarks
-from interpose.hosts.mitm.views.conversation import MOST_OBJECTS, MOST_STREAMED, Conversation, Reassembled
+from interpose.hosts.mitm.views.bounds import (
+    MOST_LINES,
+    MOST_PARTS,
+    MOST_READ,
+    MOST_VALUES,
+    is_json,
+    readable,
+    too_much,
+)
+from interpose.hosts.mitm.views.conversation import Conversation, Reassembled
 
 ASKED = {
     "model": "claude-sonnet-4-5",
@@ -179,24 +189,42 @@ def test_an_answer_that_is_an_error_says_so() -> None:
 
 def test_a_long_stream_is_read_up_to_a_limit() -> None:
     """100,000 events: what is beyond is not read, and that is said."""
-    delta = sse([EVENTS[2]])
-    body = sse(EVENTS[:2]) + delta * 200_000
+    body = sse(EVENTS[:2]) + sse([EVENTS[2]]) * 100_000
     for view in (Conversation(), Reassembled()):
         text = shown(view, flow(said=body), reply=True)
         assert "Lima, Lima, " in text
-        assert f"read up to here, {MOST_STREAMED:,} of {len(body):,} bytes" in text
+        assert f"read up to here, {len(readable(body)):,} of {len(body):,} bytes" in text
 
 
 @pytest.mark.parametrize("reply", [False, True])
-def test_a_body_of_too_many_parts_is_not_read(reply: bool) -> None:
-    """Nor one that is too large; a picture of 20 MB is."""
-    many = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}] * MOST_OBJECTS}).encode()
-    assert "see it as JSON or Raw" in shown(Conversation(), flow(asked=many, said=many), reply=reply)
-    huge = b'"' + b"x" * (40 << 20) + b'"'
-    assert "see it as Raw" in shown(Conversation(), flow(asked=huge, said=huge), reply=reply)
+def test_a_body_of_too_much_is_not_read(reply: bool) -> None:
+    """Of too many parts, too many values, too many bytes; a picture of 20 MB is."""
+    many = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}] * MOST_PARTS}).encode()
+    values = json.dumps([0.5] * MOST_VALUES * 2).encode()
+    huge = b'{"a": "' + b"x" * (40 << 20) + b'"}'
+    for body, why in ((many, "parts"), (values, "values"), (huge, "bytes"), (b"[" * MOST_PARTS * 2, "parts")):
+        text = shown(Conversation(), flow(asked=body, said=body), reply=reply)
+        assert re.fullmatch(rf"A body of [0-9,]+ {why} is too large to be read here; see it as .*Raw\.", text)
     source = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgoA" * (20 << 20 >> 4)}
     picture = json.dumps({"messages": [{"role": "user", "content": [{"type": "image", "source": source}]}]}).encode()
     assert "image/png" in shown(Conversation(), flow(asked=picture))
+
+
+@pytest.mark.parametrize("letter", [b"\n", b"data: {}\n\n", b"x", b"{", b"[1,", b"\xff\n"])
+@pytest.mark.parametrize("size", [0, 1, 20 << 20])
+def test_what_is_read_is_bounded(letter: bytes, size: int) -> None:
+    """By bytes and by lines, wherever the body begins; of JSON all is read, or nothing."""
+    body = (letter * (size // len(letter) + 1))[:size]
+    read = readable(body)
+    assert body.startswith(read)
+    if is_json(body):
+        assert read == body
+        assert too_much(body) is not None or size < 2
+    else:
+        assert too_much(body) is None
+        assert len(read) <= MOST_READ
+        assert read.count(b"\n") <= MOST_LINES
+        assert len(read) == size or len(read) == MOST_READ or read.count(b"\n") == MOST_LINES
 
 
 def test_messages_of_a_session_are_left_to_other_views() -> None:

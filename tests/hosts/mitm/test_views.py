@@ -85,6 +85,15 @@ def test_the_record_of_a_call() -> None:
         assert expected in told, text
 
 
+def test_what_is_left_of_limits_is_told_as_the_client_was() -> None:
+    """In the headers of its reply, whichever dialect they have."""
+    made = flow()
+    made.response.headers["X-RateLimit-Remaining-Requests"] = "7"
+    made.response.headers["retry-after"] = "30"
+    told = [" ".join(line.split()) for line in shown(UsageAndCost(), made).splitlines()]
+    assert told[told.index("Limits") :] == ["Limits", "x-ratelimit-remaining-requests 7", "retry-after 30"]
+
+
 def test_a_call_without_a_price_or_usage_says_so() -> None:
     """An unknown cost is no zero, an estimate no count."""
     made = flow()
@@ -128,6 +137,38 @@ def test_what_was_received_beside_what_was_answered() -> None:
         "Losses (1)\n  dropped  id",
     ):
         assert expected in text, text
+
+
+def test_streams_are_compared_as_the_messages_that_they_amount_to() -> None:
+    """For their events have nothing to do with each other."""
+    made = converted()
+    theirs = [
+        {"type": "message_start", "message": {"id": "m", "role": "assistant", "model": "claude", "content": []}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}},
+        {"type": "message_stop"},
+    ]
+    ours = {"id": "m", "object": "chat.completion.chunk", "model": "gpt-4o", "created": 1}
+    received = b"".join(f"event: {each['type']}\ndata: {json.dumps(each)}\n\n".encode() for each in theirs)
+    deltas: list[tuple[dict[str, str], str | None]] = [({"content": "Hello"}, None), ({}, "stop")]
+    answered = b"".join(
+        b"data: "
+        + json.dumps({**ours, "choices": [{"index": 0, "delta": delta, "finish_reason": why}]}).encode()
+        + b"\n\n"
+        for delta, why in deltas
+    )
+    made.response.headers["content-type"] = "text/event-stream"
+    made.response.content = answered + b"data: [DONE]\n\n"
+    entry = remarks.ours(made)["received"][0]
+    entry |= {"body": received, "headers": [["content-type", "text/event-stream"]]}
+    view = next(each for each in VIEWS if isinstance(each, AskedVsSent))
+    text = shown(view, made, reply=True)
+    assert "(streams, each as the message that it amounts to)" in text
+    assert '-   "stop_reason": "end_turn"' in text
+    assert '"finish_reason": "stop"' in text
+    assert "chat.completion.chunk" not in text
 
 
 def test_what_was_not_changed_is_said_to_be_the_same() -> None:

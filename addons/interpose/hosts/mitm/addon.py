@@ -290,6 +290,8 @@ class EngineAddon:
             visit.fails("refused", message)
         fields = http.Headers((*headers, (b"Content-Type", b"text/plain; charset=utf-8")))
         flow.response = http.Response.make(status, f"{message}\n", fields)
+        if self.onlookers is not None:
+            remarks.say(flow, "refused", remarks.REFUSED)
 
     def refusal(self, flow: http.HTTPFlow) -> tuple[int, str] | None:
         host, port = flow.request.host, flow.request.port

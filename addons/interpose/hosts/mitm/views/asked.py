@@ -20,14 +20,13 @@ from interpose.masking import Known
 from interpose.wire.coding import decode
 from interpose.wire.error import WireError
 
+from .bounds import MOST_READ, readable, too_much
 from .difference import difference, same
 from .frame import View, is_reply, table
 from .usage import losses, word
 
 # A line of more is shown by its beginning, its length and what tells it from another one.
 LONG = 400
-# A body beyond this is told by its size.
-MOST_BYTES = 8 * 1024 * 1024
 
 Pairs = list[tuple[str, str]]
 
@@ -66,16 +65,23 @@ class AskedVsSent(View):
         ours = answered(flow, data) if reply else asked(flow, data)
         other = came(theirs, data) if reply else went(theirs, data)
         before, after = (other, ours) if reply else (ours, other)
-        url = str((sent or {}).get("url", ""))
         lines = [*heads(before, after), *by(record, len(listed(kept, "sent")))]
-        as_json = (
-            [self._whole(side.body, at, kind_of(side)) for side, at in ((other, url), (ours, flow.request.url))]
-            if reply
-            else [None, None]
-        )
         lines += [*lost(record, reply=reply), ""]
-        lines += [*bodies(before, after, as_json, named=theirs.get("body") is None), ""]
+        if theirs.get("body") is None:
+            lines.append(f"Body: {after.title} as {before.title}, byte for byte ({before.size:,} bytes)")
+        else:
+            url = str((sent or {}).get("url", ""))
+            places = (url, flow.request.url) if reply else None
+            lines += bodies(before, after, lambda: self._wholes(before, after, places))
+        lines.append("")
         return "\n".join([*lines, "Headers", *headers(before, after)])
+
+    def _wholes(self, before: Side, after: Side, places: tuple[str, str] | None) -> Sequence[object | None]:
+        """Two streams as messages, if that is what they are; `places` are the URLs that they came from."""
+        if places is None:
+            return ()
+        sides = zip((before, after), places, strict=True)
+        return [self._whole(side.body, at, kind_of(side)) for side, at in sides]
 
 
 def listed(kept: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -149,7 +155,7 @@ def body_of(entry: dict[str, Any], data: bytes) -> tuple[bytes, int]:
     coding = value_of(kept_pairs(entry), "content-encoding")
     if coding and not entry.get("decoded"):
         try:
-            body = decode(body, coding, MOST_BYTES)
+            body = decode(body, coding, MOST_READ)
         except WireError:
             pass
     size = entry.get("size")
@@ -196,16 +202,14 @@ def headers(before: Side, after: Side) -> Iterator[str]:
             yield from (f"+ {name}: {clip(value)}" for value in theirs)
 
 
-def bodies(before: Side, after: Side, as_json: Sequence[object | None], *, named: bool) -> Iterator[str]:
-    """The bodies, where they differ. `named` says that one is not kept, since it is the other one."""
-    if named:
-        yield f"Body: {after.title} as {before.title}, byte for byte ({before.size:,} bytes)"
-        return
+def bodies(before: Side, after: Side, wholes: Callable[[], Sequence[object | None]]) -> Iterator[str]:
+    """The bodies, where they differ."""
     yield f"Body: {before.size:,} bytes {before.title}, {after.size:,} bytes {after.title}"
-    if any(len(side.body) > MOST_BYTES for side in (before, after)):
+    if any(too_much(side.body) is not None or len(readable(side.body)) < len(side.body) for side in (before, after)):
         yield "  too large to be shown beside each other"
         return
-    if all(each is not None for each in as_json):
+    as_json = wholes()
+    if as_json and all(each is not None for each in as_json):
         yield "  (streams, each as the message that it amounts to)"
         ours, theirs = (lines_of(each) for each in as_json)
     else:

@@ -16,13 +16,9 @@ from interpose.transcripts import Material, Transcript, read, render, render_ans
 from interpose.transcripts.documents import pretty
 from interpose.transcripts.recognising import recognise
 
+from .bounds import left_out, readable, too_much
 from .frame import View, is_reply
 
-# What takes time to read is what it consists of, not its bytes: a picture of 10 MB costs less than 5,000 messages. So
-# many objects of JSON take a third of a second here, so many bytes of a stream about the same.
-MOST_OBJECTS = 12_000
-MOST_STREAMED = 4 * 1024 * 1024
-MOST_BYTES = 32 * 1024 * 1024
 # A reply is read by the request that it answers, where that is soon read.
 MOST_CONTEXT = 256 * 1024
 RULE = "─" * 60
@@ -47,9 +43,9 @@ class Conversation(View):
         if (why := too_much(data)) is not None:
             return why
         if is_reply(metadata):
-            found = said(material)
+            found = read(material)
             return "\n".join([*notes(found), render_answers(found, width=0), *left_out(data)])
-        return render(read(material), width=0)
+        return "\n".join([render(read(material), width=0), *left_out(data)])
 
 
 class Reassembled(View):
@@ -62,7 +58,7 @@ class Reassembled(View):
             return None
         if (why := too_much(data)) is not None:
             return why
-        found = said(material)
+        found = read(material)
         text = "\n".join([*notes(found), render_answers(found, width=0)])
         if found.whole is None:
             return "\n".join([text, *left_out(data)])
@@ -74,7 +70,7 @@ def whole(data: bytes, url: str, content_type: str) -> Any:
     if too_much(data) is not None:
         return None
     found = read(
-        Material(url=url, status=200, reply=data[:MOST_STREAMED], reply_headers={"content-type": content_type})
+        Material(url=url, status=200, reply=readable(data), reply_headers={"content-type": content_type}),
     )
     return found.whole if found.streamed else None
 
@@ -94,25 +90,20 @@ def material_of(data: bytes, metadata: contentviews.Metadata) -> Material | None
         endpoint=_word(record.get("endpoint")),
         request_headers=_headers(flow.request),
         request_cut=kept.get("request_cut") is True,
-        reply_cut=kept.get("reply_cut") is True or len(data) > MOST_STREAMED,
+        reply_cut=kept.get("reply_cut") is True,
     )
+    shown = readable(data)
+    cut = len(shown) < len(data)
     if not isinstance(message, http.Response):
-        return replace(known, request=data)
-    request = b"" if len(flow.request.raw_content or b"") > MOST_CONTEXT else flow.request.get_content(strict=False)
+        return replace(known, request=shown, request_cut=known.request_cut or cut)
     return replace(
         known,
-        request=request or b"",
+        request=_context(flow.request),
         status=message.status_code,
-        reply=data,
+        reply=shown,
         reply_headers=_headers(message),
+        reply_cut=known.reply_cut or cut,
     )
-
-
-def said(material: Material) -> Transcript:
-    """What a reply says. Of a long stream so much is read as can be read at once."""
-    if material.reply[:1] not in (b"{", b"["):
-        material = replace(material, reply=material.reply[:MOST_STREAMED])
-    return read(material)
 
 
 def notes(found: Transcript) -> list[str]:
@@ -120,19 +111,12 @@ def notes(found: Transcript) -> list[str]:
     return [told, *(f"note: {remarks.clipped(note, 500)}" for note in found.notes), ""]
 
 
-def left_out(data: bytes) -> list[str]:
-    if len(data) <= MOST_STREAMED or data[:1] in (b"{", b"["):
-        return []
-    return [f"… read up to here, {MOST_STREAMED:,} of {len(data):,} bytes; see all of it as Raw."]
-
-
-def too_much(data: bytes) -> str | None:
-    """Why a body is not read here, if it is not."""
-    if len(data) > MOST_BYTES:
-        return f"A body of {len(data):,} bytes is too large to be put together here; see it as Raw."
-    if data[:1] in (b"{", b"[") and (objects := data.count(b"{")) > MOST_OBJECTS:
-        return f"A body of {objects:,} parts is too large to be put together here; see it as JSON or Raw."
-    return None
+def _context(request: http.Request) -> bytes:
+    """The request that a reply is read by, where that is soon read."""
+    if len(request.raw_content or b"") > MOST_CONTEXT:
+        return b""
+    body = request.get_content(strict=False) or b""
+    return b"" if too_much(body) is not None else readable(body)
 
 
 def _headers(message: http.Message) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,7 @@ from interpose.hosts.mitm import remarks
 from .frame import View, table
 
 Row = tuple[str, str, str]
+_LIMIT = re.compile("ratelimit|retry-after", re.IGNORECASE)
 MOST_TEXT = 200
 # Of the names, in whatever section: values stand below each other.
 WIDTH = 20
@@ -30,7 +32,9 @@ class UsageAndCost(View):
             return None
         # A session is shown by its messages, and is told of once.
         message = metadata.websocket_message
-        return told(record) if message is None or message is last_message(metadata.flow) else ""
+        if message is not None and message is not last_message(metadata.flow):
+            return ""
+        return told(record, limits(metadata.flow))
 
 
 def last_message(flow: Flow | None) -> WebSocketMessage | None:
@@ -38,7 +42,14 @@ def last_message(flow: Flow | None) -> WebSocketMessage | None:
     return messages[-1] if messages else None
 
 
-def told(record: dict[str, Any]) -> str:
+def limits(flow: Flow | None) -> tuple[Row, ...]:
+    """What the client was told of what is left of its limits, and when to come back."""
+    response = flow.response if isinstance(flow, http.HTTPFlow) else None
+    told = response.headers.items(multi=True) if response is not None else ()
+    return tuple((name.lower(), word(value), "") for name, value in told if _LIMIT.search(name))
+
+
+def told(record: dict[str, Any], limited: tuple[Row, ...] = ()) -> str:
     """A record for people. Whatever a file has in its place is shown as it is."""
     sections = (
         ("", (*head(record),)),
@@ -47,6 +58,7 @@ def told(record: dict[str, Any]) -> str:
         ("Time", (*times(record),)),
         ("Who", _rows(record, ("client", "app", "ip", "entrance"))),
         ("Where", (*where(record),)),
+        ("Limits", limited),
     )
     lines: list[str] = []
     for title, rows in sections:
