@@ -22,7 +22,6 @@ from tests.e2e.browser import PATIENCE, chromium
 from tests.e2e.certificates import Authority
 from tests.e2e.clients import client_tls
 from tests.e2e.conftest import Farm
-from tests.e2e.mitmtools import running
 from tests.e2e.proxy import Ledger, Row
 from tests.e2e.settings import (
     ANTHROPIC,
@@ -40,9 +39,6 @@ from tests.e2e.webapi import logged_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-WAYS = ["interpose run --web", "mitmweb -s"]
-# What the page does by itself is the same in both.
-ONE_WAY = pytest.mark.parametrize("page_of", WAYS[:1], ids=["run"], indirect=True)
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">\u202e&amp;"
 PRICES = {"gpt-5-mini": (3, 12), "claude-x": (4, 20)}
 
@@ -89,35 +85,18 @@ class Served:
         return self.web.partition("/?")[0]
 
 
-@asynccontextmanager
-async def served(way: str, farm: Farm, bare: Path, folder: Path, rules: str) -> AsyncIterator[Served]:
-    if way == "mitmweb -s":
-        async with running(bare, folder, "intercept.py", program="mitmweb", rules=rules) as tool:
-            yield Served(tool.url, tool.ca, address(tool.output), tool.web_url, tool.ledger, tool.folder / "rules.yaml")
-        return
-    proxy = await farm.launch("live-page", rules, ENVIRON, "--web", "127.0.0.1:0")
-    yield Served(proxy.url, proxy.ca, address(proxy.errors), proxy.web_url, proxy.ledger, proxy.folder / "rules.yaml")
-    assert await proxy.stop() == 0, proxy.errors
-
-
 def address(output: str) -> str:
     """The page's address, as it is printed at the start."""
     (line,) = [line for line in output.splitlines() if "live page" in line]
     return line.split()[-1]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session", params=WAYS, ids=["run", "script"])
-async def page_of(
-    request: pytest.FixtureRequest,
-    farm: Farm,
-    bare: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    authority: Authority,
-    upstream: Upstream,
-) -> AsyncIterator[Served]:
-    folder = tmp_path_factory.mktemp("live")
-    async with served(request.param, farm, bare, folder, live_rules(authority, upstream)) as found:
-        yield found
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def page_of(farm: Farm, authority: Authority, upstream: Upstream) -> Served:
+    """One for all tests of this module, which come in their order. (For a mitmweb of one's own see test_mitmweb.)"""
+    proxy = await farm.get("live-page", live_rules(authority, upstream), ENVIRON, "--web", "127.0.0.1:0")
+    rules = proxy.folder / "rules.yaml"
+    return Served(proxy.url, proxy.ca, address(proxy.errors), proxy.web_url, proxy.ledger, rules)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -308,7 +287,6 @@ async def as_json(served: Served, **query: str) -> dict[str, Any]:
     return found
 
 
-@ONE_WAY
 async def test_what_a_client_calls_itself_stays_text(page_of: Served, upstream: Upstream, browser: Browser) -> None:
     """In tables, filters and the address; what would turn text around is shown as what it is."""
     async with reading(browser, page_of.live) as reader:
@@ -372,7 +350,6 @@ async def test_it_is_closed_to_strangers(page_of: Served, browser: Browser) -> N
     await context.close()
 
 
-@ONE_WAY
 async def test_a_call_is_seen_while_it_is_under_way(page_of: Served, upstream: Upstream, browser: Browser) -> None:
     """Whose it is, where it goes and how far it is; then among the last calls, and no more where it was."""
     let = asyncio.Event()
@@ -402,7 +379,6 @@ async def test_a_call_is_seen_while_it_is_under_way(page_of: Served, upstream: U
         await expect(reader.page.locator(".flow-detail")).to_contain_text(call)
 
 
-@ONE_WAY
 async def test_rules_that_are_stale_are_told(page_of: Served, browser: Browser) -> None:
     """Until the file is repaired."""
     good = page_of.rules.read_text()
@@ -416,7 +392,6 @@ async def test_rules_that_are_stale_are_told(page_of: Served, browser: Browser) 
         await expect(notice).to_have_count(0)
 
 
-@ONE_WAY
 async def test_a_ledger_that_is_away_is_told(page_of: Served, upstream: Upstream, browser: Browser) -> None:
     """And what becomes of the records meanwhile."""
     async with reading(browser, page_of.live) as reader:
@@ -433,7 +408,6 @@ async def test_a_ledger_that_is_away_is_told(page_of: Served, upstream: Upstream
         await expect(reader.page.locator("#ledger")).to_contain_text("none waiting, none lost")
 
 
-@ONE_WAY
 async def test_a_page_that_gets_no_answer_says_so(page_of: Served, browser: Browser) -> None:
     """And goes on by itself; one whose session is over says what to do."""
     async with reading(browser, page_of.live) as reader:
@@ -453,7 +427,6 @@ async def test_a_page_that_gets_no_answer_says_so(page_of: Served, browser: Brow
         reader.complaints.clear()
 
 
-@ONE_WAY
 async def test_nobody_is_asked_while_nobody_looks(page_of: Served, browser: Browser) -> None:
     """A tab that is hidden, and one that is paused, asks for nothing; then it goes on."""
     async with reading(browser, page_of.live) as reader:
@@ -487,14 +460,15 @@ async def nothing_asked(reader: Reader) -> None:
     assert [url.rpartition("/")[2] for url in reader.asked[before:]] == ["interpose.json?calls=7"]
 
 
-@ONE_WAY
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_it_is_read_on_a_desk_and_on_a_telephone(
-    page_of: Served, browser: Browser, scheme: Any, width: int
+    page_of: Served, upstream: Upstream, browser: Browser, scheme: Any, width: int
 ) -> None:
     """In the light and in the dark; nothing is wider than the screen; who wants no motion gets none."""
     options: dict[str, Any] = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}}
+    with upstream.answering(answer):
+        await ask(page_of, HOSTILE)
     async with reading(browser, page_of.live, reduced_motion="reduce", **options) as reader:
         page = reader.page
         await expect(page.locator("#last tbody tr").first).to_be_visible()

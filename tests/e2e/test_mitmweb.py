@@ -151,6 +151,13 @@ async def test_a_streamed_call_is_seen_edited_and_replayed(way: Way, upstream: U
         assert desk.complaints == []
         async with logged_in(way.web) as api:
             assert await api.secrets_told({f"the page, {at}": data for at, data in enumerate(desk.told)}) == []
+            # The live page has counted what the ledger has.
+            rows = await way.ledger.rows(mark, 4)
+            live = json.loads(await api.get("/interpose.json?span=run"))
+            assert {call["id"] for call in live["calls"]} == {row["id"] for row in rows}
+            assert live["run"]["output_tokens"] == sum(row["output_tokens"] for row in rows) > 0
+            shown = {call["flow"] for call in live["calls"]}
+            assert shown >= {flow["id"] for flow in await api.flows()}
             for command in ("save.har", "save.file"):
                 await api.command(command, "@all", str(way.folder / command))
                 assert b"api.openai.com" in (way.folder / command).read_bytes()
@@ -163,7 +170,7 @@ async def test_the_page_is_closed_to_strangers(way: Way) -> None:
     """Without the token, from another site, by another name, or through the proxy itself."""
     base = way.web.partition("/?")[0]
     token = way.web.rpartition("=")[2]
-    paths = ("/", "/flows", "/flows/dump", "/events", "/options", "/state", "/updates", "/commands")
+    paths = ("/", "/flows", "/flows/dump", "/events", "/options", "/state", "/updates", "/commands", "/interpose")
     async with httpx.AsyncClient(base_url=base, trust_env=False) as stranger:
         for path in paths:
             for headers in ({}, {"Authorization": "Bearer 0123456789abcdef0123456789abcdef"}):
