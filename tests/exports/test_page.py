@@ -74,7 +74,7 @@ def test_a_result_leads_back_to_its_call() -> None:
 def test_what_the_ledger_knows_is_told() -> None:
     """Route, provider, cost, losses, attempts."""
     made = call(1, [QUESTION], SAYS)
-    losses = [{"class": "dropped", "path": "seed", "reason": "anthropic has nothing like it"}]
+    losses = [{"severity": "dropped", "path": "seed", "reason": "Claude has nothing like it"}]
     tried = [{"provider": "openai", "status": 503, "reason": "5xx"}, {"provider": "claude", "status": 200}]
     made.record = Record(
         id="call-1", started_at="2026-11-26T07:00:00.000000Z", finished_at="2026-11-26T07:00:01.000000Z",
@@ -87,7 +87,7 @@ def test_what_the_ledger_knows_is_told() -> None:
     shown = text_of(exported(made))
     for each in (
         "gpt-4o → claude-sonnet-4-5", "1,234 in (1,000 cached) · 56 out", "$0.0123", "first token 321 ms", "took 2.3 s",
-        "gpt-to-claude", "env:ANTHROPIC_API_KEY", "lost in conversion: dropped seed: anthropic has nothing like it",
+        "gpt-to-claude", "env:ANTHROPIC_API_KEY", "conversion: dropped seed: Claude has nothing like it",
         "1. openai 503 5xx; 2. claude 200",
     ):  # fmt: skip
         assert each in shown

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Iterator
 from urllib.parse import urlsplit
+
+import orjson
 
 from interpose.call import DEFAULT_PORTS, Headers, Origin, Url
 from interpose.ledger.captures import Captured, Part
-from interpose.recordings import Answered, Asked, Flaws, Recorded, Sent
+from interpose.recordings import Answered, Asked, Flaws, Recorded, Sent, Spoken
 from interpose.recordings.captures import moment, recorded
 
 # Bodies are stored without them.
@@ -30,10 +34,32 @@ def from_captured(captured: Captured, name: str, flaws: Flaws) -> Recorded | Non
         call.asked = _asked(asked, call.asked.url)
     if answered is not None:
         call.answered = _answered(answered, call.answered)
+    call.spoken = tuple(sorted((*_spoken(asked, client=True), *_spoken(answered, client=False)), key=_when))
+    call.websocket = call.websocket or bool(call.spoken)
     attempts = dict.fromkeys(part.attempt for part in captured.parts if part.attempt)
     call.sent = tuple(_sent(captured, attempt, call) for attempt in attempts)
     call.masked = True
     return call
+
+
+def _spoken(part: Part | None, *, client: bool) -> Iterator[Spoken]:
+    """The messages of one side of a WebSocket: a line of JSON each."""
+    if part is None or "websocket" not in part.notes:
+        return
+    for line in (part.body or b"").splitlines():
+        try:
+            told = orjson.loads(line)
+            at = float(told.get("ms", 0)) / 1000
+            if isinstance(text := told.get("text"), str):
+                yield Spoken(at, client, text=True, content=text.encode())
+            elif isinstance(binary := told.get("binary"), str):
+                yield Spoken(at, client, text=False, content=base64.b64decode(binary))
+        except (ValueError, TypeError, AttributeError):
+            continue  # the last line of a body that was cut
+
+
+def _when(spoken: Spoken) -> float:
+    return spoken.at
 
 
 def _sent(captured: Captured, attempt: int, call: Recorded) -> Sent:

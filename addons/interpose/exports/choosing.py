@@ -32,7 +32,7 @@ AROUND = 1000
 FAR = timedelta(hours=12)
 NEAREST = 3
 # An id is longer; what is shorter names half of the ledger.
-SHORTEST = 4
+SHORTEST = 6
 LAST = "last"
 HOW = "ledger: {capture: bodies} in the rules (or a route's capture: bodies) has calls captured from then on"
 

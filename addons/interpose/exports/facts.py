@@ -174,7 +174,7 @@ def losses(call: Recorded) -> list[str]:
     if call.record is None:
         return []
     return [
-        f"{each.get('class', '')} {each.get('path', '')}: {each.get('reason', '')}".strip()
+        f"{each.get('severity') or each.get('class', '')} {each.get('path', '')}: {each.get('reason', '')}".strip()
         for each in _list(call.record.losses)
         if isinstance(each, dict)
     ]

@@ -57,7 +57,7 @@ def _step(step: Step) -> Iterator[str]:
     yield f"### Call {step.number} · {facts.hour(call.started_at)}"
     yield ""
     yield _line(" · ".join(part for part in told if part)) + f" · `{_line(call.id)}`"
-    for note in (*transcript.notes, *(f"lost: {each}" for each in facts.losses(call))):
+    for note in (*transcript.notes, *(f"conversion: {each}" for each in facts.losses(call))):
         yield f"\n*{_line(note)}*"
     for each in around(step.earlier, transcript):
         yield f"\n*changed: {_line(each.what)}: {_line(each.before)[:200]} → {_line(each.now)[:200]}*"
