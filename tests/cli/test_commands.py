@@ -147,6 +147,19 @@ def test_usage_reads_the_named_state_folder_or_the_rules_ledger(
         assert "gpt-5" in interpose("usage", "--ledger", named).stdout
 
 
+def test_usage_of_a_collector_says_what_can_be_read(
+    interpose: Command, ledger: Path, rules_file: Callable[[str], Path]
+) -> None:
+    """It takes records and gives none; where a file stands beside it, that one is read, whatever the order."""
+    for command in (["usage"], ["usage", "verify"]):
+        done = interpose(*command, "--ledger", "otlp:http://127.0.0.1:4318")
+        assert done.returncode in (1, 2)
+        assert "cannot be read: a collector only takes" in done.stderr
+        assert "sqlite:usage.db" in done.stderr
+    path = rules_file(f"version: 1\nledger: {{to: ['otlp:http://127.0.0.1:4318', 'sqlite:{ledger}']}}\n")
+    assert "gpt-5" in interpose("usage", "--rules", str(path)).stdout
+
+
 def test_usage_of_a_database_needs_its_password(interpose: Command) -> None:
     """The variable is named; a database that is not there is, too, and the password never."""
     url = "postgresql://me:${FAKE_PASSWORD}@127.0.0.1:1/usage"
@@ -165,7 +178,7 @@ def test_usage_of_a_database_needs_its_password(interpose: Command) -> None:
         (("--format", "html"), "not supported in this version"),
         (("--by", "colour"), "colour"),
         (("--since", "yesterday"), "yesterday"),
-        (("--ledger", "mysql://h/d"), "--ledger is no place for a ledger; write sqlite:FILE, jsonl:FILE or"),
+        (("--ledger", "mysql://h/d"), "--ledger is no place for a ledger; write sqlite:FILE, jsonl:FILE, postgresql://… or otlp"),
         (("--ledger", "postgresql://me:sk-FAKE-password@h"), "--ledger names no database; write for example"),
         (("--ledger", "usage.db", "--rules", "r.yaml"), "both say which ledger: give one of them"),
     ],

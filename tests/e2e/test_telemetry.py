@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
+import psutil
 import pytest
 import pytest_asyncio
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from tests.e2e.certificates import Authority
-from tests.e2e.proxy import Gateway, Proxy
+from tests.e2e.proxy import Gateway, Ledger, Proxy
 from tests.e2e.replies import CHAT_JSON
 from tests.e2e.settings import ENVIRON, OPENAI, VIRTUAL, audit_rules, gateway_rules
 from tests.e2e.test_gateway import CLAUDE, HI
@@ -302,6 +304,90 @@ async def test_nothing_that_was_said_and_no_secret_is_told(gateway: Gateway, col
     for text in (SAID, answered, VIRTUAL, TOKEN, *ENVIRON.values()):
         assert text.encode() not in everything
     assert {seen.headers["authorization"] for seen in collector.seen} == {f"Bearer {TOKEN}"}
+
+
+async def test_a_collector_that_comes_and_goes_and_a_gateway_that_is_killed(
+    tmp_path: Path, authority: Authority, upstream: Upstream
+) -> None:
+    """Calls go on. The ledger at the collector gets each record, from the spool of the killed one as well; of the
+    telemetry what fits is told when the collector is back.
+    """
+    with collecting() as collector:
+        rules = {
+            **json.loads(gateway_rules(authority, upstream)),
+            **telemetry(collector),
+            "ledger": {"to": ["sqlite:usage.db", f"otlp:{collector.url}?header=x-key:${{OTLP_TOKEN}}"]},
+        }
+        collector.stop()
+        environ = {**ENVIRON, "OTLP_TOKEN": TOKEN}
+        gateway = Gateway(tmp_path)
+        await gateway.start(json.dumps(rules), environ, "--workers", "2")
+        made: list[str] = []
+        ledger = Ledger(tmp_path / "usage.db")
+        try:
+            with upstream.answering(answer):
+                async with openai.AsyncOpenAI(api_key=VIRTUAL, base_url=gateway.base_url, max_retries=0) as client:
+                    made += [await asked(client, "gpt-4o") for _ in range(3)]
+                    await ledger.rows("", 3)
+                    collector.start()
+                    await asyncio.to_thread(
+                        collector.until,
+                        lambda here: set(made) <= {log.attributes["interpose.id"] for log in calls(here)},
+                    )
+                    await asyncio.to_thread(collector.until, lambda here: all(here.calls(id=id_) for id_ in made))
+                    collector.stop()
+                    made += [await asked(client, "gpt-4o") for _ in range(3)]
+                    await ledger.rows("", 6)
+                    # Acknowledged by the file; for the collector they lie in the spool.
+                    await asyncio.to_thread(spooled, gateway.state, 3)
+                    await killed(gateway)
+                    collector.start()
+                    again = Gateway(tmp_path)
+                    again.state = gateway.state
+                    gateway = again
+                    await gateway.start(json.dumps(rules), environ)
+                    await asyncio.to_thread(
+                        collector.until,
+                        lambda here: set(made) <= {log.attributes["interpose.id"] for log in calls(here)},
+                    )
+            chains: dict[str, dict[int, tuple[str, str]]] = {}
+            for log in calls(collector):
+                told = {name.removeprefix("interpose."): value for name, value in log.attributes.items()}
+                chains.setdefault(told["writer"], {})[told["seq"]] = (told["prev_hash"], told["hash"])
+            for chain in chains.values():
+                assert sorted(chain) == list(range(1, len(chain) + 1))
+                assert all(chain[seq][0] == chain[seq - 1][1] for seq in range(2, len(chain) + 1))
+            assert sum(map(len, chains.values())) == len(made) == len(ledger.after())
+        finally:
+            assert await gateway.stop() == 0, gateway.errors
+        assert TOKEN not in gateway.errors
+
+
+def arrived(collector: Collector) -> set[str]:
+    """The calls whose records have come."""
+    return {log.attributes["interpose.id"] for log in calls(collector)}
+
+
+def calls(collector: Collector) -> list[Any]:
+    return [log for log in list(collector.logs) if log.event == "interpose.ledger.calls"]
+
+
+def spooled(state: Path, count: int) -> None:
+    """Waits until so many records of calls are in the spool."""
+    end = time.monotonic() + 30
+    while sum(path.read_bytes().count(b'"calls"') for path in (state / "spool").rglob("*.jsonl")) < count:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+async def killed(gateway: Gateway) -> None:
+    """All of its processes at once, as by the kernel."""
+    process = psutil.Process(gateway.pid)
+    everybody = [process, *process.children(recursive=True)]
+    for each in everybody:
+        each.kill()
+    assert await gateway.stop() == -9
+    await asyncio.to_thread(psutil.wait_procs, everybody, 30)
 
 
 AUDIT_PARENT = f"00-{'c' * 32}-{'d' * 16}-01"
