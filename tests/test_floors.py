@@ -25,6 +25,7 @@ FLOORS = {
     "prices": 2,
     "attempts": 3,
     "recordings": 5,
+    "replays": 5,
     "rules": 3,
     "stages": 4,
     "alerts": 5,

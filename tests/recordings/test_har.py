@@ -108,7 +108,7 @@ def test_an_entry_that_is_no_call_is_told_and_the_others_are_used() -> None:
     found, flaws = calls(har(entry(), {"request": {}}, entry(request={"method": "GET", "url": "data:x"})))
     assert len(found) == 1
     assert len(flaws) == 2
-    assert flaws[0].startswith("x.har: entry 2 is no call")
+    assert flaws[0] == "x.har: left out an entry that is no call: KeyError: 'startedDateTime' (entry 2)"
 
 
 def test_what_comes_before_a_break_is_used() -> None:

@@ -415,23 +415,49 @@ def serve(
     raise typer.Exit(status)
 
 
+@app.command()
+def replay(
+    *,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RULES [FLOWS…]",
+            help="The rules file, then the recordings: ledgers (SQLite), flows of mitmproxy (-w), HAR files; - is "
+            "stdin. Without any: the ledger of the state folder.",
+            show_default=False,
+        ),
+    ],
+    ledger: Annotated[
+        list[str] | None,
+        typer.Option("--ledger", metavar="L", help="A ledger: a file, jsonl:FILE, or a database's URL."),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="OLD", help="Compare with these rules, not with what was recorded."),
+    ] = None,
+    each: Annotated[bool, typer.Option("--each", "--verbose", "-v", help="Show every call.")] = False,
+    format_: Annotated[
+        str, typer.Option("--format", metavar="F", help="table, json, or csv (a line a call).")
+    ] = "table",
+    fail_on_change: Annotated[
+        bool, typer.Option("--fail-on-change", help="Exit with 1 if anything would change.")
+    ] = False,
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="DIR", help="Where issued keys are. Default: as `run` has it.")
+    ] = None,
+) -> None:
+    """Decide recorded calls by other rules, without sending: what would change in routing, cost, refusals, losses."""
+    from .replay import Options as Replaying
+    from .replay import replay as replaying
+
+    with told():
+        flows = tuple(str(path) for path in files[1:])
+        options = Replaying(files[0], flows, tuple(ledger or ()), against, format_, each, fail_on_change, state)
+        status = replaying(options)
+    raise typer.Exit(status)
+
+
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(ca.app, name="ca")
 app.add_typer(keys.app, name="keys")
 app.add_typer(evidence.app, name="usage")
-
-# Commands that a later version will have: known by name, so that whoever tries one is told.
-LATER = ("replay",)
-
-
-def _later(ctx: typer.Context) -> None:
-    refuse(f"{ctx.info_name} is not supported in this version; `interpose --help` tells what is")
-
-
-for _name in LATER:
-    app.command(
-        _name,
-        hidden=True,
-        add_help_option=False,
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    )(_later)

@@ -205,7 +205,7 @@ def meant(ctx: typer.Context, ledger: str | None, rules: Path | None, state: Pat
     """Named behind the command or ahead of it."""
     from interpose.state import state_path
 
-    from .usage import ledger_place, ledger_rules
+    from .ledgers import ledger_place, ledger_rules
 
     ahead = ctx.parent.params if ctx.parent is not None else {}
     found = ledger_rules(

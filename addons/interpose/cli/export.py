@@ -33,8 +33,8 @@ from interpose.recordings import Flaws, Recorded
 from interpose.rules.problem import printable
 from interpose.state import state_path
 
+from .ledgers import ledger_place, ledger_rules
 from .terminal import refuse, say, say_plain
-from .usage import ledger_place, ledger_rules
 
 STDOUT = "-"
 SUFFIXES = {"html": ".html", "md": ".md", "json": ".json"}

@@ -5,25 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import orjson
-
 from interpose.call import DEFAULT_PORTS, Call, Entrance, Headers, Origin, Peer, Url
 from interpose.errors import InterposeError
-from interpose.formats.codecs import Target
 from interpose.formats.codecs.codec import encoded, parsed
-from interpose.formats.conversions import Asked, between
-from interpose.formats.dialects import Address
-from interpose.formats.embeddings.neutral import Input
-from interpose.formats.embeddings.neutral import Request as Embedding
 from interpose.formats.endpoints import Match, classify
+from interpose.formats.examples import example
 from interpose.formats.hosts import GATEWAY, HostRow, canonical_host
-from interpose.ir import Losses, Message, Text
-from interpose.ir import Request as Conversation
 from interpose.issued import Keys
 from interpose.rules.compiled import ClientKey, Rules
 from interpose.rules.problem import did_you_mean, printable
@@ -136,26 +128,4 @@ def _body(question: Question, match: Match | None) -> bytes:
         except ValueError as error:
             raise InterposeError(f"{question.request}: it is not JSON, so no model can be put in: {error}") from None
         return encoded({**document, "model": question.model}) if isinstance(document, dict) else data
-    named = question.model or (match.model if match is not None else None)
-    if match is None or match.endpoint not in _EXAMPLES:
-        # A model that nobody named would be refused, or lead elsewhere: files and batches have none.
-        return orjson.dumps({} if named is None else {"model": named})
-    model = named or "some-model"
-    here = Address(match.format, None, "")
-    asked = Asked(match.format, match.wire, match.model if match.model_span is not None else None)
-    pair = between(match.endpoint, asked, "POST", match.api_path, here)
-    if pair is None:
-        return orjson.dumps({"model": model})
-    return orjson.dumps(pair.client.write_request(_EXAMPLES[match.endpoint](model), Target(model), Losses()).body)
-
-
-def _conversation(model: str) -> Conversation:
-    return Conversation("", model, [Message("user", [Text("Hello")])], max_tokens=1024)
-
-
-_EXAMPLES: dict[str, Callable[[str], object]] = {
-    "chat": _conversation,
-    "completions": _conversation,
-    "count_tokens": _conversation,
-    "embeddings": lambda model: Embedding("", model, [Input([Text("Hello")])]),
-}
+    return example(match, question.model)

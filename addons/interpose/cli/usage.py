@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from interpose.errors import InterposeError
-from interpose.hosts import recording
 from interpose.ledger import LedgerError, traffic
-from interpose.ledger.address import Readable
 from interpose.ledger.grouping import Selection, dimensions, since_moment, time_zone, until_moment
 from interpose.ledger.report import to_csv, to_json
 from interpose.ledger.sums import Usage, usage
 from interpose.ledger.table import render
-from interpose.rules.compiled import LedgerRules
-from interpose.rules.load import load, parse
-from interpose.rules.problem import RulesError
-from interpose.rules.secrets import SecretStore
-from interpose.secret import Scrubber
 from interpose.state import state_path
 
+from .ledgers import ledger_place, ledger_rules
 from .terminal import console, refuse
 
 
@@ -120,25 +112,3 @@ def report(
     else:
         write(Report(usage(place, by=names, selection=selection), asked.about(selection)))
     sys.stdout.flush()
-
-
-def ledger_rules(named: str | None, rules: Path | None) -> LedgerRules:
-    if named is None:
-        return load(rules).ledger if rules is not None else LedgerRules()
-    if rules is not None:
-        refuse("--ledger and --rules both say which ledger: give one of them")
-    # A file may be named by its path alone.
-    text = named if ":" in named else f"sqlite:{named}"
-    try:
-        return parse(json.dumps({"version": 1, "ledger": {"to": [text]}}), "--ledger", Path.cwd()).ledger
-    except RulesError as error:
-        problem = error.problems[0]
-        refuse(f"--ledger {problem.message}" + (f"; {problem.hint}" if problem.hint else ""))
-
-
-async def ledger_place(rules: LedgerRules, state: Path) -> Readable:
-    """The ledger that is read. Raises RulesError for a password that is not to be had."""
-    secrets = SecretStore(os.environ, clock=time.monotonic)
-    if problems := await secrets.check_all(rules.credentials):
-        raise RulesError(problems)
-    return recording.first_readable(await recording.places(rules, state, secrets, Scrubber()))

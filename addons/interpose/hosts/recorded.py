@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from interpose.errors import InterposeError
+from interpose.ledger.address import Readable
 from interpose.recordings import Flaws, Recorded
+from interpose.recordings.captures import of_place
+from interpose.recordings.captures import read as of_ledger
 
 STDIN = "-"
 SQLITE = b"SQLite format 3\0"
@@ -25,15 +28,16 @@ Reader = Callable[[BinaryIO, str, Flaws], Iterator[Recorded]]
 
 
 class Recordings:
-    """The calls of several files (`-` is stdin), in the order of these. `flaws` has what could not be read of them,
-    once it was come to; `read` is how many bytes of `size` have been read, for those who wait.
+    """The calls of several files (`-` is stdin) and ledgers, in the order of these. `flaws` has what could not be read
+    of them, once it was come to; `read` is how many bytes of `size` have been read, for those who wait.
 
     Raises InterposeError for what cannot be opened, or is no recording.
     """
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[str], ledgers: Sequence[Readable] = ()) -> None:
         self.flaws = Flaws()
         self._paths = paths
+        self._ledgers = ledgers
         self._done = 0
         self._open: BinaryIO | None = None
         self.size = sum(_size(path) for path in paths)
@@ -60,6 +64,8 @@ class Recordings:
             finally:
                 self._open = None
             self._done += _size(path)
+        for place in self._ledgers:
+            yield from of_place(place, str(place), self.flaws)
 
     def _calls(self, file: BinaryIO, name: str) -> Iterator[Recorded]:
         buffered = cast(io.BufferedReader, file)
@@ -79,8 +85,6 @@ class Recordings:
 def _reader(first: bytes, name: str) -> Reader:
     """What reads a file that begins so. Raises InterposeError for one that is no recording."""
     if first.startswith(SQLITE):
-        from interpose.recordings.captures import read as of_ledger
-
         return of_ledger
     bare = first.removeprefix(b"\xef\xbb\xbf").lstrip()
     if bare.startswith(b"{"):

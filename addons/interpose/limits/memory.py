@@ -44,6 +44,10 @@ class MemoryStore:
         return self.decide(demands, now, charging=False)
 
     async def settle(self, reservation: Reservation, actual: Mapping[str, int], now: float) -> None:
+        self.settle_now(reservation, actual, now)
+
+    def settle_now(self, reservation: Reservation, actual: Mapping[str, int], now: float) -> None:
+        """`settle`, at once."""
         if reservation.closed:
             return
         reservation.closed = True

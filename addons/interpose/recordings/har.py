@@ -35,9 +35,8 @@ def read(file: BinaryIO, name: str, flaws: Flaws) -> Iterator[Recorded]:
             try:
                 call = recorded(entry, f"{name}#{number}")
             except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
-                flaws.add(
-                    f"{name}: entry {number} is no call as HAR has it ({type(error).__name__}: {error}); left out"
-                )
+                said = f"{type(error).__name__}: {error}"[:100]
+                flaws.add(f"{name}: left out an entry that is no call: {said}", f"entry {number}")
                 continue
             if call.answered is None and not call.websocket:
                 unheard += 1

@@ -118,27 +118,32 @@ class Recorded:
 
 
 class Flaws:
-    """What could not be read of recordings, or was left out: {what: how often}, bounded whatever the files hold."""
+    """What could not be read of recordings, or was left out, each kind once; bounded whatever the files hold."""
 
     def __init__(self) -> None:
-        self._told: dict[str, int] = {}
+        # {what: (how often, where first)}
+        self._told: dict[str, tuple[int, str]] = {}
         self._more = 0
 
-    def add(self, what: str, count: int = 1) -> None:
-        """`what` names the file, the place in it where that helps, and what is wrong."""
+    def add(self, what: str, where: str = "") -> None:
+        """`what` names the file and what is wrong, `where` the place in it."""
         if what in self._told or len(self._told) < MOST_FLAWS:
-            self._told[what] = self._told.get(what, 0) + count
+            count, first = self._told.get(what, (0, where))
+            self._told[what] = count + 1, first
         else:
-            self._more += count
+            self._more += 1
 
     def __iter__(self) -> Iterator[str]:
-        for what, count in self._told.items():
-            yield what if count == 1 else f"{what} ({count} times)"
+        for what, (count, where) in self._told.items():
+            if not where:
+                yield what if count == 1 else f"{what} ({count} times)"
+            else:
+                yield f"{what} ({where})" if count == 1 else f"{what} ({count} times, first {where})"
         if self._more:
             yield f"and {self._more} more"
 
     def __len__(self) -> int:
-        return sum(self._told.values()) + self._more
+        return sum(count for count, _ in self._told.values()) + self._more
 
 
 def _content(headers: Headers, body: bytes | None) -> bytes | None:

@@ -44,7 +44,7 @@ def read(file: BinaryIO, name: str, flaws: Flaws) -> Iterator[Recorded]:
             flaws.add(f"{name}: {newer}")
             continue
         except Exception as error:  # noqa: BLE001 - whatever a broken flow makes of mitmproxy's reader, the others can be read
-            flaws.add(f"{name}: flow {number} cannot be read ({_short(error)}); left out")
+            flaws.add(f"{name}: left out a flow that cannot be read: {_short(error)}", f"flow {number}")
             continue
         if call is None:
             strangers += 1
