@@ -178,6 +178,16 @@ def test_headers_are_masked_by_what_they_hold(name: bytes, value: bytes, shown: 
     assert known.headers(((name, value),)) == ((name, shown),)
 
 
+def test_what_stands_in_any_secret_place_is_masked_everywhere() -> None:
+    """A gateway's own header, a signature in the URL: their values are not kept in a body either."""
+    call = Bench(lambda: ScriptedReply([])).call()
+    call.headers = ((b"X-Portal-Api-Key", b"portal-FAKE-key"), (b"Helicone-Auth", b"Bearer helicone-FAKE"))
+    call.url = Url(OPENAI, "/v1/x?sig=FAKE%2Dsignature&n=not-a-secret")
+    known = Known(call)
+    said = b"portal-FAKE-key helicone-FAKE FAKE-signature not-a-secret"
+    assert known.masked(said) == b"*** *** *** not-a-secret"
+
+
 @pytest.mark.parametrize(
     ("target", "shown"),
     [
@@ -186,6 +196,7 @@ def test_headers_are_masked_by_what_they_hold(name: bytes, value: bytes, shown: 
         ("/v1/x?api-key=1&X-Amz-Signature=2&monkey=3", "/v1/x?api-key=***&X-Amz-Signature=***&monkey=3"),
         ("/v1/x?%6bey=abc", "/v1/x?%6bey=***"),
         ("/v1/vk-0123456789abcdefXYZ/x", "/v1/***/x"),
+        ("/v1/ek_0123456789abcdefXYZ/x", "/v1/***/x"),
     ],
 )
 def test_urls_are_masked_by_their_parameters(target: str, shown: str) -> None:

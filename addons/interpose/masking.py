@@ -25,28 +25,32 @@ _SECRET_HEADER = re.compile(
     rb"(?:^|[-_])(?:authorization|auth|api-?key|token|secret|password|credentials?|cookie2?|signature)$", re.IGNORECASE
 )
 _KEY_PROTOCOL = re.compile(rb"(openai-insecure-api-key\.)[^,\s]+", re.IGNORECASE)
-_PARAMETER = re.compile(r"(?<=[?&;])([^=&;#?]+)=[^&;#]+")
+_PARAMETER = re.compile(r"(?<=[?&;])([^=&;#?]+)=([^&;#]+)")
 _SECRET_PARAMETER = re.compile(
     r"(?:^|[-_.])(?:key|apikey|token|secret|password|passwd|sig|signature|auth|authorization|credential)$",
     re.IGNORECASE,
 )
-_VIRTUAL = re.compile(rb"\bvk-[A-Za-z0-9_-]{16,}")
+_VIRTUAL = re.compile(rb"\b(?:vk-|ek_)[A-Za-z0-9_-]{16,}")
 
 
 class Known:
     """The secrets of one call as far as they are known: those of its request, and what is learned on the way."""
 
-    __slots__ = ("_values",)
+    __slots__ = ("_found", "_values")
 
     def __init__(self, call: Call, placeholders: Iterable[str] = ()) -> None:
         # Whether it is a credential: a key, and neither a cookie nor a placeholder.
         self._values: dict[str, bool] = {}
+        self._found: tuple[str, ...] | None = None
         for key in client_keys(call.headers, call.url):
             # The public id of a signature's key is no secret: the signature stands in its header.
             self._add(key.value if key.kind == "key" else "")
-        for raw in (b"authorization", b"x-amz-security-token", b"proxy-authorization"):
-            for value in header_values(call.headers, raw):
+        for name, value in call.headers:
+            if _SECRET_HEADER.search(name) and b"cookie" not in name.lower():
                 self._add(value.decode("latin-1").strip().rpartition(" ")[2])
+        for parameter in _PARAMETER.finditer(f"?{call.url.query}"):
+            if _is_secret(parameter[1]):
+                self._add(unquote(parameter[2]))
         if call.peer.login is not None:
             self._add(call.peer.login.key)
         for value in header_values(call.headers, b"cookie"):
@@ -70,11 +74,14 @@ class Known:
     def _add(self, value: str, *, credential: bool = True) -> None:
         if len(value) >= SHORTEST:
             self._values[value] = credential
+            self._found = None
 
     @property
     def values(self) -> tuple[str, ...]:
         """The longest first: one may be a part of another."""
-        return tuple(sorted(self._values, key=len, reverse=True))
+        if self._found is None:
+            self._found = tuple(sorted(self._values, key=len, reverse=True))
+        return self._found
 
     def told(self, *, credential: bool) -> tuple[str, ...]:
         """Those that are credentials, or the others."""
@@ -108,4 +115,8 @@ class Known:
 
 
 def _parameter(found: re.Match[str]) -> str:
-    return f"{found[1]}={MASK}" if _SECRET_PARAMETER.search(unquote(found[1])) else found[0]
+    return f"{found[1]}={MASK}" if _is_secret(found[1]) else found[0]
+
+
+def _is_secret(parameter: str) -> bool:
+    return _SECRET_PARAMETER.search(unquote(parameter)) is not None

@@ -21,6 +21,8 @@ from .upgraded import Session
 
 logger = logging.getLogger(__name__)
 
+FAILED = "who looks on at a call has failed, and is told no more of it"
+
 
 class Witness:
     """Told what happens to one call; by default it takes no notice. Must neither raise nor wait.
@@ -92,7 +94,15 @@ class Watch:
         self._known.learn_cookies(reply.headers)
         masked = self._known.headers(reply.headers)
         self._tell(lambda witness: witness.received(attempt, reply.status, masked))
-        return Seen(reply, lambda chunk: self._tell(lambda witness: witness.arrived(attempt, chunk)))
+        return Seen(reply, self, attempt)
+
+    def arrived(self, attempt: int, chunk: bytes) -> None:
+        for witness in self._witnesses:
+            try:
+                witness.arrived(attempt, chunk)
+            except Exception:
+                logger.exception(FAILED)
+                self._drop(witness)
 
     def answered(self, reply: Reply) -> Reply:
         """The client's reply, whose body is told of on its way."""
@@ -103,7 +113,12 @@ class Watch:
         return Reply(reply.status, reply.reason, reply.headers, Told(self, reply.body), reply.stream)
 
     def told(self, chunk: bytes) -> None:
-        self._tell(lambda witness: witness.told(chunk))
+        for witness in self._witnesses:
+            try:
+                witness.told(chunk)
+            except Exception:
+                logger.exception(FAILED)
+                self._drop(witness)
 
     def ended(self) -> None:
         """The client gets nothing more."""
@@ -125,29 +140,33 @@ class Watch:
             try:
                 tell(witness)
             except Exception:
-                logger.exception("who looks on at a call has failed, and is told no more of it")
-                self._witnesses = tuple(each for each in self._witnesses if each is not witness)
+                logger.exception(FAILED)
+                self._drop(witness)
+
+    def _drop(self, witness: Witness) -> None:
+        self._witnesses = tuple(each for each in self._witnesses if each is not witness)
 
 
 class Seen:
     """A provider's reply that is looked at while it is read."""
 
-    __slots__ = ("_arrived", "_reply", "headers", "reason", "session", "status")
+    __slots__ = ("_attempt", "_reply", "_watch", "headers", "reason", "session", "status")
 
-    def __init__(self, reply: Answer, arrived: Callable[[bytes], None]) -> None:
+    def __init__(self, reply: Answer, watch: Watch, attempt: int) -> None:
         self.status = reply.status
         self.reason = reply.reason
         self.headers = reply.headers
         self.session: Session | None = reply.session
         self._reply = reply
-        self._arrived = arrived
+        self._watch = watch
+        self._attempt = attempt
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
         chunk = await self._reply.__anext__()
-        self._arrived(chunk)
+        self._watch.arrived(self._attempt, chunk)
         return chunk
 
     def cut(self) -> None:

@@ -16,7 +16,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, TextMessage
 
 from interpose.capturing.decoding import plain, spoken
-from interpose.capturing.pieces import MOST_MOMENTS, OVERHEAD, Pieces, Room
+from interpose.capturing.pieces import MOST_MOMENTS, PORTION, Pieces, Room
 
 TEXT = b"All that is said, and said again. " * 100
 CODED = {
@@ -120,7 +120,7 @@ def test_pieces_are_held_up_to_the_limit_and_counted_beyond() -> None:
     for number in range(5):
         held.add(b"abcd", float(number * 10))
     assert (held.size, held.chunks, held.crowded) == (20, [b"abcd"] * 3, False)
-    assert room.taken == 10 + 3 * OVERHEAD
+    assert room.taken == PORTION
     held.let_go()
     held.let_go()
     assert room.taken == 0
@@ -128,11 +128,11 @@ def test_pieces_are_held_up_to_the_limit_and_counted_beyond() -> None:
 
 def test_where_there_is_no_room_the_rest_is_counted() -> None:
     """And it is said: bodies of other calls have taken it."""
-    room = Room(100 + 2 * OVERHEAD)
-    first, second = Pieces(room, 1000), Pieces(room, 1000)
-    first.add(bytes(90), 0.0)
-    second.add(bytes(20), 0.0)
-    assert (second.crowded, second.chunks, second.size) == (True, [], 20)
+    room = Room(2 * PORTION)
+    first, second = Pieces(room, 1 << 20), Pieces(room, 1 << 20)
+    first.add(bytes(PORTION + 1), 0.0)
+    second.add(bytes(PORTION), 0.0)
+    assert (second.crowded, second.chunks, second.size) == (True, [], PORTION)
     first.let_go()
     second.add(bytes(20), 1.0)
     assert second.chunks == []

@@ -13,6 +13,7 @@ from interpose.call import Call, Origin, Peer, Url
 from interpose.capturing import desk as desk_module
 from interpose.capturing.desk import Desk
 from interpose.capturing.onlooker import Onlooker
+from interpose.capturing.pieces import PORTION
 from interpose.ledger.record import Capture, Record
 from interpose.masking import Known
 from interpose.rules.compiled import LedgerRules
@@ -159,13 +160,13 @@ def test_what_has_no_room_is_cut_and_said(
     opened: Callable[..., Desk], book: Book, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By the notes of the part, by the record, in the log, and in what alerts are told."""
-    desk = opened(room=1000)
+    desk = opened(room=4 * PORTION)
     with caplog.at_level(logging.ERROR):
-        run(desk, "large", b"x" * 2000)
+        run(desk, "large", b"x" * 20_000)
         assert desk.flush(30)
     notes = {row.part: json.loads(row.notes) for row in book.rows}
     assert notes == {"asked": [], "sent": [], "received": ["gap"], "answered": ["gap"]}
-    assert [row.size for row in book.rows] == [14, 14, 2000, 2000]
+    assert [row.size for row in book.rows] == [14, 14, 20_000, 20_000]
     (told,) = book.records
     assert json.loads(told.losses) == [
         {"class": "dropped", "path": "ledger.captures", "reason": "gap: there was no room for its bodies"}
@@ -240,7 +241,7 @@ def test_all_is_written_before_the_end(opened: Callable[..., Desk], book: Book) 
 
 def test_what_was_held_is_let_go(opened: Callable[..., Desk], book: Book) -> None:
     """When all is written there is as much room as at the beginning, also behind a call that found none."""
-    desk = opened(room=10_000)
+    desk = opened(room=8 * PORTION)
     for number in range(30):
         run(desk, str(number), b"x" * 4000)
         assert desk.flush(30)

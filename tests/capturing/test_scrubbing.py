@@ -144,6 +144,29 @@ def test_virtual_keys_are_masked_whoever_has_them() -> None:
     assert scrubbed(body, found.spans) == b'{"a": "***", "b": "vk-short", "c": "rvk-0123456789abcdefABCDEF"}'
 
 
+@pytest.mark.parametrize(
+    "member", ["api_key", "apiKey", "x-api-key", "access_token", "refreshToken", "client_secret", "Authorization"]
+)
+def test_members_that_are_named_as_secrets_are_masked(member: str) -> None:
+    """Whatever their value is; a token of a text is none of them, nor is a schema that describes one."""
+    body = json.dumps({member: 'any "value"', "token": "Hello", "properties": {member: {"type": "string"}}}).encode()
+    found = find(body, Secrets())
+    assert json.loads(scrubbed(body, found.spans)) == {
+        member: "***", "token": "Hello", "properties": {member: {"type": "string"}},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [160, 161, 2000, 9000])
+def test_a_long_secret_is_masked_as_a_whole(size: int) -> None:
+    """As clouds lend them; it is known by its beginning, and what follows it is masked with it."""
+    secret = "".join(chr(ord("a") + number * number % 23) for number in range(size))
+    for spelled in (secret, quote(secret), base64.b64encode(secret.encode()).decode()):
+        body = f'{{"a": "{spelled}", "b": 1}}'.encode()
+        kept = scrubbed(body, find(body, Secrets((secret,))).spans)
+        assert kept.endswith(b'", "b": 1}')
+        assert len(kept) < 40
+
+
 def test_patterns_of_the_rules_are_masked() -> None:
     """All that each of them matches; what overlaps with a secret is masked as one."""
     secrets = Secrets((KEY,), (), (r"\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b", r"(?i)key is sk-\S+", "ü+"))

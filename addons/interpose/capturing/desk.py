@@ -232,7 +232,12 @@ class Desk:
         if not case.released:
             case.released = True
             assert case.record is not None
-            self._ledger.record(_marked(case.record, case))
+            try:
+                record = _marked(case.record, case)
+            except Exception:
+                log.exception("the record of a call does not say what became of its bodies")
+                record = case.record
+            self._ledger.record(record)
         if case.over:
             self._forget(case)
 

@@ -8,6 +8,8 @@ from threading import Lock
 
 # A list's place and an object for each piece.
 OVERHEAD = 64
+# Room is asked for in such portions, lest it be for every word of a stream.
+PORTION = 4096
 # So many moments are remembered of a body; when there are more, two neighbours become one.
 MOST_MOMENTS = 2048
 # Within so many milliseconds it is one moment.
@@ -46,7 +48,7 @@ class Pieces:
     than it might be for want of room.
     """
 
-    __slots__ = ("_held", "_limit", "_room", "_taken", "chunks", "crowded", "moments", "size")
+    __slots__ = ("_free", "_held", "_limit", "_room", "_taken", "chunks", "crowded", "moments", "size")
 
     def __init__(self, room: Room, limit: int) -> None:
         """`limit` bytes are enough."""
@@ -54,6 +56,7 @@ class Pieces:
         self._limit = limit
         self._held = 0
         self._taken = 0
+        self._free = 0
         self.size = 0
         self.chunks: list[bytes] = []
         self.moments: list[Moment] = []
@@ -63,12 +66,16 @@ class Pieces:
         self.size += len(chunk)
         if self._held < self._limit and not self.crowded:
             wanted = min(len(chunk), self._limit - self._held) + OVERHEAD
-            if self._room.take(wanted):
-                self._taken += wanted
+            if wanted > self._free:
+                portion = max(PORTION, wanted)
+                self.crowded = not self._room.take(portion)
+                if not self.crowded:
+                    self._taken += portion
+                    self._free += portion
+            if not self.crowded:
+                self._free -= wanted
                 self._held += len(chunk)
                 self.chunks.append(chunk)
-            else:
-                self.crowded = True
         moments = self.moments
         if moments and ms - moments[-1][0] < MOMENT:
             moments[-1] = (moments[-1][0], moments[-1][1] + len(chunk))
@@ -82,4 +89,4 @@ class Pieces:
         """Nothing of it is needed any more."""
         self.chunks = []
         self._room.give(self._taken)
-        self._taken = 0
+        self._taken = self._free = 0

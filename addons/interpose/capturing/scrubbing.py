@@ -16,7 +16,7 @@ import re2  # type: ignore[import-untyped]  # it has no type information
 
 from interpose.masking import MASKED
 
-from .spellings import VIRTUAL_KEY, pattern, spelled
+from .spellings import KEYS, NAMED, pattern, spelled
 
 Span = tuple[int, int]
 
@@ -62,7 +62,8 @@ def find(body: bytes, secrets: Secrets, *, streamed: bool = False, ends: bool = 
             spans += text.places(spelled(value))
             spans += _beginning(body, value) if ends else []
         if word == "secret":
-            spans += text.places(pattern(VIRTUAL_KEY))
+            spans += text.places(pattern(KEYS))
+            spans += text.within(pattern(NAMED), group=1)
         if len(spans) > before:
             words.append(word)
     before = len(spans)
@@ -112,9 +113,9 @@ class _Text:
         self._body = body
         self._joined = [_Joined(body, pieces) for pieces in _texts(body)] if streamed else []
 
-    def within(self, wanted: re2._Regexp) -> list[Span]:
+    def within(self, wanted: re2._Regexp, group: int = 0) -> list[Span]:
         """Where it stands in the body as that is."""
-        return [span for span in (match.span() for match in wanted.finditer(self._body)) if span[0] < span[1]]
+        return [span for span in (match.span(group) for match in wanted.finditer(self._body)) if span[0] < span[1]]
 
     def places(self, wanted: re2._Regexp) -> list[Span]:
         """The same, torn apart or not."""

@@ -16,10 +16,19 @@ import re2  # type: ignore[import-untyped]  # it has no type information
 
 # Of base64 and hex, a shorter run would mask ordinary text.
 SHORTEST_RUN = 10
-# No secret is longer; what claims to be is masked as it is.
-LONGEST = 8192
+# A longer secret is known by its beginning, and is masked with all that may belong to it: its spellings would take
+# longer to compile than its bodies to be looked through.
+LONGEST = 160
+_REST = r"[A-Za-z0-9._~+/=%\\-]*"
 
-VIRTUAL_KEY = r"\bvk-[A-Za-z0-9_-]{16,}"
+# What is a key by its look: virtual ones, and those that OpenAI makes for a session of Realtime.
+# https://platform.openai.com/docs/api-reference/realtime-sessions
+KEYS = r"\b(?:vk-|ek_)[A-Za-z0-9_-]{16,}"
+# Members of JSON that are named as secrets are; their values are the group.
+NAMED = (
+    r'(?i)"(?:x-)?(?:api[_-]?key|(?:access|refresh|id|session|security)[_-]?token|client[_-]?secret|secret[_-]?access[_-]?key'
+    r'|private[_-]?key|authorization)"\s*:\s*"((?:[^"\\]|\\.)+)"'
+)
 
 
 @lru_cache(maxsize=512)
@@ -28,21 +37,17 @@ def spelled(secret: str) -> re2._Regexp:
     options = re2.Options()
     options.log_errors = False
     options.never_capture = True
-    # A long one times its spellings: the default is 8 MiB.
-    options.max_mem = 32 << 20
-    raw = secret.encode("utf-8", "surrogateescape")
-    if len(raw) > LONGEST:
-        return re2.compile(re.escape(secret), options)
-    ways = ["".join(map(_character, secret)), *_base64(raw), *_hex(raw)]
-    return re2.compile("|".join(ways), options)
+    known = secret[:LONGEST]
+    raw = known.encode("utf-8", "surrogateescape")
+    ways = ["".join(map(_character, known)), *_base64(raw), *_hex(raw)]
+    return re2.compile(f"(?:{'|'.join(ways)}){_REST if len(secret) > LONGEST else ''}", options)
 
 
 @lru_cache(maxsize=64)
 def pattern(text: str) -> re2._Regexp:
-    """One of the rules' own, which have been checked."""
+    """One of the rules' own, which have been checked, or of those here."""
     options = re2.Options()
     options.log_errors = False
-    options.never_capture = True
     return re2.compile(text, options)
 
 
