@@ -25,6 +25,7 @@ LEVEL = 3
 # No capture is larger, whatever a tampered row says.
 MOST = 1 << 30
 
+_PARTIAL = frozenset(("cut", "gap", "undecodable"))
 _PLACE = {name: place for place, name in enumerate(CAPTURES.columns)}
 
 
@@ -54,8 +55,8 @@ class Part:
 
     @property
     def cut(self) -> bool:
-        """Whether the whole body was longer than what was kept."""
-        return "cut" in self.notes
+        """Whether there was more of the body than is kept: beyond the limit, for want of room, for its coding."""
+        return not _PARTIAL.isdisjoint(self.notes)
 
 
 @dataclass(frozen=True, slots=True)
