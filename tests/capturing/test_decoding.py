@@ -126,6 +126,17 @@ def test_pieces_are_held_up_to_the_limit_and_counted_beyond() -> None:
     assert room.taken == 0
 
 
+def test_what_others_hold_too_takes_no_room_again() -> None:
+    """And what comes after the end is no part of it."""
+    room = Room(1 << 20)
+    held = Pieces(room, 1 << 20)
+    held.add(bytes(100_000), 0.0, shared=True)
+    assert room.taken == PORTION
+    held.end()
+    held.add(b"late", 1.0)
+    assert (held.size, held.moments) == (100_000, [(0.0, 100_000)])
+
+
 def test_where_there_is_no_room_the_rest_is_counted() -> None:
     """And it is said: bodies of other calls have taken it."""
     room = Room(2 * PORTION)

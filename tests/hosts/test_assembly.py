@@ -91,11 +91,11 @@ async def test_what_is_settled_at_the_start_stays_and_is_named(
 ) -> None:
     """Records go on into the ledger that was opened; everything else of the new rules is in force."""
     with caplog.at_level(logging.WARNING):
-        await assembly.reload(rules(tmp_path, "FAKE_B", "ledger: {to: 'sqlite:other.db'}\n"))
+        await assembly.reload(rules(tmp_path, "FAKE_B", "ledger: {to: 'sqlite:other.db', capture: bodies}\n"))
     (record,) = caplog.records
     assert record.getMessage().startswith("ledger.to has changed in the rules: it stays as it was until")
     now = assembly.engine.rules
-    assert (now.ledger.to, now.credentials[0].name) == ((), "env:FAKE_B")
+    assert (now.ledger.to, now.ledger.bodies, now.credentials[0].name) == ((), True, "env:FAKE_B")
     caplog.clear()
     await assembly.reload(rules(tmp_path, "FAKE_A", f"state: {{store: 'unix://{tmp_path}/none'}}\n"))
     (record,) = caplog.records

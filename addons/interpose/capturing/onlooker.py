@@ -54,6 +54,10 @@ class Seen:
             found += [side for side in self.legs[number] if side is not None]
         return [*found, *([self.answered] if self.answered is not None else ())]
 
+    def end(self) -> None:
+        for side in self.sides():
+            side.pieces.end()
+
     def let_go(self) -> None:
         for side in self.sides():
             side.pieces.let_go()
@@ -78,6 +82,8 @@ class Onlooker(Witness):
         self._room = room
         self._limit = rules.body_limit + SLACK
         self._settle = settle
+        # What came last: the client is told the very same, where nothing is converted.
+        self._last = b""
         asked = Side("asked", 0, 0.0, self._pieces(), method=call.method)
         self._seen = Seen(number, call, rules, asked)
         if isinstance(call.body, bytes) and call.body:
@@ -112,13 +118,15 @@ class Onlooker(Witness):
         reply = self._seen.legs[attempt][1]
         assert reply is not None
         reply.pieces.add(chunk, self._ms())
+        self._last = chunk if not reply.pieces.crowded else b""
 
     def answered(self, status: int, headers: Headers) -> None:
         self._seen.answered = Side("answered", 0, self._ms(), self._pieces(), status=status, headers=headers)
 
     def told(self, chunk: bytes) -> None:
         assert self._seen.answered is not None
-        self._seen.answered.pieces.add(chunk, self._ms())
+        self._seen.answered.pieces.add(chunk, self._ms(), shared=chunk is self._last)
 
     def settled(self, record: Record, losses: Sequence[Loss]) -> None:
+        self._seen.end()
         self._settle(self._seen, record)

@@ -48,7 +48,7 @@ class Pieces:
     than it might be for want of room.
     """
 
-    __slots__ = ("_free", "_held", "_limit", "_room", "_taken", "chunks", "crowded", "moments", "size")
+    __slots__ = ("_free", "_held", "_limit", "_over", "_room", "_taken", "chunks", "crowded", "moments", "size")
 
     def __init__(self, room: Room, limit: int) -> None:
         """`limit` bytes are enough."""
@@ -61,11 +61,15 @@ class Pieces:
         self.chunks: list[bytes] = []
         self.moments: list[Moment] = []
         self.crowded = False
+        self._over = False
 
-    def add(self, chunk: bytes, ms: float) -> None:
+    def add(self, chunk: bytes, ms: float, *, shared: bool = False) -> None:
+        """`shared`: others hold on to the same object, and have found room for it."""
+        if self._over:
+            return
         self.size += len(chunk)
         if self._held < self._limit and not self.crowded:
-            wanted = min(len(chunk), self._limit - self._held) + OVERHEAD
+            wanted = OVERHEAD if shared else min(len(chunk), self._limit - self._held) + OVERHEAD
             if wanted > self._free:
                 portion = max(PORTION, wanted)
                 self.crowded = not self._room.take(portion)
@@ -84,6 +88,10 @@ class Pieces:
         if len(moments) > MOST_MOMENTS:
             pairs = zip(moments[::2], [*moments[1::2], (0.0, 0)], strict=False)
             self.moments = [(one[0], one[1] + other[1]) for one, other in pairs]
+
+    def end(self) -> None:
+        """Whatever comes later is no part of it: another thread is about to look at it."""
+        self._over = True
 
     def let_go(self) -> None:
         """Nothing of it is needed any more."""
