@@ -24,7 +24,7 @@ from .address import Database, Readable
 from .chains import Chain, Cut, whole
 from .cuts import CutRow, Cuts
 from .record import CAPTURES, TABLES, LedgerError, Row, Table, genesis, utc_text
-from .schema import is_busy, open_for_writing, parse_heads, transaction
+from .schema import is_busy, open_for_writing, parse_heads, told, transaction
 
 log = logging.getLogger(__name__)
 
@@ -264,7 +264,7 @@ class SqliteStore:
         try:
             return self._connection.execute(sql, arguments).fetchall()
         except sqlite3.Error as error:
-            raise LedgerError(f"the ledger {self._path} cannot be read: {error}") from error
+            raise LedgerError(f"the ledger {self._path} cannot be read: {told(error)}") from error
 
     def cut(self, row: CutRow, statement: str, *arguments: object, count: int) -> None:
         try:
@@ -277,7 +277,7 @@ class SqliteStore:
         except sqlite3.Error as error:
             if is_busy(error):
                 raise Taken from error
-            raise LedgerError(f"the ledger {self._path} cannot be written: {error}") from error
+            raise LedgerError(f"the ledger {self._path} cannot be written: {told(error)}") from error
 
     def shrink(self) -> bool:
         """Only a file that was made for it can: the others use again what is free."""

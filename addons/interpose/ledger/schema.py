@@ -96,7 +96,7 @@ def open_for_writing(path: Path, *, connect: Connect = sqlite3.connect, busy_ms:
         if isinstance(error, LedgerError):
             raise
         # SQLite calls a full disk an I/O error where it cannot make its log.
-        why = "no space left on the disk" if shutil.disk_usage(path.parent).free < LEAST_SPACE else error
+        why = "no space left on the disk" if shutil.disk_usage(path.parent).free < LEAST_SPACE else told(error)
         raise LedgerError(f"the ledger {path} cannot be opened for writing: {why}") from error
     return connection
 
@@ -162,7 +162,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
                 ) from error
             connection = _reader(path, "mode=ro&immutable=1")
     except (sqlite3.Error, OSError) as error:
-        raise LedgerError(f"the ledger {path} cannot be read: {error}") from error
+        raise LedgerError(f"the ledger {path} cannot be read: {told(error)}") from error
     # A tampered file may hold text that is no UTF-8: it must be read to be named.
     connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     return connection
@@ -221,6 +221,13 @@ def is_busy(error: sqlite3.Error) -> bool:
     """Whether another connection held the lock: nothing is wrong with this one."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def told(error: Exception) -> str:
+    """What SQLite says, and what to do about a file that is spoiled (https://www.sqlite.org/rescode.html#corrupt)."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return f"{error}: move it away, and a new one is begun; `sqlite3 FILE .recover` saves what can be saved"
+    return str(error) or type(error).__name__
 
 
 def readable_by_others(path: Path) -> bool:

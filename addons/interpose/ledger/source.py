@@ -21,7 +21,7 @@ from interpose.rules.sinks import SinkFile
 
 from .address import Database, Readable
 from .record import LedgerError, Table
-from .schema import open_for_reading, tables_in, version_of
+from .schema import open_for_reading, tables_in, told, version_of
 
 # Rows that SQLite groups at once.
 _BLOCK = 10_000
@@ -185,4 +185,4 @@ class SqliteSource:
             ((begin,),) = self.rows("SELECT min(rowid) FROM calls WHERE rowid > ? AND rowid <= ?", end, last)
 
     def _unreadable(self, error: sqlite3.Error) -> LedgerError:
-        return LedgerError(f"the ledger {self._name} cannot be read: {error}")
+        return LedgerError(f"the ledger {self._name} cannot be read: {told(error)}")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .record import TABLES, LedgerError
-from .schema import ENTER, INSERT, Connect, is_busy, open_for_writing, readable_by_others, register, transaction
+from .schema import ENTER, INSERT, Connect, is_busy, open_for_writing, readable_by_others, register, told, transaction
 from .sink import Placed, Writer, identity
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,14 @@ class SqliteSink:
     def name(self) -> str:
         return str(self.path)
 
-    def open(self, writer: Writer) -> Writer:
-        connection = open_for_writing(self.path, connect=self._connect)
+    def open(self, writer: Writer) -> Writer | None:
+        try:
+            connection = open_for_writing(self.path, connect=self._connect)
+        except LedgerError as error:
+            if isinstance(error.__cause__, sqlite3.Error) and is_busy(error.__cause__):
+                self._say_locked()
+                return None
+            raise
         try:
             heads = register(connection, writer.writer, opened_at=writer.opened_at, version=writer.version)
         except sqlite3.IntegrityError as error:
@@ -46,7 +52,10 @@ class SqliteSink:
             ) from error
         except sqlite3.Error as error:
             connection.close()
-            raise LedgerError(f"the ledger {self.path} cannot be written: {error}") from error
+            if is_busy(error):
+                self._say_locked()
+                return None
+            raise LedgerError(f"the ledger {self.path} cannot be written: {told(error)}") from error
         if readable_by_others(self.path):
             log.warning(
                 "the ledger %s can be read by other users of this machine (chmod 600 would end that)", self.path
@@ -55,8 +64,12 @@ class SqliteSink:
         self._entered.add(writer.writer)
         return replace(writer, heads=heads)
 
+    def _say_locked(self) -> None:
+        """A backup, perhaps: it will be done some time."""
+        log.warning("the ledger %s is locked by another process: records wait until it is free", self.path)
+
     def write(self, writer: Writer, rows: Sequence[Placed], patience: float) -> bool:
-        """Raises sqlite3.Error, OSError or LedgerError."""
+        """Raises sqlite3.Error or LedgerError."""
         if self._connection is not None and self._file != identity(self.path):
             # Somebody removed or replaced the file: what we still write to has no name any more.
             self.close()
@@ -67,7 +80,7 @@ class SqliteSink:
         except Exception as error:
             if not (isinstance(error, sqlite3.Error) and is_busy(error)):
                 self.close()
-                raise
+                raise LedgerError(told(error)) from error
             # Others write the file, too: that becomes an error only if one of them does not get done.
             self._busy = self._busy or time.monotonic()
             if time.monotonic() - self._busy < HELD_LONG:
