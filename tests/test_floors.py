@@ -57,6 +57,7 @@ FLOORS = {
     "witness": 5,
     "ledger": 5,
     "exports": 5,
+    "reports": 6,
     "live": 5,
     "hosts": 6,
     "cli": 7,

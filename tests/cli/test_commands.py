@@ -133,6 +133,44 @@ def test_usage_since(interpose: Command, ledger: Path) -> None:
     assert len(json.loads(interpose("usage", "--since", "2026-11-01", "--format", "json").stdout)["rows"]) == 2
 
 
+def test_usage_of_some_calls(interpose: Command, ledger: Path) -> None:
+    """Until a day's end, of a model by its name or a pattern, several at once; the report says what was asked."""
+    asked = ("--until", "2026-11-01", "--model", "gpt-*,x", "--model", "o9-mini", "--timezone", "Europe/Berlin")
+    told = json.loads(interpose("usage", *asked, "--format", "json").stdout)
+    assert told["total"]["calls"] == 3
+    assert told["only"] == {"model": ["gpt-*", "x", "o9-mini"]}
+    assert (told["since"], told["until"]) == (None, "2026-11-01T23:00:00+00:00")
+    assert (told["timezone"], told["by"]) == ("Europe/Berlin", ["provider", "model"])
+    assert "No calls like that are recorded in this span." in interpose("usage", "--model", "gpt").stdout
+
+
+def test_usage_as_a_page(interpose: Command, ledger: Path, tmp_path: Path) -> None:
+    """On stdout or in a file, in any encoding's locale; a folder that is not there is told."""
+    interpose.environ["PYTHONIOENCODING"] = "ascii"
+    page = interpose("usage", "--format", "html").stdout
+    assert page.startswith("<!doctype html>")
+    assert "gpt-5" in page
+    file = tmp_path / "usage.html"
+    done = interpose("usage", "--format", "html", "--output", str(file))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "<svg" in file.read_text("utf-8")
+    done = interpose("usage", "--format", "html", "-o", str(tmp_path / "none" / "usage.html"))
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "cannot write" in done.stderr
+    assert "No such file or directory" in done.stderr
+
+
+def test_a_page_is_not_for_a_terminal(interpose: Command, ledger: Path) -> None:
+    """Nobody reads its source there: what to add is said."""
+    ours, theirs = pty.openpty()
+    command = interpose.argv("usage", "--format", "html")
+    done = subprocess.run(command, env=interpose.environment, stdout=theirs, stderr=-1, text=True, check=False)
+    os.close(theirs)
+    os.close(ours)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "add --output usage.html" in done.stderr
+
+
 def test_usage_reads_the_named_state_folder_or_the_rules_ledger(
     interpose: Command, ledger: Path, tmp_path: Path, rules_file: Callable[[str], Path]
 ) -> None:
@@ -174,7 +212,11 @@ def test_usage_of_a_database_needs_its_password(interpose: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--format", "html"), "not supported in this version"),
+        (("--format", "xml"), "not supported in this version: there are table, json, csv, html"),
+        (("--timezone", "Mars/Base"), "'Mars/Base' is no time zone"),
+        (("--since", "2026-11-02", "--until", "2026-11-01"), "there is nothing between"),
+        (("--connections", "--model", "gpt-5"), "connections have neither models nor clients"),
+        (("--connections", "--format", "html"), "as a table, JSON or CSV"),
         (("--by", "colour"), "colour"),
         (("--since", "yesterday"), "yesterday"),
         (("--ledger", "mysql://h/d"), "--ledger is no place for a ledger; write sqlite:FILE, jsonl:FILE,"),

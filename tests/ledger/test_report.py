@@ -66,6 +66,7 @@ BY_HAND = {
     "app": lambda call: call.app or "",
     "host": lambda call: call.host,
     "month": lambda call: call.started_at[:7],
+    "week": lambda call: f"{datetime.fromisoformat(call.started_at):%G-W%V}",
     "day": lambda call: call.started_at[:10],
     "hour": lambda call: f"{call.started_at[:13]}:00Z",
     "endpoint": lambda call: call.endpoint,

@@ -163,7 +163,7 @@ def usage(
             "--by",
             metavar="A,B",
             help="What to group by, any of them together: provider, model, client, app, route, endpoint, outcome, "
-            "host, credential, ip, hour, day, month.",
+            "host, credential, ip, hour, day, week, month.",
         ),
     ] = "provider,model",
     since: Annotated[
@@ -180,7 +180,12 @@ def usage(
     timezone: Annotated[
         str, typer.Option("--timezone", metavar="TZ", help="Whose days and hours: local, Europe/Berlin ….")
     ] = "UTC",
-    format_: Annotated[str, typer.Option("--format", metavar="F", help="table, json or csv.")] = "table",
+    format_: Annotated[
+        str, typer.Option("--format", metavar="F", help="table, json, csv, or html: a page with charts.")
+    ] = "table",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where it goes. Default: stdout.")
+    ] = None,
     connections: Annotated[
         bool, typer.Option("--connections", help="Where connections led instead: what passed undecrypted, too.")
     ] = False,
@@ -201,7 +206,7 @@ def usage(
     with told():
         only = {"provider": provider, "model": model, "client": client, "app": app_, "route": route}
         asked = Asked(by, since, until, {name: values or () for name, values in only.items()}, timezone)
-        report(asked, format_=format_, connections=connections, rules=rules, state=state, ledger=ledger)
+        report(asked, format_=format_, connections=connections, rules=rules, state=state, ledger=ledger, output=output)
 
 
 @app.command()

@@ -30,8 +30,8 @@ WORDS: Mapping[str, str] = {
     "credential": "coalesce(credential, '')",
     "ip": "coalesce(ip, '')",
 }
-# Spans of time: how much of `2026-11-01T14:30` each takes, from the coarsest to the finest.
-SPANS = {"month": 7, "day": 10, "hour": 13}
+# Spans of time: how much of `2026-11-01T14:30` each takes, from the coarsest to the finest. A week is ISO 8601's.
+SPANS = {"month": 7, "week": 10, "day": 10, "hour": 13}
 DIMENSIONS = (*WORDS, *reversed(SPANS))
 # What a report can be confined to by name.
 FILTERS = ("provider", "model", "client", "app", "route")
@@ -119,19 +119,26 @@ class Columns:
         return lambda values: tuple(label(values[place]) for place, label in takes)
 
 
+def span_of(span: str, moment: datetime) -> str:
+    """What the hour, day, week or month of a moment is called."""
+    if span == "hour":
+        return moment.replace(minute=0, second=0, microsecond=0).isoformat(timespec="minutes").replace("+00:00", "Z")
+    if span == "week":
+        year, week, _ = moment.isocalendar()
+        return f"{year}-W{week:02}"
+    return moment.date().isoformat()[: SPANS[span]]
+
+
 def _label(span: str, zone: tzinfo | None) -> Callable[[str], str]:
     """What a span is called, from a moment in UTC."""
-    if zone is UTC:
-        return lambda moment: moment[:13] + ":00Z" if span == "hour" else moment[: SPANS[span]]
 
     def label(moment: str) -> str:
         try:
-            local = datetime.fromisoformat(moment).replace(tzinfo=UTC).astimezone(zone)
+            # A month alone is no moment, yet to somebody who reads it.
+            whole = moment + "-01" if len(moment) == SPANS["month"] else moment
+            return span_of(span, datetime.fromisoformat(whole).replace(tzinfo=UTC).astimezone(zone))
         except (ValueError, OverflowError):
             return moment  # a tampered one
-        if span == "hour":
-            return local.replace(minute=0).isoformat(timespec="minutes")
-        return local.isoformat()[: SPANS[span]]
 
     return label
 

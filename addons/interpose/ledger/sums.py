@@ -12,7 +12,7 @@ from typing import Any
 
 from .address import Readable
 from .grouping import DIMENSIONS, SPANS, Columns, Selection, dimensions, in_time, known, since_moment
-from .source import open_source
+from .source import Source, open_source
 from .tally import OUTCOMES, SUMS, TIMES, Progress, Tally, tallied
 
 __all__ = ["DIMENSIONS", "OUTCOMES", "Row", "Usage", "dimensions", "since_moment", "usage", "usages"]
@@ -137,9 +137,16 @@ def usages(
     """`usage` by several groupings, of one state of the ledger, in one pass over it."""
     for by in groupings:
         known(by)
-    columns = Columns.of(groupings, selection.zone)
     with open_source(place) as source:
-        tallies = tallied(source, columns, selection, progress)
+        return summed(source, groupings, selection, progress)
+
+
+def summed(
+    source: Source, groupings: Sequence[Sequence[str]], selection: Selection, progress: Progress | None = None
+) -> list[Usage]:
+    """`usages` of a ledger that is open."""
+    columns = Columns.of(groupings, selection.zone)
+    tallies = tallied(source, columns, selection, progress)
     reports = []
     total: Row | None = None
     for by, groups in zip(columns.groupings, tallies.groupings, strict=True):
@@ -147,9 +154,8 @@ def usages(
         if total is None and rows:
             total = replace(rows[0], key={}) if len(rows) == 1 else _row({}, _all(groups.values()))
         spans = [name for name in by if name in SPANS]
-        rows.sort(
-            key=lambda row: (*(in_time(row.key[name]) for name in spans), -row.tokens, -row.calls, *row.key.values())
-        )
+        rows.sort(key=_weight)
+        rows.sort(key=lambda row: [in_time(row.key[name]) for name in spans])
         reports.append(Usage(rows, by=by, total=total, lost=tallies.lost, confined=bool(selection.only)))
     return reports
 

@@ -188,15 +188,19 @@ _MEDIANS = {"ttft": "ttft: median time to the first token", "time": "time: media
 
 
 def notes(usage: Usage, total: Row, titles: Sequence[str] = ()) -> list[str]:
-    """What stands below the numbers: what went wrong, what they are of, and what they lack."""
+    """What stands below the numbers: what went wrong, what they are of (in columns of these titles), what they lack."""
     calls, said = human_count(total.calls), []
     if total.not_ok:
         counts = ((name, total.outcomes.get(name, 0)) for name in OUTCOMES if name != "ok")
         said.append("not ok: " + ", ".join(f"{human_count(count)} {name}" for name, count in counts if count))
-    medians = [note for title, note in _MEDIANS.items() if title in titles]
-    said.append("; ".join(["input and output in tokens", *medians]))
+    if titles:
+        medians = [note for title, note in _MEDIANS.items() if title in titles]
+        said.append("; ".join(["input and output in tokens", *medians]))
     if total.estimated:
-        said.append(f"~ with estimates: for {human_count(total.estimated)} of {calls} calls the provider told no usage")
+        marked = "~ with " * bool(titles)
+        said.append(
+            f"{marked}estimates: for {human_count(total.estimated)} of {calls} calls the provider told no usage"
+        )
     if total.unmetered:
         said.append(f"{human_count(total.unmetered)} of {calls} calls were answered without usage")
     if total.unpriced:

@@ -24,6 +24,15 @@ def human_count(count: int) -> str:
     return f"{count:,}".replace(",", "\u202f")
 
 
+def short_count(count: float) -> str:
+    """Three digits at most: 999, 12.3k, 4M."""
+    for unit in ("", "k", "M", "G"):
+        if count < 999.5:
+            return f"{count:.3g}{unit}"
+        count /= 1000
+    return f"{count:.3g}T" if count < 999.5 else f"{count:.0f}T"
+
+
 def human_time(ms: float | None) -> str:
     """`–`, `84 ms`, `1.2 s` or `2 min 03 s`."""
     if ms is None:

@@ -1,0 +1,1 @@
+"""Reports as pages: one HTML file each, with charts, which asks nobody for anything. The sums are the ledger's."""
