@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sqlite3
+import threading
 from collections import defaultdict
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -378,6 +379,39 @@ def test_a_ledger_with_holes_is_read_piece_by_piece(tmp_path: Path, record, monk
     assert len(done) <= 6
     assert sorted(done) == done
     assert done[-1] == 1
+
+
+def test_threads_read_what_one_does(tmp_path: Path, record, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces come in their order, gaps among them; what a thread cannot read ends the report."""
+    gap = {"entrance": "ledger", "endpoint": "other", "outcome": "error", "losses": '[{"count": 5}]'}
+    calls = [record(seq, asked_model=f"m{seq % 7}", cost_usd=seq / 7, duration_ms=float(seq)) for seq in range(200)]
+    path = write(tmp_path / "usage.db", [*calls, *(record(seq, **gap) for seq in (200, 201))])
+    by_one = usage(path)
+    monkeypatch.setattr(source, "_BLOCK", 3)
+    monkeypatch.setattr(os, "process_cpu_count", lambda: 3)
+    threads: set[str] = set()
+    rows = source.SqliteSource.rows
+
+    def noting(self, *asked):
+        threads.add(threading.current_thread().name)
+        return rows(self, *asked)
+
+    monkeypatch.setattr(source.SqliteSource, "rows", noting)
+    done: list[float] = []
+    by_three = usage(path, progress=done.append)
+    assert (by_three, by_three.total, by_three.lost) == (by_one, by_one.total, by_one.lost)
+    assert by_three.lost == 10
+    assert done == sorted(done)
+    assert any(name.startswith("ledger-read") for name in threads)
+
+    def failing(self, sql, *asked):
+        if "GROUP BY" in sql:
+            raise LedgerError("the disk is gone")
+        return rows(self, sql, *asked)
+
+    monkeypatch.setattr(source.SqliteSource, "rows", failing)
+    with pytest.raises(LedgerError, match="the disk is gone"):
+        usage(path)
 
 
 def test_dimensions_are_read() -> None:

@@ -169,7 +169,10 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
 
 def _reader(path: Path, options: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=5, isolation_level=None)
+    # Whichever thread asks: one at a time does.
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{options}", uri=True, timeout=5, isolation_level=None, check_same_thread=False
+    )
     try:
         if check_version(connection, path) == 0:
             raise LedgerError(f"the ledger {path} has no tables yet: nothing has been recorded there")

@@ -6,12 +6,17 @@ Arguments are written `?`. What differs is a `Dialect`'s. A JSONL file is read i
 from __future__ import annotations
 
 import math
+import os
 import re
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -25,6 +30,9 @@ from .schema import open_for_reading, tables_in, told, version_of
 
 # Rows that SQLite groups at once.
 _BLOCK = 10_000
+# Threads that read at once, and the pieces from which on they do.
+_THREADS = 4
+_WORTHWHILE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,9 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of the table `calls`: the condition of it, its arguments, and how much is `done` (of 1) with it."""
+    """A part of the table `calls`: the condition that makes it (of all parts of a source the same one) with these
+    arguments, and how much is `done` (of 1) with it.
+    """
 
     condition: str
     arguments: tuple[object, ...]
@@ -115,14 +125,18 @@ class Source(AbstractContextManager["Source"], Protocol):
         """The parts in which `calls` is best read if it is read as a whole, as far as these conditions reach."""
         ...
 
+    def each(self, sql: str, several: Sequence[Sequence[object]]) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows of one statement for each of several lists of arguments, in their order."""
+        ...
+
 
 def open_source(place: Readable) -> Source:
     """Raises LedgerError if there is none, or none of ours."""
     match place:
         case Path():
-            return SqliteSource(open_for_reading(place), str(place))
+            return SqliteSource(open_for_reading(place), str(place), partial(open_for_reading, place))
         case SinkFile(kind="sqlite", path=path):
-            return SqliteSource(open_for_reading(path), str(path))
+            return SqliteSource(open_for_reading(path), str(path), partial(open_for_reading, path))
         case SinkFile(path=path):
             from .jsonl import read
 
@@ -140,13 +154,16 @@ def missing(place: Readable) -> bool:
 
 
 class SqliteSource:
-    """A connection to an SQLite database that holds a ledger; closed with the source."""
+    """A connection to an SQLite database that holds a ledger; closed with the source. `again` makes another one."""
 
     dialect = SQLITE
 
-    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, name: str, again: Callable[[], sqlite3.Connection] | None = None
+    ) -> None:
         self._connection = connection
         self._name = name
+        self._again = again
 
     def __enter__(self) -> Self:
         try:
@@ -183,6 +200,39 @@ class SqliteSource:
             yield Piece("rowid BETWEEN ? AND ?", (begin, end), (end - first + 1) / (last - first + 1))
             # Retention leaves holes.
             ((begin,),) = self.rows("SELECT min(rowid) FROM calls WHERE rowid > ? AND rowid <= ?", end, last)
+
+    def each(self, sql: str, several: Sequence[Sequence[object]]) -> Iterator[list[tuple[Any, ...]]]:
+        """With several threads, each by a connection of its own, if that is worth it.
+
+        They may begin with later states of the file than ours. Records are never changed, later ones are not asked for,
+        and what retention has deleted meanwhile is on its way out: nothing else can differ.
+        """
+        count = min(_THREADS, os.process_cpu_count() or 1)
+        if self._again is None or count == 1 or len(several) < _WORTHWHILE:
+            for arguments in several:
+                yield list(self.rows(sql, *arguments))
+            return
+        with ExitStack() as stack, ThreadPoolExecutor(count, "ledger-read") as pool:
+            stack.callback(pool.shutdown, cancel_futures=True)
+            idle: SimpleQueue[SqliteSource] = SimpleQueue()
+            for _ in range(count):
+                idle.put(stack.enter_context(SqliteSource(self._again(), self._name)))
+
+            def answer(arguments: Sequence[object]) -> list[tuple[Any, ...]]:
+                reader = idle.get()
+                try:
+                    return list(reader.rows(sql, *arguments))
+                finally:
+                    idle.put(reader)
+
+            # Some ahead, not all: what is not taken yet is held in memory.
+            ahead: deque[Future[list[tuple[Any, ...]]]] = deque()
+            for arguments in several:
+                ahead.append(pool.submit(answer, arguments))
+                if len(ahead) > 2 * count:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
 
     def _unreadable(self, error: sqlite3.Error) -> LedgerError:
         return LedgerError(f"the ledger {self._name} cannot be read: {told(error)}")

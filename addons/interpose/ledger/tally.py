@@ -90,9 +90,16 @@ def tallied(source: Source, columns: Columns, selection: Selection, progress: Pr
     # What the ledger says of itself is told whatever is asked for.
     query = _query(columns, source, [*conditions, f"(entrance = '{GAP_ENTRANCE}' OR {only})" if only else "1 = 1"])
     gaps = " AND ".join([*conditions, f"entrance = '{GAP_ENTRANCE}'"])
-    for piece in source.pieces(conditions, arguments):
+    pieces = list(source.pieces(conditions, arguments))
+    if not pieces:
+        return tallies
+    condition = pieces[0].condition
+    answers = source.each(
+        f"{query[0]}{condition}{query[1]}", [(*arguments, *values, *piece.arguments) for piece in pieces]
+    )
+    for piece, rows in zip(pieces, answers, strict=True):
         lost = False
-        for row in source.rows(f"{query[0]}{piece.condition}{query[1]}", *arguments, *values, *piece.arguments):
+        for row in rows:
             if row[begin - 1]:
                 lost = True
                 continue
@@ -106,7 +113,7 @@ def tallied(source: Source, columns: Columns, selection: Selection, progress: Pr
                 tally.add(sums, times)
         if lost:
             found = source.rows(
-                f"SELECT losses FROM calls WHERE {gaps} AND {piece.condition}",  # noqa: S608 - made above and in `source`
+                f"SELECT losses FROM calls WHERE {gaps} AND {condition}",  # noqa: S608 - made above and in `source`
                 *arguments,
                 *piece.arguments,
             )

@@ -94,6 +94,10 @@ class PostgresSource:
         """All at once: the database reads with several processes, and does not sort to group."""
         yield Piece("1 = 1", (), 1.0)
 
+    def each(self, sql: str, several: Sequence[Sequence[object]]) -> Iterator[list[tuple[Any, ...]]]:
+        """One after the other."""
+        return (list(self.rows(sql, *arguments)) for arguments in several)
+
     async def _cursor(self, sql: str, arguments: tuple[object, ...]) -> Any:
         return await self._connection.cursor(sql, *arguments, timeout=_LONG)
 
