@@ -57,7 +57,7 @@ def converted(**more: object) -> http.HTTPFlow:
     sent = {"attempt": 2, "method": "POST", "url": url, "headers": headers, "body": body, "size": len(body)}
     received = {"attempt": 2, "status": 200, "headers": [["request-id", "req_1"]], "body": b'{"id": "m"}', "size": 11}
     made = flow(sent=[{**sent, "attempt": 1, "body": b"{}"}, sent], received=[received])
-    remarks.ours(made)["record"] |= {"losses": json.dumps(LOSSES), "attempts": json.dumps(TRIED), **more}
+    remarks.ours(made)["record"] |= {"losses": json.dumps(LOSSES), "attempts": json.dumps(TRIED)} | more
     return made
 
 
@@ -111,7 +111,7 @@ def test_what_was_asked_beside_what_was_sent() -> None:
         "- asked  POST https://api.openai.com/v1/chat/completions\n",
         "+ sent   POST https://api.anthropic.com/v1/messages\n",
         "route gpt-to-claude, provider claude",
-        "the last of 2 attempts",
+        "one of 2 attempts",
         "- authorization: ***\n",
         "+ x-api-key: ***",
         "  content-type: application/json\n",
@@ -186,6 +186,16 @@ def test_a_call_that_was_refused_was_not_sent() -> None:
     remarks.ours(made)["record"] |= {"outcome": "limited", "status": 429}
     assert "Nothing was sent (limited)" in shown(AskedVsSent(), made)
     assert "interpose's own answer (limited 429)" in shown(AskedVsSent(), made, reply=True)
+
+
+def test_of_several_attempts_the_one_that_counted_is_shown() -> None:
+    """Not the last one that was sent, if another has answered first."""
+    tried = [{**TRIED[1], "reason": None}, {**TRIED[0], "reason": "hedged: lost"}]
+    made = converted(attempts=json.dumps(tried))
+    remarks.ours(made)["sent"][0]["url"] = "https://first.example/v1/messages"
+    assert "+ sent   POST https://first.example/v1/messages" in shown(AskedVsSent(), made)
+    remarks.ours(made)["record"]["attempts"] = json.dumps([{**each, "reason": "no"} for each in tried])
+    assert "+ sent   POST https://api.anthropic.com/v1/messages" in shown(AskedVsSent(), made)
 
 
 def test_long_values_that_differ_are_told_apart() -> None:

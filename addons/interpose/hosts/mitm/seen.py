@@ -89,7 +89,7 @@ class Seen(Witness):
         }
         self._sent[attempt] = entry
         if body is not None and body != self._body:
-            entry |= {"body": self._masked(body[: self._limit]), "size": len(body)}
+            entry |= {"body": self._masked(body[: self._limit], cut=len(body) > self._limit), "size": len(body)}
 
     def received(self, attempt: int, status: int, headers: Headers) -> None:
         if len(self._received) >= MOST_ATTEMPTS:
@@ -159,8 +159,8 @@ class Seen(Witness):
     def _clean(self, text: str) -> str:
         return self._scrubber.scrub(text)
 
-    def _masked(self, body: bytes) -> bytes:
-        body = self._scrubber.scrub_bytes(body)
+    def _masked(self, body: bytes, *, cut: bool = False) -> bytes:
+        body = self._scrubber.scrub_bytes(body, cut=cut)
         return body if self._known is None else self._known.masked(body)
 
 

@@ -20,6 +20,7 @@ from interpose.masking import Known
 from interpose.wire.coding import decode
 from interpose.wire.error import WireError
 
+from . import usage
 from .bounds import MOST_READ, readable, too_much
 from .difference import difference, same
 from .frame import View, is_reply, table
@@ -58,7 +59,7 @@ class AskedVsSent(View):
         if not isinstance(flow, http.HTTPFlow) or not isinstance(record, dict):
             return None
         reply = is_reply(metadata)
-        sent, received = last(kept, "sent"), last(kept, "received")
+        sent, received = (counted(kept, name, record) for name in ("sent", "received"))
         theirs = received if reply else sent
         if theirs is None:
             return "\n".join([unsent(record, reply=reply), *lost(record, reply=reply)])
@@ -89,10 +90,12 @@ def listed(kept: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def last(kept: dict[str, Any], name: str) -> dict[str, Any] | None:
-    """Of several attempts, the one that counted: the last."""
+def counted(kept: dict[str, Any], name: str, record: dict[str, Any]) -> dict[str, Any] | None:
+    """Of several attempts, the one that the client was told of: the one that did not fail, else the last."""
     found = listed(kept, name)
-    return found[-1] if found else None
+    tried = usage.listed(record, "attempts")
+    good = [number for number, each in enumerate(tried, 1) if isinstance(each, dict) and not each.get("reason")]
+    return next((each for each in found if each.get("attempt") in good), found[-1] if found else None)
 
 
 def unsent(record: dict[str, Any], *, reply: bool) -> str:
@@ -188,7 +191,7 @@ def by(record: dict[str, Any], sends: int) -> Iterator[str]:
     if said:
         yield f"  {', '.join(said)}"
     if sends > 1:
-        yield f"  the last of {sends} attempts; see Usage & cost for the others"
+        yield f"  one of {sends} attempts; see Usage & cost for the others"
 
 
 def headers(before: Side, after: Side) -> Iterator[str]:
