@@ -80,11 +80,12 @@ async def test_a_call_is_seen_in_the_console(
     bare: Path, tmp_path: Path, authority: Authority, dial: dict[str, str], upstream: Upstream
 ) -> None:
     """It starts, lists a streamed call and shows what was said and what that was, marks one that fails, holds one back
-    and lets it go, and quits on q and y.
+    and lets it go, forgets the oldest, and quits on q and y.
     """
     tool = Tool(bare, tmp_path, "mitmproxy")
     tool.port = free_port()
-    command = tool.command("intercept.py", rules=acting_rules(authority, dial))
+    kept = ("--set", "interpose_flows=2")
+    command = tool.command("intercept.py", rules=acting_rules(authority, dial), more=kept)
     command[command.index("-p") + 1] = str(tool.port)
     terminal = Terminal(command, tool.environ, tmp_path)
     await terminal.shows("q Quit")
@@ -122,6 +123,8 @@ async def test_a_call_is_seen_in_the_console(
         terminal.type("A")
         assert (await asking).status == 200
         assert len(upstream.requests) == 1
+    # Of three that are over, the latest two are kept.
+    await terminal.shows(r"(?s)\A(?!.*POST.*POST.*POST).*POST.*POST")
     terminal.type("q")
     await terminal.shows(r"(?i)quit")
     terminal.type("y")

@@ -15,8 +15,8 @@ from wsproto.frame_protocol import Opcode
 from interpose.hosts.mitm import remarks
 from interpose.hosts.mitm.addon import MESSAGES, MESSAGES_SIZE, bound_messages
 from interpose.hosts.mitm.calls import killed
+from interpose.hosts.mitm.forgetting import Forgetful
 from interpose.hosts.mitm.release import Release
-from interpose.hosts.mitm.web import Forgetful
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def kept(master: WebMaster) -> int:
 
 async def test_the_oldest_flows_go_by_number(master: WebMaster) -> None:
     """Those that somebody has marked, and those that still run, stay."""
-    forgetful = Forgetful(master, flows=3, size=1 << 20)
+    forgetful = Forgetful(master.view, flows=3, size=1 << 20)
     flows = [flow() for _ in range(8)]
     flows[0].marked = ":star:"
     flows[1].live = True
@@ -49,7 +49,7 @@ async def test_the_oldest_flows_go_by_number(master: WebMaster) -> None:
 
 async def test_our_own_marks_keep_no_flow(master: WebMaster) -> None:
     """Thousands that we have marked go like any other; those of them that a person has marked as well stay."""
-    forgetful = Forgetful(master, flows=100, size=1 << 30)
+    forgetful = Forgetful(master.view, flows=100, size=1 << 30)
     wanted = []
     for number in range(5000):
         each = flow()
@@ -65,7 +65,7 @@ async def test_our_own_marks_keep_no_flow(master: WebMaster) -> None:
 
 async def test_what_is_kept_beside_a_flow_counts(master: WebMaster) -> None:
     """The bodies that went upstream and came back are a part of what a flow holds."""
-    forgetful = Forgetful(master, flows=100, size=1000)
+    forgetful = Forgetful(master.view, flows=100, size=1000)
     for _ in range(4):
         each = flow(100)
         remarks.ours(each).update(sent=[{"body": b"x" * 200}], received=[{"body": b"x" * 100}, {}, None])
@@ -76,7 +76,7 @@ async def test_what_is_kept_beside_a_flow_counts(master: WebMaster) -> None:
 
 async def test_the_oldest_flows_go_by_size(master: WebMaster) -> None:
     """One that is larger than everything may be is kept while it is the latest."""
-    forgetful = Forgetful(master, flows=100, size=1000)
+    forgetful = Forgetful(master.view, flows=100, size=1000)
     for size in (400, 400, 400, 5000):
         each = flow(size)
         master.view.add([each])
@@ -86,7 +86,7 @@ async def test_the_oldest_flows_go_by_size(master: WebMaster) -> None:
 
 async def test_flows_that_are_no_http_go_too(master: WebMaster) -> None:
     """Names that are asked for, and what else comes in `--mode local`, by number and by size."""
-    forgetful = Forgetful(master, flows=2, size=30)
+    forgetful = Forgetful(master.view, flows=2, size=30)
     master.addons.add(forgetful)
     lookup, stream, datagrams = (tflow.tdnsflow(resp=True), tflow.ttcpflow(), tflow.tudpflow())
     for each, started, ended in (
@@ -105,7 +105,7 @@ async def test_flows_that_are_no_http_go_too(master: WebMaster) -> None:
 
 async def test_a_flow_that_is_replayed_counts_once(master: WebMaster) -> None:
     """With the size of its latest reply, and as the latest of all."""
-    forgetful = Forgetful(master, flows=2, size=1000)
+    forgetful = Forgetful(master.view, flows=2, size=1000)
     first, second, third = flow(100), flow(100), flow(100)
     for each in (first, second):
         master.view.add([each])
@@ -119,9 +119,26 @@ async def test_a_flow_that_is_replayed_counts_once(master: WebMaster) -> None:
     assert [each for each in (first, second, third) if master.view.get_by_id(each.id)] == [first, third]
 
 
+async def test_what_is_loaded_from_a_file_stays(master: WebMaster) -> None:
+    """Whoever opens a file of many flows wants to see them all; one that is made again is like any other."""
+    forgetful = Forgetful(master.view, flows=2, size=1000)
+    master.addons.add(forgetful)
+    loaded = [flow(900) for _ in range(5)]
+    for each in loaded:
+        await master.load_flow(each)
+    assert kept(master) == 5
+    loaded[0].live = True
+    forgetful.requestheaders(loaded[0])
+    forgetful.response(loaded[0])
+    loaded[0].live = False
+    for _ in range(3):
+        forgetful.response(flow(10))
+    assert [each for each in loaded if master.view.get_by_id(each.id)] == loaded[1:]
+
+
 async def test_what_somebody_clears_is_not_held_on_to(master: WebMaster) -> None:
     """Their bodies are free at once, and what comes afterwards is kept as ever."""
-    forgetful = Forgetful(master, flows=2, size=1 << 20)
+    forgetful = Forgetful(master.view, flows=2, size=1 << 20)
     for _ in range(2):
         each = flow(100)
         master.view.add([each])

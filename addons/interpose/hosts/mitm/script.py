@@ -34,6 +34,7 @@ from interpose.state import make_state_folder, state_path
 
 from .addon import EngineAddon, loopback
 from .carriage import Onlookers
+from .forgetting import KEPT_FLOWS, Forgetful
 from .layers import Closed
 from .mode import Mode
 from .proxy import install, told_of_proxy
@@ -75,6 +76,9 @@ class Shared:
     def load(self, loader: Loader) -> None:
         loader.add_option("interpose_rules", str, "", "The rules file of interpose. Without one: observe only.")
         loader.add_option("interpose_state", str, "", "The folder of the ledger. Default: as `interpose run` has it.")
+        loader.add_option(
+            "interpose_flows", int, KEPT_FLOWS, "So many flows are kept by mitmweb or the console, the latest; 0: all."
+        )
         # A claimed host is never dialled by mitmproxy; the Host that a reverse proxy was asked by is looked at.
         ctx.options.update(connection_strategy="lazy", keep_host_header=True)
 
@@ -83,6 +87,8 @@ class Shared:
             return
         if "interpose_state" in updated:
             raise OptionsError("the state of interpose is opened when mitmproxy starts: start it again")
+        if "interpose_flows" in updated:
+            raise OptionsError("how many flows are kept is settled when mitmproxy starts: start it again")
         if "interpose_rules" in updated:
             self.follow_other(ctx.options.interpose_rules)
 
@@ -120,6 +126,9 @@ class Shared:
         )
         self._stack.callback(owner.close)
         install(ctx.master, owner)
+        view = ctx.master.addons.get("view")
+        if view is not None and (kept := ctx.options.interpose_flows) > 0:
+            ctx.master.addons.add(Forgetful(view, flows=kept))
         if hasattr(ctx.master, "app"):
             # mitmdump has nothing to do with pages, nor with what makes them.
             from .columns import show_comments
