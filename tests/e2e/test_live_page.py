@@ -40,6 +40,7 @@ from tests.e2e.webapi import logged_in
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">\u202e&amp;"
+DOWN = "a-model-that-many-ask-for-is-down-or-answers-with-errors-to-most"
 PRICES = {"gpt-5-mini": (3, 12), "claude-x": (4, 20)}
 
 
@@ -63,7 +64,7 @@ def live_rules(authority: Authority, upstream: Upstream) -> str:
             {"name": "chat", "match": {"client": "web"}, "per": "client", "requests": "3/minute"},
             {"name": "spend", "per": "client", "budget": "$1/day"},
         ],
-        alerts=[{"name": "down", "when": "error_rate > 5%", "window": "5m", "min_requests": 5, "notify": ["log"]}],
+        alerts=[{"name": DOWN, "when": "error_rate > 5%", "window": "5m", "min_requests": 5, "notify": ["log"]}],
         prices={name: {"input": asked, "output": answered} for name, (asked, answered) in PRICES.items()},
         upstream={"ca": str(authority.pem), "connect_to": connect_to(upstream, (OPENAI, ANTHROPIC))},
     )
@@ -247,7 +248,9 @@ async def test_its_numbers_are_those_of_the_ledger(page_of: Served, upstream: Up
         await expect(page.locator("#limits")).to_contain_text("of $1.00")
         await expect(page.locator("#limits")).to_contain_text("8.0% left")
         await expect(page.locator("#ledger")).to_contain_text("9 calls written")
-        await expect(page.locator("#notices")).to_contain_text("Alert down: error_rate is 11.1%, of 9 calls")
+        await expect(page.locator("#notices")).to_contain_text(
+            f"Alert {DOWN}: error_rate is 11.1%, of 9 calls in 5m (error_rate > 5%), since"
+        )
         await expect(page.locator("#last tbody tr")).to_have_count(9)
         durations = sorted(row["duration_ms"] for row in rows if row["outcome"] == "ok")
         await reader.sees("p50", durations[-(-len(durations) // 2) - 1])

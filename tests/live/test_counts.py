@@ -170,7 +170,7 @@ def fits(each: Record, query: dict[str, Any]) -> bool:
 
 
 def steps_of(seen: list[tuple[float, Record]], span: str, now: float) -> list[Record]:
-    """Steps reach back 25 hours at most."""
+    """Those of the whole run reach back 25 hours at most."""
     oldest = 0.0 if span != "run" else (now // 900 - 99) * 900
     return [each for at, each in seen if at >= oldest]
 
@@ -188,6 +188,20 @@ def test_each_minute_has_its_place() -> None:
     steps = told(counts, span="15m")["steps"]
     assert (steps["from"], steps["step"]) == (NOON - 12 * 60, 60)
     assert steps["calls"] == [0] * 12 + [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("hours", "step", "steps"), [(0.05, 60, 15), (1.0, 60, 61), (2.9, 60, 175), (5.0, 900, 21), (50.0, 900, 100)]
+)
+def test_a_run_is_shown_from_its_beginning(hours: float, step: int, steps: int) -> None:
+    """By the minute as long as these are known, then by the quarter; of a long one, the last 25 hours."""
+    clock = Clock()
+    counts = Counts(now=clock)
+    counts.record(record())
+    clock.now += hours * 3600
+    found = told(counts, span="run")["steps"]
+    assert (found["step"], len(found["calls"])) == (step, steps)
+    assert sum(found["calls"]) == (hours < 25)
 
 
 def test_what_is_old_is_let_go() -> None:
@@ -319,6 +333,7 @@ def test_no_secret_is_told() -> None:
     counts.record(record(asked_model="x" * 92 + "sk-FAKE-secret" + "y" * 92, client="sk-FAKE-secret"))
     assert "sk-FAKE" not in json.dumps(told(counts))
     assert told(counts)["calls"][1]["model"] == "my ***"
+    assert counts.clean("long " * 100 + "sk-FAKE-secret") == "long " * 100 + "***"
 
 
 def test_threads_count_together() -> None:

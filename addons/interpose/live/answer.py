@@ -47,7 +47,7 @@ class _Read:
 def answer(counts: Counts, question: Question) -> Answer:
     """Everything about calls."""
     now = counts.now()
-    span = question.time(now)
+    span = question.time(now, counts.since)
     with counts.lock:
         groups = list(counts.groups)
     # A lock for each: nobody who records waits for more than the copy of one group.

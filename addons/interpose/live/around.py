@@ -16,6 +16,7 @@ from interpose.ledger import Ledger
 from interpose.limits.store import Standing
 from interpose.stages.limits import KEY
 
+from .counts import Counts
 from .question import Question
 
 # Of each the most pressing.
@@ -29,15 +30,15 @@ Told = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """`stale` says why the rules in force are not those of their file, if they are not; `shown` makes a name fit to be
-    told.
+    """`stale` says why the rules in force are not those of their file, if they are not; `counts` knows how names and
+    texts may be told.
     """
 
     engine: Engine
     ledger: Ledger
     alerts: Keeper
     stale: Callable[[], object | None]
-    shown: Callable[[str], str]
+    counts: Counts
 
     async def told(self, question: Question, now: float) -> Told:
         """Everything of this moment."""
@@ -64,11 +65,14 @@ class Around:
                     "name": notice.alert,
                     "subject": notice.subject or None,
                     "since": notice.since,
-                    "text": self.shown(notice.text().removeprefix("[firing] ")),
+                    "text": self.counts.clean(notice.text().removeprefix("[firing] ")),
                 }
                 for notice in self.alerts.firing()[:MOST_ALERTS]
             ],
-            "rules": {"version": self.engine.rules.version, "stale": None if stale is None else str(stale)},
+            "rules": {
+                "version": self.engine.rules.version,
+                "stale": None if stale is None else self.counts.clean(str(stale)),
+            },
         }
 
     def _under_way(self, question: Question, now: float) -> Told:
@@ -84,7 +88,7 @@ class Around:
             "id": exchange.id,
             "began": exchange.started,
             "seconds": max(0.0, now - exchange.started),
-            **{name: None if value is None else self.shown(value) for name, value in told.items()},
+            **{name: None if value is None else self.counts.shown(value) for name, value in told.items()},
             "provider": provider.name if provider is not None else None,
             "route": plan.route if plan is not None else None,
             "attempts": exchange.sends,
@@ -112,7 +116,7 @@ class Around:
         return {
             "limit": name,
             "kind": kind,
-            "of": self.shown(whom),
+            "of": self.counts.clean(whom),
             "used": used / unit if unit > 1 else used,
             "most": standing.limit / unit if unit > 1 else standing.limit,
             "share": used / standing.limit if standing.limit else 1.0,
@@ -121,7 +125,7 @@ class Around:
 
     def _quotas(self) -> list[Told]:
         found = sorted(self.engine.quotas.shares(), key=lambda quota: quota[1])
-        return [{"of": self.shown(name), "left": share} for name, share in found[:MOST_QUOTAS]]
+        return [{"of": self.counts.clean(name), "left": share} for name, share in found[:MOST_QUOTAS]]
 
 
 def _names(exchange: Exchange) -> tuple[str | None, str | None, str | None]:

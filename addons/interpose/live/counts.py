@@ -215,8 +215,12 @@ class Counts:
         return app, model, client, provider
 
     def shown(self, name: str) -> str:
-        """A name as it may be told: without secrets, and in letters that JSON and URLs can carry."""
-        scrubbed = self.scrub(name) if len(name) <= LONGEST else str(self._short(name))
+        """A name as it may be told: not too long, else as `clean`."""
+        return self.clean(name if len(name) <= LONGEST else str(self._short(name)))
+
+    def clean(self, text: str) -> str:
+        """A text without secrets, in letters that JSON and URLs can carry."""
+        scrubbed = self.scrub(text)
         return scrubbed if scrubbed.isascii() else scrubbed.encode("utf-8", "backslashreplace").decode()
 
 

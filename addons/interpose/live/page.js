@@ -243,7 +243,7 @@
   // --- charts --------------------------------------------------------------------------------------------------------
   const places = { "spend-chart": null, "calls-chart": null };
   const charts = ({ steps }) => {
-    const per = steps.step === 60 ? "per minute" : "per quarter of an hour";
+    const per = steps.step === 60 ? "per minute" : "per 15 minutes";
     const ok = steps.calls.map((count, place) => count - steps.failed[place] - steps.turned_away[place]);
     chart("spend-chart", per, steps, [["bar-spend", steps.cost_usd]], (place) => money(steps.cost_usd[place]), "spent");
     chart("calls-chart", per, steps, [["bar-ok", ok], ["bar-failed", steps.failed], ["bar-away", steps.turned_away]], (place) =>
@@ -288,7 +288,7 @@
       point(Math.max(0, Math.min(count - 1, (places[id] ?? count) + step)));
     });
     const before = figure.querySelector("svg"), focused = before === document.activeElement, place = places[id];
-    const axis = make("div", { class: "axis", "aria-hidden": "true" }, make("span", { text: when(0) }));
+    const axis = make("div", { class: "axis", "aria-hidden": "true" }, make("span", { text: since(steps.from) }));
     if (stacks.length > 1) axis.append(make("span", { class: "key" }, ...[["ok", "ok"], ["failed", "failed"], ["away", "refused or limited"]].map(([kind, text]) => make("span", {}, make("i", { class: kind }), text))));
     axis.append(make("span", { text: minute.format((steps.from + count * steps.step) * 1000) }));
     before?.remove();

@@ -21,6 +21,8 @@ DAY = 86_400
 _OF_MINUTES = {"15m": 15, "1h": 60, "3h": MINUTES}
 SPANS = (*_OF_MINUTES, "today", "run")
 SHOWN_CALLS = 50
+# A run that has only begun has so many steps, too.
+SHORTEST = 15
 
 
 class QuestionError(InterposeError):
@@ -78,15 +80,18 @@ class Question:
             midnight = int(now) // DAY * DAY
         return midnight // QUARTER
 
-    def time(self, now: float) -> Span:
-        """What `span` means now."""
+    def time(self, now: float, since: float) -> Span:
+        """What `span` means now, in a run that has begun then."""
         if (minutes := _OF_MINUTES.get(self.span)) is not None:
             last = int(now) // MINUTE
             return Span(MINUTE, last - minutes + 1, last)
         last = int(now) // QUARTER
         if self.span == "today":
             return Span(QUARTER, self.today(now), last)
-        return Span(QUARTER, last - QUARTERS + 1, last, whole=True)
+        minute, began = int(now) // MINUTE, int(since) // MINUTE
+        if minute - began < MINUTES:
+            return Span(MINUTE, min(began, minute - SHORTEST + 1), minute, whole=True)
+        return Span(QUARTER, max(int(since) // QUARTER, last - QUARTERS + 1), last, whole=True)
 
 
 def _last(query: Mapping[str, Sequence[str]], name: str, default: str) -> str:

@@ -41,7 +41,7 @@ class LivePage:
         assembly = served.assembly
         self._view = master.view
         self._counts = Counts(now=assembly.engine.clock.now, scrub=scrubber.scrub)
-        self._around = Around(assembly.engine, assembly.ledger, assembly.alerts, served.stale, self._counts.shown)
+        self._around = Around(assembly.engine, assembly.ledger, assembly.alerts, served.stale, self._counts)
         self._flows: OrderedDict[str, str] = OrderedDict()
         # One answer is made at a time, however many ask.
         self._turn = asyncio.Lock()
