@@ -25,6 +25,7 @@ from interpose.live.around import Around
 from interpose.live.page import page
 from interpose.secret import Scrubber
 
+from .proxy import shown
 from .remarks import known
 
 PATH = "/interpose"
@@ -63,7 +64,7 @@ class LivePage:
         """The answer, as JSON."""
         async with self._turn:
             around = await self._around.told(question, self._counts.now())
-            around["proxy"] = [f"http://{shown(*address[:2])}" for address in listening()]
+            around["proxy"] = [f"http://{shown(host)}:{port}" for host, port in listening()]
             # Made in a thread: beside hundreds of groups, calls go on meanwhile.
             calls = await asyncio.to_thread(answer, self._counts, question)
             for call in calls["calls"]:
@@ -78,10 +79,6 @@ class LivePage:
 
 def listening() -> list[tuple[str, int]]:
     return [address[:2] for address in ctx.master.addons.get("proxyserver").listen_addrs()]
-
-
-def shown(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _written(told: Mapping[str, Any]) -> bytes:
