@@ -95,8 +95,9 @@ class _Page(RequestHandler):
         """mitmweb's own form."""
         self.render("login.html", invalid_password=invalid_password)
 
-    def get(self) -> None:
-        made = page()
+    async def get(self) -> None:
+        # The first time it is made, which takes a moment.
+        made = await asyncio.to_thread(page)
         self.set_header("Content-Security-Policy", made.policy)
         self.set_header("Cache-Control", "no-store")
         self.set_header("Referrer-Policy", "no-referrer")
