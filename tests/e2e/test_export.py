@@ -176,7 +176,7 @@ async def test_the_conversation_is_read_in_a_browser(ran: Ran, browser: Browser)
             await expect(steps.nth(1).locator(".turn.tool")).to_contain_text("15 °C and clear")
             await expect(steps.nth(1).locator(".turn.assistant")).to_contain_text("In Paris it is 15 °C and clear.")
             await expect(steps.nth(2)).to_contain_text("5 turns as before")
-            await expect(steps.nth(2)).to_contain_text("tool weather there removed")
+            await expect(steps.nth(2)).to_contain_text("changed tool weather offered")
             assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == paper
             assert await page.evaluate("document.documentElement.scrollWidth") <= width
             assert asked == [file.as_uri()]

@@ -164,9 +164,11 @@ def _of_files(asked: Options, wanted: Wanted, flaws: Flaws) -> tuple[str, Again,
         known.append(call.id)
         if not _meant(call, wanted):
             continue
-        clean = hidden(call)
-        conversations.add(clean, transcript_of(clean))
         ids.append(call.id)
+        if wanted.ids:
+            # Whose conversation they are of, is to be found first.
+            clean = hidden(call)
+            conversations.add(clean, transcript_of(clean))
     for flaw in recordings.flaws:
         flaws.add(flaw)
     if wanted.ids:

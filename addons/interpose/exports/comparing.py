@@ -21,6 +21,7 @@ MOST_TURNS = 2000
 MOST_LINES = 1500
 # From here on, one text is the other one, edited.
 ALIKE = 0.4
+OFFERED = "offered"
 # What differs in each call, and says nothing of the conversation.
 PASSING = frozenset(("previous_response_id", "prompt_cache_key", "metadata", "stream"))
 
@@ -137,6 +138,8 @@ def around(earlier: Transcript | None, now: Transcript) -> list[Around]:
     tools, now_tools = ({tool.name: tool.json for tool in each.tools} for each in (earlier, now))
     for name in dict.fromkeys((*tools, *now_tools)):
         if tools.get(name) != now_tools.get(name):
-            what = "added" if name not in tools else "removed" if name not in now_tools else "changed"
-            found.append(Around(f"tool {name}", "" if name not in tools else "there", what))
+            before, after = (OFFERED if name in each else "" for each in (tools, now_tools))
+            found.append(
+                Around(f"tool {name}", before, f"{OFFERED}, with another schema" if before and after else after)
+            )
     return found

@@ -65,8 +65,8 @@ class Writer:
 
     def diff(self, lines: tuple[str, ...]) -> Markup:
         kinds = {"+": "added", "-": "taken", "@": "where"}
-        shown = Markup("\n").join(
-            Markup('<span class="{}">{}</span>').format(kinds[line[0]], line) if line[:1] in kinds else line
+        shown = NOTHING.join(
+            Markup('<span class="{}">{}</span>').format(kinds.get(line[:1], "same"), line or " ")
             for line in self._room.text("\n".join(lines)).split("\n")
         )
         self._room.take(shown)
