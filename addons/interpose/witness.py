@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from threading import Lock
 from typing import Self
 
@@ -110,7 +111,7 @@ class Watch:
             self._open = True
         masked = self._known.headers(reply.headers)
         self._tell(lambda witness: witness.answered(reply.status, masked))
-        return Reply(reply.status, reply.reason, reply.headers, Told(self, reply.body), reply.stream)
+        return replace(reply, body=Told(self, reply.body))
 
     def told(self, chunk: bytes) -> None:
         for witness in self._witnesses:

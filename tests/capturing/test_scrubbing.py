@@ -156,6 +156,20 @@ def test_members_that_are_named_as_secrets_are_masked(member: str) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ('curl -H "Authorization: Bearer FAKE-0123456789" x', 'curl -H "Authorization: Bearer ***" x'),
+        ("x-api-key:FAKE-0123456789\r\n", "x-api-key:***\r\n"),
+        ("Proxy-Authorization: basic RkFLRTpGQUtF", "Proxy-Authorization: basic ***"),
+        ("authorization: see below", "authorization: see below"),
+    ],
+)
+def test_headers_within_a_text_are_masked(said: str, kept: str) -> None:
+    """In a command that somebody asks about, in a part of a batch."""
+    assert scrubbed(said.encode(), find(said.encode(), Secrets()).spans).decode() == kept
+
+
 @pytest.mark.parametrize("size", [160, 161, 2000, 9000])
 def test_a_long_secret_is_masked_as_a_whole(size: int) -> None:
     """As clouds lend them; it is known by its beginning, and what follows it is masked with it."""

@@ -16,7 +16,7 @@ import re2  # type: ignore[import-untyped]  # it has no type information
 
 from interpose.masking import MASKED
 
-from .spellings import KEYS, NAMED, pattern, spelled
+from .spellings import KEYS, NAMED_HEADER, NAMED_MEMBER, pattern, spelled
 
 Span = tuple[int, int]
 
@@ -63,7 +63,8 @@ def find(body: bytes, secrets: Secrets, *, streamed: bool = False, ends: bool = 
             spans += _beginning(body, value) if ends else []
         if word == "secret":
             spans += text.places(pattern(KEYS))
-            spans += text.within(pattern(NAMED), group=1)
+            spans += text.within(pattern(NAMED_MEMBER), group=1)
+            spans += text.within(pattern(NAMED_HEADER), group=1)
         if len(spans) > before:
             words.append(word)
     before = len(spans)
