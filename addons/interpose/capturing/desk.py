@@ -199,29 +199,29 @@ class Desk:
         return bool(self._due) and (self._due[0][1].released or self._due[0][0] <= self._timer())
 
     def _made(self, case: _Case) -> Written | None:
-        """None for a fault of ours: it costs these rows, not the thread."""
+        """Makes the rows and hands them over. None for a fault of ours: it costs these rows, not the thread."""
         assert case.seen is not None
         assert case.record is not None
         try:
-            return written(case.seen, case.record, self._credentials())
+            made = written(case.seen, case.record, self._credentials())
+            for row in made.rows:
+                self._ledger.capture(row)
         except Exception:
             log.exception("the bodies of the call %s could not be kept", case.seen.id)
             return None
         finally:
             case.seen.let_go()
+        return made
 
     def _finish(self, case: _Case, made: Written | None) -> None:
-        """Hands the rows over, and the record behind them. Holds the lock."""
+        """The rows are handed over, and now the record behind them. Holds the lock."""
         case.made, case.over = made, True
         if made is None:
             self._ledger.gap()
             self._complain()
-        else:
-            for row in made.rows:
-                self._ledger.capture(row)
-            if made.crowded:
-                self._crowded += 1
-                self._complain()
+        elif made.crowded:
+            self._crowded += 1
+            self._complain()
         if case.released:
             self._forget(case)
         elif case.told:
