@@ -42,6 +42,29 @@ from interpose.ledger.spool import Spool
 from interpose.ledger.writer import Way
 
 SINKS = ("sqlite", "jsonl", "postgresql")
+# Cannot be read, and so is written alone.
+COLLECTOR = "otlp"
+# Takes what comes and answers what a collector answers: what it does with it is its own cost.
+RECEIVER = """
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-type", "application/x-protobuf")
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
 CHAIN = 10_000
 BATCH = 5_000
 BEGIN = 1_793_491_200.0  # 2026-11-01T00:00:00Z
@@ -131,9 +154,12 @@ class Places:
         self._folder = folder
         self._made = 0
         self._server = stack.enter_context(served()) if "postgresql" in kinds else None
+        self._collector = _collector(stack) if COLLECTOR in kinds else ""
 
     def make(self, kind: str) -> Place:
         self._made += 1
+        if kind == COLLECTOR:
+            return Place(kind, self._collector)
         if self._server is None or kind != "postgresql":
             return Place(kind, f"{kind}:{self._folder / f'ledger-{self._made}'}")
         name = self._server.database()
@@ -144,8 +170,20 @@ class Places:
         if place.server is not None:
             place.server.run(f"DROP DATABASE {place.database}")
             return
+        if place.kind == COLLECTOR:
+            return
         for path in self._folder.glob(f"{Path(place.text).name}*"):
             path.unlink()
+
+
+def _collector(stack: ExitStack) -> str:
+    """One in a process of its own, ended with the stack."""
+    process = stack.enter_context(
+        subprocess.Popen([sys.executable, "-c", RECEIVER], stdout=subprocess.PIPE, text=True)  # noqa: S603 - the above
+    )
+    stack.callback(process.kill)
+    assert process.stdout is not None
+    return f"otlp:http://127.0.0.1:{process.stdout.readline().strip()}"
 
 
 def fill(place: Place, count: int, progress: Progress) -> None:
@@ -244,6 +282,8 @@ def written(places: Places, kinds: Sequence[str], count: int, console: Console, 
 
 
 def size_of(place: Place) -> str:
+    if place.kind == COLLECTOR:
+        return "–"
     if place.server is not None:
         ((size,),) = place.server.run("SELECT pg_database_size(current_database())", database=place.database)
     else:
@@ -323,7 +363,9 @@ def main() -> None:
         return [int(float(word)) for word in text.split(",")]
 
     parser = argparse.ArgumentParser(prog="scripts/bench ledger", description=__doc__)
-    parser.add_argument("--sinks", type=lambda text: text.split(","), default=SINKS, help=",".join(SINKS))
+    parser.add_argument(
+        "--sinks", type=lambda text: text.split(","), default=(*SINKS, COLLECTOR), help=",".join((*SINKS, COLLECTOR))
+    )
     parser.add_argument("--rows", type=numbers, default=[10**4, 10**5, 10**6], help="default: 1e4,1e5,1e6")
     parser.add_argument("--records", type=int, default=50_000, help="written into each sink; 0: none")
     parser.add_argument("--kills", type=int, help="kill a writing process so many times instead")
@@ -332,14 +374,15 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         places = Places(folder, asked.sinks, stack)
+        readable = [kind for kind in asked.sinks if kind != COLLECTOR]
         tables = []
         with Progress(console=console, transient=True) as progress:
             if asked.kills:
-                tables.append(killed(places, asked.sinks, folder, asked.kills, progress))
+                tables.append(killed(places, readable, folder, asked.kills, progress))
             elif asked.records:
                 tables.append(written(places, asked.sinks, asked.records, console, progress))
             if not asked.kills:
-                tables.append(reported(places, asked.sinks, asked.rows, console, progress))
+                tables.append(reported(places, readable, asked.rows, console, progress))
         for table in tables:
             console.print(table)
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from interpose.ledger import Ledger, Record, utc_text
-from interpose.ledger.address import Database
+from interpose.ledger.address import Collector, Database
 from interpose.ledger.lane import Pace
 from interpose.ledger.sink import Sink
 from interpose.ledger.spool import Spool
@@ -20,6 +20,10 @@ from interpose.rules import sinks
 
 
 def sink_at(place: str) -> Sink:
+    if place.startswith("otlp:"):
+        from interpose.ledger.otlp import OtlpSink
+
+        return OtlpSink(Collector(sinks.collector(place)))
     if (file := sinks.file_named(place)) is None:
         from interpose.ledger.postgres.sink import PostgresSink
 

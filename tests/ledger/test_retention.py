@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -302,6 +304,25 @@ def test_who_writes_meanwhile_is_not_disturbed(place: Place) -> None:
     place.prune(5, batch=50)
     assert verify(place.at) == []
     assert place.ids() == [f"a-{day}" for day in range(5, DAYS)]
+
+
+def test_it_drops_no_lock_of_who_writes(file: Place) -> None:
+    """In one process as it is; another one that comes and goes does not take the log for its own, and see nothing."""
+    path = Path(str(file.at))
+    ledger = Ledger.open(path, writer="live", clock=lambda: START)
+    ledger.record(invented(9 * DAY))
+    assert ledger.wait(30)
+    file.prune(5)
+    program = f"import sqlite3; print(*sqlite3.connect({str(path)!r}).execute('SELECT count(*) FROM calls').fetchone())"
+
+    def seen() -> str:
+        return subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout
+
+    assert seen() == "1\n"
+    ledger.record(invented(9 * DAY + 1))
+    assert ledger.wait(30)
+    assert seen() == "2\n"
+    assert ledger.close() == 0
 
 
 def test_of_two_at_once_one_goes_on(file: Place) -> None:

@@ -6,6 +6,7 @@ with a row per process that ever wrote. Nothing here batches or retries; that is
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -82,8 +83,7 @@ def open_for_writing(path: Path, *, connect: Connect = sqlite3.connect, busy_ms:
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite would create it by the umask; -wal and -shm take the mode of the file.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        _make(path)
     except OSError as error:
         raise LedgerError(f"the ledger {path} cannot be opened for writing: {error.strerror or error}") from error
     connection: sqlite3.Connection | None = None
@@ -99,6 +99,21 @@ def open_for_writing(path: Path, *, connect: Connect = sqlite3.connect, busy_ms:
         why = "no space left on the disk" if shutil.disk_usage(path.parent).free < LEAST_SPACE else told(error)
         raise LedgerError(f"the ledger {path} cannot be opened for writing: {why}") from error
     return connection
+
+
+def _make(path: Path) -> None:
+    """The file, if there is none. SQLite would create it by the umask; -wal and -shm take the mode of the file.
+
+    One that is there is looked at and not opened: closing it again would drop the locks that other connections of this
+    process hold (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_).
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) from None
+        if not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from None
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, *, attempts: int) -> None:
