@@ -232,6 +232,7 @@ class Lane:
         with changed:
             changed.wait_for(self._due, self._rest())
             items = [] if self._held else self._batch()
+        began = time.monotonic()
         if items:
             self._held = self._sealed(items)
         if self._held and not self._behind and time.monotonic() >= self._again and self._try(self._writer, self._held):
@@ -247,7 +248,8 @@ class Lane:
                 return self._goes_on()
             changed.wait_for(
                 lambda: self._closing or self._waiting or self._much(),
-                self._pace.interval if items else 0,
+                # From one batch to the next: a commit that took its time is not to be added to it.
+                began + self._pace.interval - time.monotonic() if items else 0,
             )
         return True
 
