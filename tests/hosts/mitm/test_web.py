@@ -15,6 +15,7 @@ from wsproto.frame_protocol import Opcode
 from interpose.hosts.mitm import remarks
 from interpose.hosts.mitm.addon import MESSAGES, MESSAGES_SIZE, bound_messages
 from interpose.hosts.mitm.calls import killed
+from interpose.hosts.mitm.columns import show_comments
 from interpose.hosts.mitm.forgetting import Forgetful
 from interpose.hosts.mitm.release import Release
 
@@ -150,6 +151,28 @@ async def test_what_somebody_clears_is_not_held_on_to(master: WebMaster) -> None
         master.view.add([each])
         forgetful.response(each)
     assert kept(master) == 2
+
+
+@pytest.mark.parametrize(
+    ("chosen", "columns"),
+    [
+        (None, ["tls", "icon", "path", "method", "status", "size", "time", "comment"]),
+        (["path", "time"], ["path", "time"]),
+    ],
+)
+async def test_comments_are_shown_unless_somebody_has_chosen_the_columns(
+    master: WebMaster, chosen: list[str] | None, columns: list[str]
+) -> None:
+    """However often that is asked for; the page has room for them."""
+    if chosen is not None:
+        master.options.update(web_columns=chosen)
+    for _ in range(2):
+        show_comments(master)
+    assert list(master.options.web_columns) == columns
+    loader = master.app.settings["template_loader"]
+    page = loader.load("../index.html").generate()
+    assert page.index(b".css") < page.index(b".flow-table .col-comment") < page.index(b"</head>")
+    assert "col-comment" not in loader.load("login.html").code
 
 
 @pytest.mark.parametrize(("size", "left"), [(10, MESSAGES), (1 << 20, MESSAGES_SIZE >> 20), (MESSAGES_SIZE + 1, 1)])
