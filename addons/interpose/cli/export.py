@@ -100,7 +100,11 @@ def export(asked: Options) -> None:
         count = sum(len(each.ids) for each in conversations)
         said = f"{len(conversations.all):,} {_plural('conversation', len(conversations.all))}"
         size = Path(target).stat().st_size
-        say(f"{target}: {said}, {count:,} {_plural('call', count)}, {size / 1e6:.1f} MB")
+        say(f"{target}: {said}, {count:,} {_plural('call', count)}, {_sized(size)}")
+
+
+def _sized(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1000:.0f} kB"
 
 
 def _plural(word: str, count: int) -> str:
