@@ -55,9 +55,11 @@ def test_a_conversation_is_read_from_top_to_bottom() -> None:
 def test_the_json_stands_beneath_each_turn() -> None:
     """Folded: as the client sent it, and the reply."""
     html = unescape(exported(*agent()))
-    assert html.count("<summary>JSON</summary>") == 4  # system and user, the result, the next question
+    # System and user, the result, the next question, and each answer.
+    assert html.count("<summary>JSON</summary>") == 7
     assert '"tool_call_id": "call_weather_1"' in html
-    assert html.count("The reply as JSON") == 3
+    assert html.count('"id": "chatcmpl-2"') == 1
+    assert "The reply as JSON" in exported(call(1, [QUESTION], None, status=503))
 
 
 def test_a_result_leads_back_to_its_call() -> None:

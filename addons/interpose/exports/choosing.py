@@ -69,22 +69,25 @@ def chosen(place: Readable, wanted: Wanted, flaws: Flaws) -> Chosen:
     with open_source(place) as source:
         if CAPTURES not in source.tables():
             raise InterposeError(f"{place} has captured no call: it is of an older version. {HOW}")
-        found = _matching(source, wanted)
-        kept = _captured_of(source, [number for number, *_ in found])
+        run = _run(source, wanted.run) if wanted.run is not None else None
+        where = _where(wanted, run)
+        if wanted.ids:
+            named = [each for number in wanted.ids for each in _by_id(source, number, where)]
+            total, kept = len(named), _captured_of(source, named)
+            captured = len(kept)
+        else:
+            total, captured, kept = _all(source, where)
         if not kept:
-            which = "that call was" if len(found) == 1 else "none of these calls was"
+            which = "that call was" if total == 1 else "none of these calls was"
             raise InterposeError(f"{which} not captured, so that there is nothing to show of it: {HOW}")
         notes = []
-        missing = len(found) - len(kept)
-        if missing:
-            notes.append(f"{missing:,} of {len(found):,} calls were not captured, and are left out")
-        if len(kept) > MOST:
-            notes.append(f"these are the latest {MOST:,} of {len(kept):,} calls: --since and --client ask for fewer")
-            kept = kept[-MOST:]
-        run = found[0][1] if wanted.run is not None else None
+        if missing := total - captured:
+            notes.append(f"{missing:,} of {total:,} calls were not captured, and are left out")
+        if captured > MOST:
+            notes.append(f"these are the latest {MOST:,} of {captured:,} calls: --since and --client ask for fewer")
         if len(wanted.ids) == 1 and len(kept) == 1 and not wanted.alone:
             return Chosen(_conversation(source, kept[0], flaws), notes, run)
-        return Chosen(kept, notes, run)
+        return Chosen(kept[-MOST:], notes, run)
 
 
 def calls(place: Readable, ids: Sequence[str], name: str, flaws: Flaws) -> Iterator[Recorded]:
@@ -96,42 +99,47 @@ def calls(place: Readable, ids: Sequence[str], name: str, flaws: Flaws) -> Itera
                 yield call
 
 
-_Row = tuple[str, str]
-"""A call's id, and its writer."""
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """A condition on calls, and its arguments."""
+
+    sql: str
+    arguments: tuple[str, ...]
 
 
-def _matching(source: Source, wanted: Wanted) -> list[_Row]:
-    conditions, arguments = ["entrance <> ?"], [GAP_ENTRANCE]
-    if wanted.run is not None:
-        conditions.append("writer = ?")
-        arguments.append(_run(source, wanted.run))
-    for column, value in (("client", wanted.client), ("app", wanted.app)):
-        if value is not None:
-            conditions.append(f"{column} = ?")
-            arguments.append(value)
-    if wanted.since is not None:
-        conditions.append("started_at >= ?")
-        arguments.append(wanted.since)
-    where = " AND ".join(conditions)
-    if not wanted.ids:
-        rows = source.rows(f"SELECT id, writer FROM calls WHERE {where} ORDER BY started_at, writer, seq", *arguments)  # noqa: S608 - our columns
-        found: list[_Row] = [(str(number), str(writer)) for number, writer in rows]
-        if not found:
-            raise InterposeError(
-                "no calls were recorded for that: `interpose usage --by day,client,app` tells of what was"
-            )
-        return found
-    return [row for wanted_id in wanted.ids for row in _by_id(source, wanted_id, where, arguments)]
+def _where(wanted: Wanted, run: str | None) -> _Where:
+    told = (
+        ("entrance <> ?", GAP_ENTRANCE),
+        ("writer = ?", run),
+        ("client = ?", wanted.client),
+        ("app = ?", wanted.app),
+        ("started_at >= ?", wanted.since),
+    )
+    held = [(sql, value) for sql, value in told if value is not None]
+    return _Where(" AND ".join(sql for sql, _ in held), tuple(value for _, value in held))
 
 
-def _by_id(source: Source, number: str, where: str, arguments: list[str]) -> list[_Row]:
-    select = f"SELECT id, writer FROM calls WHERE {where} AND"  # noqa: S608 - our columns
-    found = [(str(each), str(writer)) for each, writer in source.rows(f"{select} id = ?", *arguments, number)]
+def _all(source: Source, where: _Where) -> tuple[int, int, list[str]]:
+    """How many calls there are, how many of them were captured, and the latest of these, in their order."""
+    captured = "EXISTS (SELECT 1 FROM captures WHERE captures.id = calls.id)"
+    count = f"SELECT COUNT(*) FROM calls WHERE {where.sql}"  # noqa: S608 - our columns
+    total, *_ = next(source.rows(count, *where.arguments))
+    if not total:
+        raise InterposeError("no calls were recorded for that: `interpose usage --by day,client,app` tells of what was")
+    known, *_ = next(source.rows(f"{count} AND {captured}", *where.arguments))
+    latest = f"ORDER BY started_at DESC, writer DESC, seq DESC LIMIT {MOST}"
+    rows = source.rows(f"SELECT id FROM calls WHERE {where.sql} AND {captured} {latest}", *where.arguments)  # noqa: S608 - ours
+    return int(total), int(known), [str(number) for (number,) in rows][::-1]
+
+
+def _by_id(source: Source, number: str, where: _Where) -> list[str]:
+    select = f"SELECT id FROM calls WHERE {where.sql} AND"  # noqa: S608 - our columns
+    found = [str(each) for (each,) in source.rows(f"{select} id = ?", *where.arguments, number)]
     if not found and len(number) >= SHORTEST:
         beginning = number.replace("!", "!!").replace("%", "!%").replace("_", "!_") + "%"
         order = f"ORDER BY started_at, writer, seq LIMIT {MOST + 1}"
-        rows = source.rows(f"{select} id LIKE ? ESCAPE '!' {order}", *arguments, beginning)
-        found = [(str(each), str(writer)) for each, writer in rows]
+        rows = source.rows(f"{select} id LIKE ? ESCAPE '!' {order}", *where.arguments, beginning)
+        found = [str(each) for (each,) in rows]
     if not found:
         raise InterposeError(f"no call has the id {number!r}, or one that begins so{_nearest(source, number)}")
     return found

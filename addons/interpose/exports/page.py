@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 
@@ -80,9 +80,12 @@ class Page:
             else:
                 body.append(writer.turn(piece.turn, piece.mark, piece.diff))
         several = len(transcript.answers) > 1
+        beneath = "JSON, put together" if transcript.streamed else "JSON"
         for place, answer in enumerate(transcript.answers, 1):
             said = " · ".join(part for part in (f"answer {place}" if several else "", _why(answer)) if part)
-            body.append(writer.turn(answer.turn, stop=said))
+            # The reply stands beneath the last of its answers.
+            turn = replace(answer.turn, raw=transcript.whole) if place == len(transcript.answers) else answer.turn
+            body.append(writer.turn(turn, stop=said, beneath=beneath))
         known = outlined(call, step)
         made = Markup(  # noqa: S704 - a template's, which escapes
             _template("step.html").render(
@@ -101,11 +104,9 @@ class Page:
                 tools=NOTHING.join(writer.offer(tool) for tool in transcript.tools) if _new_tools(step) else "",
                 spoken=[_spoken(call, place) for place in range(min(len(call.spoken), 500))],
                 losses=facts.losses(call),
-                whole=writer.json(
-                    "The reply as JSON, put together" if transcript.streamed else "The reply as JSON", transcript.whole
-                )
-                if transcript.whole is not None
-                else "",
+                whole=""
+                if transcript.answers or transcript.whole is None
+                else writer.json("The reply as JSON", transcript.whole),
                 sent=[(each, _sent(each.diff, writer)) for each in differences(call)],
                 writer=writer,
             )

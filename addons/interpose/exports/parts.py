@@ -43,7 +43,9 @@ class Writer:
         self._anchor = anchor
         self._used: set[str] = set()
 
-    def turn(self, turn: Turn, mark: Mark = "", diff: tuple[str, ...] = (), stop: str = "") -> Markup:
+    def turn(
+        self, turn: Turn, mark: Mark = "", diff: tuple[str, ...] = (), stop: str = "", *, beneath: str = "JSON"
+    ) -> Markup:
         said = NOTHING.join(self.block(block) for block in turn.blocks) or Markup('<p class="soft">(nothing)</p>')
         if mark == "removed":
             said = Markup("<details><summary>What stood here</summary>{}</details>").format(said)
@@ -57,7 +59,7 @@ class Writer:
             stop=Markup(' <span class="stop">{}</span>').format(stop) if stop else "",
             diff=self.diff(diff) if diff else "",
             said=said,
-            raw=self.json("JSON", turn.raw) if turn.raw is not None and mark != "removed" else "",
+            raw=self.json(beneath, turn.raw) if turn.raw is not None and mark != "removed" else "",
         )
 
     def block(self, block: Block) -> Markup:
