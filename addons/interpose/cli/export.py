@@ -35,6 +35,7 @@ from interpose.state import state_path
 
 from .ledgers import ledger_place, ledger_rules
 from .terminal import refuse, say, say_plain
+from .waiting import progress
 
 STDOUT = "-"
 SUFFIXES = {"html": ".html", "md": ".md", "json": ".json"}
@@ -84,9 +85,12 @@ def export(asked: Options) -> None:
         _may_be_written(Path(target), asked)
     sheet = SHEETS[asked.format](room)
     conversations = Conversations()
-    for call in again():
-        clean = hidden(call)
-        sheet.add(conversations.add(clean, transcript_of(clean)))
+    with progress("exporting") as done:
+        for number, call in enumerate(again()):
+            clean = hidden(call)
+            sheet.add(conversations.add(clean, transcript_of(clean)))
+            if done is not None:
+                done(number / len(found.ids))
     if not conversations.all:
         for flaw in flaws:
             say_plain(printable(flaw, 500))
@@ -164,15 +168,18 @@ def _of_files(asked: Options, wanted: Wanted, flaws: Flaws) -> tuple[str, Again,
     conversations = Conversations()
     known: list[str] = []
     recordings = Recordings(asked.files)
-    for call in recordings:
-        known.append(call.id)
-        if not _meant(call, wanted):
-            continue
-        ids.append(call.id)
-        if wanted.ids:
-            # Whose conversation they are of, is to be found first.
-            clean = hidden(call)
-            conversations.add(clean, transcript_of(clean))
+    with progress("reading") as done:
+        for call in recordings:
+            known.append(call.id)
+            if done is not None and recordings.size:
+                done(recordings.read / recordings.size)
+            if not _meant(call, wanted):
+                continue
+            ids.append(call.id)
+            if wanted.ids:
+                # Whose conversation they are of, is to be found first.
+                clean = hidden(call)
+                conversations.add(clean, transcript_of(clean))
     for flaw in recordings.flaws:
         flaws.add(flaw)
     if wanted.ids:
