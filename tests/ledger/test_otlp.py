@@ -18,7 +18,7 @@ from interpose.ledger import Connection, Ledger, LedgerError
 from interpose.ledger.address import Collector
 from interpose.ledger.lane import Pace
 from interpose.ledger.otlp import OtlpSink
-from interpose.ledger.record import CALLS, CONNECTIONS, Table, genesis
+from interpose.ledger.record import CALLS, CAPTURES, CONNECTIONS, Capture, Table, genesis
 from interpose.ledger.spool import Spool
 from interpose.ledger.sqlite import SqliteSink
 from interpose.ledger.writer import Way
@@ -98,6 +98,18 @@ def test_a_record_has_all_its_columns_and_its_place_in_the_chain(opened: Open, r
     assert [log.severity for log in receiver.logs if log.event == "interpose.ledger.calls"] == ["INFO", "WARN"]
     assert receiver.logs[1].at == int((START + 1) * 1e9)
     assert {seen.headers["x-token"] for seen in receiver.seen} == {TOKEN}
+
+
+def test_the_body_of_a_capture_stays_here(opened: Open, receiver: Receiver) -> None:
+    """No chain holds it, so that the chain is as sound without."""
+    ledger = opened()
+    ledger.capture(
+        Capture(id="c", at="2026-11-01T00:00:00.000000Z", part="asked", digest="d" * 64, kept=6, body=b"secret words")
+    )
+    assert ledger.close() == 0
+    (told,) = got(receiver, "captures")
+    assert (told["digest"], told["hash"]) == ("d" * 64, CAPTURES.digest(row(told, CAPTURES)))
+    assert b"secret words" not in b"".join(seen.body for seen in receiver.seen)
 
 
 def test_what_the_collector_has_not_answered_waits_in_the_spool(

@@ -32,7 +32,7 @@ class Measures:
 
     def __init__(self, meter: Meter, models: Models) -> None:
         self._models = models
-        self._seen: set[tuple[object, ...]] = set()
+        self._seen: dict[str, set[tuple[object, ...]]] = {"call": set(), "attempt": set()}
         histogram, counter = meter.create_histogram, meter.create_counter
         self._tokens = histogram(
             "gen_ai.client.token.usage",
@@ -137,10 +137,10 @@ class Measures:
 
     def _bounded(self, what: str, attributes: Attributes, *open_ended: str) -> Attributes:
         """The attributes, those that are open-ended as `other` once there are too many of them."""
-        key = (what, *attributes.values())
-        if key in self._seen:
+        seen, key = self._seen[what], tuple(attributes.values())
+        if key in seen:
             return attributes
-        if len(self._seen) < MOST:
-            self._seen.add(key)
+        if len(seen) < MOST:
+            seen.add(key)
             return attributes
         return {name: OTHER if name in open_ended else value for name, value in attributes.items()}

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
+from interpose.call import Origin
 from interpose.ledger.record import Record
 from interpose.tracing import Tried
 
@@ -105,6 +106,7 @@ class Told:
     losses: tuple[Mapping[str, Any], ...]
     started: int
     error: str | None
+    asked: Origin
 
     @property
     def converted(self) -> bool:
@@ -121,9 +123,10 @@ def told(
     tried: Sequence[Tried],
     losses: Sequence[Mapping[str, Any]],
     reason: str | None,
+    asked: Origin,
     dialects: Mapping[str, str | None],
 ) -> Told:
-    """`dialects` are those of the rules' providers."""
+    """`asked` is where the client has sent it, `dialects` are those of the rules' providers."""
     began = [entry for entry in attempts if "at_ms" in entry]
     sent: list[Sent] = []
     unsent = [entry for entry in attempts if "at_ms" not in entry]
@@ -143,6 +146,7 @@ def told(
         tuple(losses),
         nanoseconds(record.started_at),
         error_of(record, reason),
+        asked,
     )
 
 
@@ -246,7 +250,9 @@ def call_attributes(call: Told) -> dict[str, Value]:
         names.PATH: record.path,
         names.STATUS: record.status,
         names.CLIENT_ADDRESS: record.ip,
-        names.SERVER_ADDRESS: record.host,
+        names.SCHEME: call.asked.scheme,
+        names.SERVER_ADDRESS: call.asked.host,
+        names.SERVER_PORT: call.asked.port,
         names.ERROR_TYPE: call.error,
     }
     for name in _OURS:

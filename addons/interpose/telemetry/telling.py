@@ -38,7 +38,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, set_span_in_context
 
 from interpose import __version__
-from interpose.call import Call, Headers
+from interpose.call import Call, Headers, Origin
 from interpose.ledger.record import Record, from_row, storable
 from interpose.metrics.counting import Models, named_in
 from interpose.rules.compiled import Rules
@@ -77,6 +77,7 @@ class Ended:
     tried: Sequence[Tried]
     reason: str | None
     place: Place | None
+    asked: Origin
     arrivals: array[float]
 
 
@@ -86,6 +87,7 @@ class Traced:
 
     _telling: Telling
     _place: Place | None
+    _asked: Origin
     _alters: bool
     _arrivals: array[float] = field(default_factory=lambda: array("d"))
 
@@ -101,7 +103,7 @@ class Traced:
             self._arrivals.append(at)
 
     def settled(self, record: Record, tried: Sequence[Tried], reason: str | None) -> None:
-        self._telling.take(Ended(record, tried, reason, self._place, self._arrivals))
+        self._telling.take(Ended(record, tried, reason, self._place, self._asked, self._arrivals))
 
 
 class Telling:
@@ -179,7 +181,7 @@ class Telling:
 
     def begin(self, call: Call, *, alters: bool) -> Traced | None:
         place = self._placed(call) if self._traces is not None or self._events is not None else None
-        return Traced(self, place, alters and self._traces is not None)
+        return Traced(self, place, call.url.origin, alters and self._traces is not None)
 
     def _placed(self, call: Call) -> Place:
         parent = parent_of(call.headers)
@@ -294,6 +296,7 @@ class Telling:
                 [Tried(each.sent, self._clean(each.model)) for each in ended.tried],
                 json.loads(record.losses),
                 ended.reason,
+                ended.asked,
                 self._dialects,
             )
             if self._measures is not None:
