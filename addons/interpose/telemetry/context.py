@@ -17,10 +17,16 @@ TRACESTATE = b"tracestate"
 SAMPLED = 0x01
 # Of level 2: the trace id is random.
 RANDOM = 0x02
-# What must be passed on of a tracestate: https://www.w3.org/TR/trace-context/#tracestate-limits
-LONGEST_STATE = 512
+# What is read of a tracestate, which must be 512 characters at least:
+# https://www.w3.org/TR/trace-context/#tracestate-header
+LONGEST_STATE = 8192
+MOST_MEMBERS = 32
 
 _PARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_MEMBER = re.compile(
+    r"([a-z][_0-9a-z\-*/]{0,255}|[a-z0-9][_0-9a-z\-*/]{0,240}@[a-z][_0-9a-z\-*/]{0,13})"
+    r"=([\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e])"
+)
 _NOTHING = frozenset(b"0")
 
 
@@ -31,7 +37,7 @@ class Parent:
     trace_id: int
     span_id: int
     flags: int
-    state: str = ""
+    state: tuple[tuple[str, str], ...] = ()
 
 
 def parent_of(headers: Headers) -> Parent | None:
@@ -48,14 +54,20 @@ def parent_of(headers: Headers) -> Parent | None:
     return Parent(int(trace_id, 16), int(span_id, 16), int(flags, 16), _state(headers))
 
 
-def _state(headers: Headers) -> str:
-    state = b",".join(header_values(headers, TRACESTATE))
-    if len(state) > LONGEST_STATE:
-        return ""
-    try:
-        return state.decode("ascii")
-    except UnicodeDecodeError:
-        return ""
+def _state(headers: Headers) -> tuple[tuple[str, str], ...]:
+    """The members of a tracestate; none of one that is not as it has to be."""
+    text = b",".join(header_values(headers, TRACESTATE)).decode("latin-1")
+    if not text or len(text) > LONGEST_STATE:
+        return ()
+    found: dict[str, str] = {}
+    for member in text.split(","):
+        if not (member := member.strip(" \t")):
+            continue
+        match = _MEMBER.fullmatch(member)
+        if match is None or match[1] in found or len(found) >= MOST_MEMBERS:
+            return ()
+        found[match[1]] = match[2]
+    return tuple(found.items())
 
 
 def traceparent(trace_id: int, span_id: int, flags: int) -> bytes:

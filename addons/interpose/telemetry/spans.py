@@ -297,7 +297,7 @@ def spans(call: Told, place: Place, resource: Resource, scope: InstrumentationSc
     """The call's span, and those of its attempts."""
     flags = TraceFlags(place.flags)
     parent = place.parent
-    state = TraceState.from_header([parent.state]) if parent is not None and parent.state else TraceState()
+    state = TraceState(list(parent.state)) if parent is not None and parent.state else TraceState()
     context = SpanContext(place.trace_id, place.span_id, False, flags, state)
     above = (
         SpanContext(parent.trace_id, parent.span_id, True, TraceFlags(parent.flags), state)

@@ -180,6 +180,13 @@ class Telling:
             self._dialects = {name: provider.dialect for name, provider in rules.providers.items()}
 
     def begin(self, call: Call, *, alters: bool) -> Traced | None:
+        try:
+            return self._begun(call, alters=alters)
+        except Exception as error:  # noqa: BLE001 - a sampler of somebody's own, say: no call is to fail by it
+            self._complain("a call has no place in a trace", error)
+            return None
+
+    def _begun(self, call: Call, *, alters: bool) -> Traced:
         place = self._placed(call) if self._traces is not None or self._events is not None else None
         return Traced(self, place, call.url.origin, alters and self._traces is not None)
 
@@ -280,6 +287,12 @@ class Telling:
             for outbox in (self._traces, self._events):
                 if outbox is not None:
                     outbox.lose(dropped, "there were too many at once")
+        try:
+            self._pack(found, events_)
+        except Exception as error:  # noqa: BLE001 - whatever it is: this thread must outlive it
+            self._complain("some calls are missing in the telemetry", error)
+
+    def _pack(self, found: list[ReadableSpan], events_: list[LogRecord]) -> None:
         if found and self._traces is not None:
             self._traces.put(Parcel(encode_spans(found).SerializeToString(), len(found)))
         if events_ and self._events is not None:
