@@ -10,7 +10,7 @@ from interpose.call import Headers, Origin, Url
 from interpose.ledger.record import Record, utc_text
 from interpose.prices import Catalogue
 from interpose.recordings import Answered, Asked, Recorded
-from interpose.recordings.captures import recorded
+from interpose.recordings.records import recorded
 from interpose.replays.pricing import Pricing
 from interpose.replays.prospects import Prospects
 from interpose.replays.replay import Replay

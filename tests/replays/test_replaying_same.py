@@ -14,7 +14,7 @@ from interpose.engine import Engine
 from interpose.exchange import Clock
 from interpose.ledger.record import Record
 from interpose.prices import Catalogue
-from interpose.recordings.captures import recorded
+from interpose.recordings.records import recorded
 from interpose.rules.secrets import CredentialSource
 from interpose.secret import Secret
 

@@ -18,9 +18,9 @@ from interpose.ledger.captures import captured_in
 from interpose.ledger.record import CAPTURES, GAP_ENTRANCE, utc_text
 from interpose.ledger.source import Source, open_source
 from interpose.recordings import Flaws, Recorded
-from interpose.recordings.captures import moment
+from interpose.recordings.captured import from_captured
+from interpose.recordings.records import moment
 
-from .captured import from_captured
 from .conversations import Conversations
 from .hiding import hidden
 from .telling import transcript_of

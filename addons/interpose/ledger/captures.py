@@ -97,14 +97,14 @@ def captured_in(source: Source, ids: Sequence[str] | None = None, *, since: str 
         *began,
     ):
         record = from_row(row)
-        yield Captured(record.id, record, _parts(source, record.id))
+        yield Captured(record.id, record, parts_of(source, record.id))
     lone = "SELECT DISTINCT id FROM captures WHERE id NOT IN (SELECT id FROM calls)"
     for (number,) in source.rows(f"{lone}{' AND at >= ?' if began else ''} ORDER BY id", *began):
-        yield Captured(str(number), None, _parts(source, str(number)))
+        yield Captured(str(number), None, parts_of(source, str(number)))
 
 
 def _by_id(source: Source, number: str) -> Iterator[Captured]:
-    if parts := _parts(source, number):
+    if parts := parts_of(source, number):
         rows = source.rows(
             f"SELECT {CALLS.listed} FROM calls WHERE id = ? AND entrance <> ?",  # noqa: S608 - our columns
             number,
@@ -114,7 +114,8 @@ def _by_id(source: Source, number: str) -> Iterator[Captured]:
         yield Captured(number, found[0] if found else None, parts)
 
 
-def _parts(source: Source, number: str) -> tuple[Part, ...]:
+def parts_of(source: Source, number: str) -> tuple[Part, ...]:
+    """The parts of the call of that id, in the order in which they were written; none if nothing was kept of it."""
     rows = list(
         source.rows(
             f"SELECT {CAPTURES.listed} FROM captures WHERE id = ? ORDER BY writer, seq",  # noqa: S608 - our columns

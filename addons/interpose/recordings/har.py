@@ -16,11 +16,9 @@ from urllib.parse import urlencode, urlsplit
 from interpose.call import DEFAULT_PORTS, Headers, Origin, Url, without
 from interpose.formats.hosts import canonical_host
 
-from .model import Answered, Asked, Flaws, Recorded, Spoken
+from .model import OF_WIRE, Answered, Asked, Flaws, Recorded, Spoken
 
 BOM = b"\xef\xbb\xbf"
-# What is true of the body on the wire and not of the text that stands there in its place.
-_OF_WIRE = frozenset((b"content-encoding", b"content-length", b"transfer-encoding"))
 # The stages of a call before its answer's head; `ssl` is a part of `connect`.
 _BEFORE = ("blocked", "dns", "connect", "send", "wait")
 
@@ -100,7 +98,7 @@ def _asked(request: Mapping[str, Any]) -> Asked:
     body: bytes | None = b""
     if posted is not None:
         body = _posted(posted)
-        headers = without(headers, _OF_WIRE)
+        headers = without(headers, OF_WIRE)
     elif _number(request.get("bodySize")) > 0:
         # There was one, and it was left out.
         body = None
@@ -127,7 +125,7 @@ def _answered(response: Mapping[str, Any], began: float, ended: float) -> Answer
     text = content.get("text")
     body: bytes | None = None
     if text is not None:
-        headers = without(headers, _OF_WIRE)
+        headers = without(headers, OF_WIRE)
         if content.get("encoding") == "base64":
             body = base64.b64decode(text)
         else:

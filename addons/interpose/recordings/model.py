@@ -12,6 +12,8 @@ from interpose.call import Entrance, Headers, Url, header
 from interpose.ledger.record import Record
 from interpose.wire.coding import decode
 
+# What is true of a body on the wire, and not of what is kept of it without its coding.
+OF_WIRE = frozenset((b"content-encoding", b"content-length", b"transfer-encoding"))
 # So many different flaws are told one by one.
 MOST_FLAWS = 20
 

@@ -10,11 +10,9 @@ import orjson
 
 from interpose.call import DEFAULT_PORTS, Headers, Origin, Url
 from interpose.ledger.captures import Captured, Part
-from interpose.recordings import Answered, Asked, Flaws, Recorded, Sent, Spoken
-from interpose.recordings.captures import moment, recorded
 
-# Bodies are stored without them.
-_OF_WIRE = frozenset(("content-encoding", "content-length", "transfer-encoding"))
+from .model import OF_WIRE, Answered, Asked, Flaws, Recorded, Sent, Spoken
+from .records import moment, recorded
 
 
 def from_captured(captured: Captured, name: str, flaws: Flaws) -> Recorded | None:
@@ -91,6 +89,7 @@ def _answered(part: Part, known: Answered | None) -> Answered:
         began=known.began if known is not None else None,
         ended=known.ended if known is not None else None,
         chunks=tuple((when / 1000, count) for when, count in part.timing),
+        error=known.error if known is not None else None,
     )
 
 
@@ -98,7 +97,7 @@ def _headers(part: Part) -> Headers:
     return tuple(
         (name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
         for name, value in part.headers
-        if name.lower() not in _OF_WIRE
+        if name.lower().encode("utf-8", "surrogateescape") not in OF_WIRE
     )
 
 
