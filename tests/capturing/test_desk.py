@@ -239,6 +239,18 @@ def test_all_is_written_before_the_end(opened: Callable[..., Desk], book: Book) 
     assert book.entries[-1] == "record late"
 
 
+def test_an_end_waits_for_the_last_that_a_client_is_told(opened: Callable[..., Desk], book: Book) -> None:
+    """A record that has come says that the rest is about to."""
+    desk = opened()
+    onlooker = looked_at(desk, "ending")
+    desk.record(record("ending"))
+    assert not desk.flush(0.01)
+    book.wait_for("record ending")
+    onlooker.settled(record("ending"), ())
+    assert desk.flush(30)
+    assert book.entries == ["record ending", "asked ending"]
+
+
 def test_what_was_held_is_let_go(opened: Callable[..., Desk], book: Book) -> None:
     """When all is written there is as much room as at the beginning, also behind a call that found none."""
     desk = opened(room=8 * PORTION)

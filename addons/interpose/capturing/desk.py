@@ -115,9 +115,12 @@ class Desk:
 
     def record(self, record: Record) -> None:
         """Takes a call's record, in the ledger's place: it goes there behind the call's rows."""
+        case = self._cases.get(record.id)
+        if case is None:
+            self._ledger.record(record)
+            return
         with self._changed:
-            case = self._cases.get(record.id)
-            if case is None or self._closing:
+            if self._closing:
                 self._ledger.record(record)
                 return
             case.record, case.told = record, True
@@ -143,7 +146,12 @@ class Desk:
     def flush(self, timeout: float | None = None) -> bool:
         """Waits until all that has ended is handed to the ledger; False if that takes longer."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._queue and not self._at_work and not self._due, timeout)
+            return self._changed.wait_for(self._done, timeout)
+
+    def _done(self) -> bool:
+        """Whether nothing waits. A client may still be told the last of a call whose record is here. Holds the lock."""
+        unfinished = (case for case in self._cases.values() if case.told and not case.over)
+        return not self._queue and not self._at_work and not self._due and next(unfinished, None) is None
 
     def close(self, timeout: float = 5.0) -> None:
         """The same for at most `timeout` seconds; then what waits is given up, with a word."""
@@ -254,6 +262,7 @@ class Desk:
         self._complain()
         if case.released:
             self._forget(case)
+        self._changed.notify_all()
 
     def _complain(self) -> None:
         """Holds the lock."""
