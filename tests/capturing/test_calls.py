@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from tests.test_engine import COMPLETION, JSON, OPENAI, SECRET, SSE, Bench, ScriptedReply, body, with_provider
+from tests.test_hedging import SAID, Silent, at_once, hedging
+from tests.test_holding import START, STREAMS
 from tests.test_sending import ASKS, MESSAGE, QUICK, error, reset, rules
 
 from interpose.call import Url
@@ -22,6 +24,7 @@ from interpose.ledger import Ledger
 from interpose.ledger.captures import Captured, Part, captured
 from interpose.ledger.verify import verify
 from interpose.rules.compiled import LedgerRules, Rules, Target
+from interpose.upstream import Outgoing
 from interpose.witness import Witness
 
 OWN = "sk-FAKE-of-the-client"
@@ -147,6 +150,23 @@ async def test_every_attempt_is_kept(keeping: Opening) -> None:
     assert (part(call, "received", 1).status, part(call, "received", 1).body) == (503, b"busy")
     assert call.record is not None
     assert len(json.loads(call.record.attempts)) == 3
+
+
+async def test_an_attempt_that_was_overtaken_is_kept_beside_the_one_that_answered(keeping: Opening) -> None:
+    """By the numbers of the record's attempts; of the converted stream the client has its very end, too."""
+    bench = keeping(rules=hedging(Target("claude", "c")))
+    answers = iter([Silent(), at_once(ScriptedReply([START, *SAID], SSE))])
+
+    async def send(request: Outgoing) -> ScriptedReply:
+        return await next(answers)(request)
+
+    bench.upstream.send = send  # type: ignore[method-assign]
+    told = await body(await bench.handle(body=STREAMS))
+    call = bench.only()
+    assert names(call) == [("asked", 0), ("sent", 1), ("sent", 2), ("received", 2), ("answered", 0)]
+    assert part(call, "received", 2).body == START + b"".join(SAID)
+    assert part(call, "answered").body == told
+    assert told.endswith(b"data: [DONE]\n\n")
 
 
 async def test_a_refused_call_is_kept(keeping: Opening) -> None:
