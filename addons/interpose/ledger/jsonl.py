@@ -28,7 +28,14 @@ log = logging.getLogger(__name__)
 WRITERS = "writers"
 _TABLES: dict[str, Table] = {table.name: table for table in TABLES}
 ENTRY = b'{"table":"writers"'
-_STARTS = tuple(b'{"table":"%s"' % name.encode() for name in (*(table.name for table in TABLES), WRITERS))
+
+
+def _start(name: str) -> bytes:
+    """How a line of that table begins."""
+    return b'{"table":"%s",' % name.encode()
+
+
+_STARTS = tuple(map(_start, (*(table.name for table in TABLES), WRITERS)))
 # How much of the end of a file is searched for what a writer has written last: a batch with bodies, as base64.
 _TAIL = 16 << 20
 
@@ -159,8 +166,10 @@ class Line:
     torn: bool = False
 
 
-def lines(path: Path, begin: int = 0, *, start: bytes = b"") -> Iterator[Line]:
-    """Every line that is not empty, and begins with `start`; not one that is being written. Raises LedgerError."""
+def lines(path: Path, begin: int = 0, *, start: bytes = b"", skip: tuple[bytes, ...] = ()) -> Iterator[Line]:
+    """Every line that is not empty, and begins with `start` and with none of `skip`; not one that is being written.
+    Raises LedgerError.
+    """
     try:
         with path.open("rb") as file:
             end, total = begin, os.fstat(file.fileno()).st_size
@@ -169,7 +178,7 @@ def lines(path: Path, begin: int = 0, *, start: bytes = b"") -> Iterator[Line]:
                 end += len(text)
                 if end > total:
                     return  # somebody goes on writing
-                if start and not text.startswith(start):
+                if (start and not text.startswith(start)) or text.startswith(skip):
                     continue
                 try:
                     told = orjson.loads(text)
@@ -225,16 +234,18 @@ def ends(path: Path) -> dict[str, tuple[int, str]]:
     return {chain: last for chain, last in found.items() if named.get(chain) != last[1]}
 
 
-def read(path: Path) -> sqlite3.Connection:
-    """The file's records in a database of their own, which is nowhere to be seen and gone when it is closed. Raises
-    LedgerError.
+def read(path: Path, tables: Sequence[Table] = TABLES) -> sqlite3.Connection:
+    """The file's records, those of some tables alone if they are named, in a database of their own, which is nowhere to
+    be seen and gone when it is closed. Raises LedgerError.
     """
     # Without a name it is in memory as far as that is little, and on disk beyond.
     connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    # Captures are large: who does not need them need not read them either.
+    skip = tuple(_start(table.name) for table in TABLES if table not in tables)
     try:
         bring_up_to_date(connection)
         with transaction(connection):
-            unreadable = [line.number for line in lines(path) if not _put(connection, line.told)]
+            unreadable = [line.number for line in lines(path, skip=skip) if not _put(connection, line.told)]
     except BaseException:
         connection.close()
         raise

@@ -25,7 +25,7 @@ import orjson
 from interpose.rules.sinks import SinkFile
 
 from .address import Database, Readable
-from .record import LedgerError, Table
+from .record import TABLES, LedgerError, Table
 from .schema import open_for_reading, tables_in, told, version_of
 
 # Rows that SQLite groups at once.
@@ -130,8 +130,8 @@ class Source(AbstractContextManager["Source"], Protocol):
         ...
 
 
-def open_source(place: Readable) -> Source:
-    """Raises LedgerError if there is none, or none of ours."""
+def open_source(place: Readable, tables: Sequence[Table] = TABLES) -> Source:
+    """Raises LedgerError if there is none, or none of ours. Who needs some `tables` alone may find others empty."""
     match place:
         case Path():
             return SqliteSource(open_for_reading(place), str(place), partial(open_for_reading, place))
@@ -140,7 +140,7 @@ def open_source(place: Readable) -> Source:
         case SinkFile(path=path):
             from .jsonl import read
 
-            return SqliteSource(read(path), str(path))
+            return SqliteSource(read(path, tables), str(path))
         case Database():
             from .postgres.source import PostgresSource
 

@@ -13,7 +13,7 @@ from typing import Any
 from .address import Readable
 from .grouping import DIMENSIONS, SPANS, Columns, Selection, dimensions, in_time, known, since_moment
 from .source import Source, open_source
-from .tally import OUTCOMES, SUMS, TIMES, Progress, Tally, tallied
+from .tally import NEEDED, OUTCOMES, SUMS, TIMES, Progress, Tally, tallied
 
 __all__ = ["DIMENSIONS", "OUTCOMES", "Row", "Usage", "dimensions", "since_moment", "usage", "usages"]
 
@@ -137,7 +137,7 @@ def usages(
     """`usage` by several groupings, of one state of the ledger, in one pass over it."""
     for by in groupings:
         known(by)
-    with open_source(place) as source:
+    with open_source(place, NEEDED) as source:
         return summed(source, groupings, selection, progress)
 
 

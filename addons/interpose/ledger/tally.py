@@ -17,13 +17,15 @@ import orjson
 from interpose.errors import Outcome
 
 from .grouping import Columns, Selection
-from .record import GAP_ENTRANCE
+from .record import CALLS, GAP_ENTRANCE
 from .source import Source
 
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
 TIMES = ("ttft_ms", "duration_ms")
 
+# What is read of the ledger here.
+NEEDED = (CALLS,)
 Progress = Callable[[float], None]
 """Is told now and then which part of the work is done, from 0 to 1."""
 

@@ -21,7 +21,7 @@ from interpose.ledger.record import GAP_ENTRANCE
 from interpose.ledger.source import Source, open_source
 from interpose.ledger.sums import Row, Usage, summed
 from interpose.ledger.table import notes
-from interpose.ledger.tally import Progress
+from interpose.ledger.tally import NEEDED, Progress
 from interpose.ledger.wording import human_cost, human_count, human_share, human_time, printable, short_count
 from interpose.pages import Frame, templates
 
@@ -97,7 +97,7 @@ class _Found:
 
 def usage_page(place: Readable, selection: Selection, heading: Heading, progress: Progress | None = None) -> str:
     """The HTML. Raises LedgerError."""
-    with open_source(place) as source:
+    with open_source(place, NEEDED) as source:
         found = _found(source, selection, heading.by, progress)
     total = found.models.total
     return _template().render(
