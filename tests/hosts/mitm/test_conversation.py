@@ -142,6 +142,20 @@ def test_a_streamed_reply_is_shown_as_what_was_said() -> None:
     assert message["usage"]["output_tokens"] == 9
 
 
+def test_long_lines_are_broken_where_that_is_soon_done() -> None:
+    """mitmweb does not; those of a text of megabytes stay as they are."""
+    words = "Because they must not be late. " * 50
+    for view in (Conversation(), Reassembled()):
+        text = shown(
+            view,
+            flow(said=sse([*EVENTS[:2], {**EVENTS[2], "delta": {"type": "text_delta", "text": words}}])),
+            reply=True,
+        )
+        assert max(len(line) for line in text.split("\n{")[0].splitlines()) <= 80
+    long = json.dumps({"messages": [{"role": "user", "content": words * 1000}]}).encode()
+    assert words * 10 in shown(Conversation(), flow(asked=long))
+
+
 def test_they_come_first_for_calls_that_are_known() -> None:
     """For others, and for what else there is at an AI host, mitmproxy's own views do; so does the console's."""
     assert chosen(flow()) == "Conversation"

@@ -21,7 +21,10 @@ from .frame import View, is_reply
 
 # A reply is read by the request that it answers, where that is soon read.
 MOST_CONTEXT = 256 * 1024
-RULE = "─" * 60
+# mitmweb breaks no lines, so that texts are broken here; of long ones that takes too long.
+WIDTH = 80
+MOST_BROKEN = 256 * 1024
+RULE = "─" * WIDTH
 
 
 class Conversation(View):
@@ -44,8 +47,8 @@ class Conversation(View):
             return why
         if is_reply(metadata):
             found = read(material)
-            return "\n".join([*notes(found), render_answers(found, width=0), *left_out(data)])
-        return "\n".join([render(read(material), width=0), *left_out(data)])
+            return "\n".join([*notes(found), render_answers(found, width=width_for(data)), *left_out(data)])
+        return "\n".join([render(read(material), width=width_for(data)), *left_out(data)])
 
 
 class Reassembled(View):
@@ -59,7 +62,7 @@ class Reassembled(View):
         if (why := too_much(data)) is not None:
             return why
         found = read(material)
-        text = "\n".join([*notes(found), render_answers(found, width=0)])
+        text = "\n".join([*notes(found), render_answers(found, width=width_for(data))])
         if found.whole is None:
             return "\n".join([text, *left_out(data)])
         return "\n".join([text, *left_out(data), RULE, pretty(found.whole)])
@@ -104,6 +107,10 @@ def material_of(data: bytes, metadata: contentviews.Metadata) -> Material | None
         reply_headers=_headers(message),
         reply_cut=known.reply_cut or cut,
     )
+
+
+def width_for(data: bytes) -> int:
+    return WIDTH if len(data) <= MOST_BROKEN else 0
 
 
 def notes(found: Transcript) -> list[str]:
