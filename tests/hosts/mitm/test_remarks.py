@@ -118,7 +118,8 @@ def test_money_is_rounded(dollars: float, shown: str) -> None:
 )
 def test_what_stands_out_is_marked(fields: dict[str, object], mark: str) -> None:
     """Refused, limited, failed, converted, in this order; what went as it came is not."""
-    assert remarks.mark(changed(**fields)) == mark
+    record = changed(**fields)
+    assert remarks.mark(record, converted=remarks.converted(record)) == mark
 
 
 def test_a_comment_is_made_of_words_and_notes_in_whatever_order_they_come() -> None:

@@ -94,6 +94,29 @@ async def test_what_passes_as_it_comes_is_not_held() -> None:
     assert weight(flow) == 0
 
 
+@pytest.mark.parametrize(
+    ("asked", "sent", "mark"),
+    [
+        ("api.openai.com/v1/responses", "api.deepseek.com/v1/chat/completions", remarks.CONVERTED),
+        ("api.openai.com/v1/chat/completions", "llm.house.test/v1/chat/completions", ""),
+        (
+            "api.anthropic.com/v1/messages",
+            "bedrock-runtime.us-east-1.amazonaws.com/model/anthropic.claude-x/invoke",
+            remarks.CONVERTED,
+        ),
+        ("api.openai.com/v1/files", "api.openai.com/v1/files", ""),
+    ],
+)
+async def test_a_conversion_within_a_family_of_formats_is_marked(asked: str, sent: str, mark: str) -> None:
+    """Where a format of one name has several APIs; a model that was replaced is no conversion."""
+    flow = tflow.tflow(resp=True)
+    flow.request.url, flow.request.method = f"https://{asked}", "POST"
+    seen = witness(flow)
+    seen.sent(1, "POST", f"https://{sent}", JSON, b'{"model": "another"}')
+    seen.settled(replace(CALL, client_format="openai", provider_format="openai"), ())
+    assert flow.marked == mark
+
+
 async def test_what_was_changed_is_kept_without_secrets() -> None:
     """Of each body so much as is shown; a key that somebody says back is masked, compressed or not."""
     flow = tflow.tflow(resp=True)

@@ -143,9 +143,9 @@ def _tokens(record: Record) -> list[str]:
     return said
 
 
-def mark(record: Record) -> str:
+def mark(record: Record, *, converted: bool) -> str:
     """The marker of a call: refused, limited, failed, converted, or none."""
-    return _BY_OUTCOME.get(record.outcome) or (CONVERTED if converted(record) else "")
+    return _BY_OUTCOME.get(record.outcome) or (CONVERTED if converted else "")
 
 
 def converted(record: Record) -> bool:

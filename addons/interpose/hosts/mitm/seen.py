@@ -23,6 +23,7 @@ from interpose.ir.losses import Loss
 from interpose.ledger import Record
 from interpose.masking import Known
 from interpose.secret import Scrubber
+from interpose.transcripts.recognising import recognise
 from interpose.witness import Witness
 
 from . import remarks
@@ -134,9 +135,23 @@ class Seen(Witness):
         kept["sent"] = list(self._sent.values())
         kept["received"] = [self._with_body(entry) for entry in self._received.values()]
         self._arriving.clear()
-        remarks.say(self._flow, self._clean(remarks.words(record)), remarks.mark(record))
+        converted = remarks.converted(record) or self._converted()
+        remarks.say(self._flow, self._clean(remarks.words(record)), remarks.mark(record, converted=converted))
         # A hook of the flow's shows it to everybody; where its client has gone, there has been the last one.
         ctx.master.addons.trigger(UpdateHook([self._flow]))
+
+    def _converted(self) -> bool:
+        """Whether what went upstream is of another format than what was asked, though a family of formats has one name:
+        Responses that go to Chat Completions, Claude's API in a cloud.
+        """
+        changed = [entry for entry in self._sent.values() if "body" in entry]
+        if not changed:
+            return False
+        request = self._flow.request
+        asked = recognise(request.method, request.url).codec
+        sent = recognise(changed[-1]["method"], changed[-1]["url"]).codec
+        # Not by their names, for an envelope has that of the format inside.
+        return asked is not None and sent is not None and asked is not sent
 
     def _with_body(self, entry: dict[str, Any]) -> dict[str, Any]:
         """What came of that attempt's body, unless it is what the client was told: that is the flow's."""
