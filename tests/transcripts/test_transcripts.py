@@ -16,7 +16,6 @@ from interpose.transcripts import (
     Data,
     Material,
     Media,
-    Raw,
     Result,
     Text,
     Thinking,
@@ -234,17 +233,6 @@ def test_a_stream_that_broke_off_is_shown_as_far_as_it_came() -> None:
     assert found.answers[0].turn.blocks == (Text("It is 15 °C."),)
     assert found.failure is not None
     assert "error" in render(found)
-
-
-def test_a_body_that_was_kept_in_part_is_said_to_be_so() -> None:
-    """What there is of it is shown, and that it is no fault of the provider."""
-    cut = json.dumps(WEATHER).encode()[:200]
-    found = made(cut, SUNNY[:-300], MESSAGES, request_cut=True, reply_cut=True)
-    assert found.failure is None
-    assert len(found.notes) == 2
-    assert all("in part only" in note for note in found.notes)
-    (turn,) = found.turns
-    assert turn.blocks == (Raw(cut.decode(), "not JSON"),)
 
 
 def test_a_body_in_the_wrong_format_is_shown_as_json() -> None:

@@ -33,7 +33,7 @@ def _read(asked: Asked, answered: Answered | None, *, format_: str, endpoint: st
             status=None if answered is None else answered.status,
             reply=(answered.body or b"") if answered is not None else b"",
             reply_headers=_named(answered.headers) if answered is not None else {},
-            reply_cut=answered is not None and not answered.whole,
+            reply_cut=answered is not None and answered.size is not None,
         )
     )
 

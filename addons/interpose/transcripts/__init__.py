@@ -3,6 +3,7 @@
 `model`        what a transcript is
 `recognising`  which format a call is in, by its URL or, where that says nothing, by its bodies
 `material`     what is known of a call before it is read
+`mending`      JSON that was cut off, closed
 `reading`      the bodies of one call -> its transcript: `asking` and `answering`, by the formats' codecs; `matching`
                finds the result of each tool call
 `blocks`       blocks of the neutral conversation -> blocks of a transcript

@@ -64,7 +64,8 @@ def answered(
         model = document.get("model") if isinstance(document, dict) else None
         said.model = model if isinstance(model, str) else ""
     elif broken and stream_kind(kind) is None:
-        notes.append("the reply was kept in part only" if material.reply_cut else f"the reply is not JSON: {broken}")
+        if not material.reply_cut:
+            notes.append(f"the reply is not JSON: {broken}")
         blocks = (as_text(body, "not JSON"),)
     else:
         blocks = generic.other(body, kind)
@@ -153,14 +154,11 @@ def _stream(
         return Answering(answers, failure=failure, streamed=True)
     said = _of(reply)
     said.streamed = True
-    if failed is not None:
-        if material.reply_cut:
-            notes.append("the reply was kept in part only")
-        else:
-            said.failure = Failure(failed.status, failed.message, failed.type or "", failed.code or "")
-            if "malformed" in failed.message:
-                rest = generic.other(body, material.reply_headers.get("content-type", ""))
-                said.answers = (*said.answers, Answer(Turn("output", rest)))
+    if failed is not None and not material.reply_cut:
+        said.failure = Failure(failed.status, failed.message, failed.type or "", failed.code or "")
+        if "malformed" in failed.message:
+            rest = generic.other(body, material.reply_headers.get("content-type", ""))
+            said.answers = (*said.answers, Answer(Turn("output", rest)))
     said.whole = _whole(reply, codec, asked)
     return said
 

@@ -29,9 +29,7 @@ class Asking:
 
 def asked(body: bytes, document: Any, broken: str, known: Recognised, material: Material, notes: list[str]) -> Asking:
     if document is None:
-        if material.request_cut and body:
-            notes.append("the request was kept in part only: it is shown as text")
-        elif broken:
+        if broken and not material.request_cut:
             notes.append(f"the request is not JSON: {broken}")
         kind = material.request_headers.get("content-type", "")
         blocks: tuple[Block, ...] = generic.other(body, kind) if not broken else (as_text(body, "not JSON"),)

@@ -9,6 +9,7 @@ from .answering import answered
 from .asking import asked
 from .matching import matched
 from .material import LARGEST, Material, as_text, document_in, plain
+from .mending import mended
 from .model import Role, Transcript, Turn
 from .recognising import recognise
 
@@ -32,6 +33,10 @@ def _read(material: Material) -> Transcript:
     notes: list[str] = []
     request = plain(material.request, material.request_headers, "request", notes)
     reply = plain(material.reply, material.reply_headers, "reply", notes)
+    if material.request_cut:
+        request = _mended(request, "request", notes)
+    if material.reply_cut:
+        reply = _mended(reply, "reply", notes)
     document, broken = document_in(request)
     known = recognise(
         material.method, material.url,
@@ -57,3 +62,10 @@ def _read(material: Material) -> Transcript:
         notes=tuple(notes),
         whole=said.whole,
     )
+
+
+def _mended(body: bytes, what: str, notes: list[str]) -> bytes:
+    """What is there of a body, as something that can be read."""
+    if body:
+        notes.append(f"the {what} was kept in part only: {len(body):,} bytes of it are read")
+    return mended(body) if body[:64].lstrip()[:1] in (b"{", b"[") else body
