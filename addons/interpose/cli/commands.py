@@ -420,18 +420,35 @@ def serve(
     raise typer.Exit(status)
 
 
-@app.command()
+class _Replay(TyperCommand):
+    """Keeps apart what stands behind `--`: the program that `--serve` is for."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if "--" in args:
+            place = args.index("--")
+            ctx.meta[COMMAND] = tuple(args[place + 1 :])
+            if not ctx.meta[COMMAND] or not ctx.meta[COMMAND][0]:
+                refuse("replay: there is no command after --; leave -- out to listen without one")
+            args = args[:place]
+        return super().parse_args(ctx, args)
+
+
+COMMAND = "interpose.command"
+
+
+@app.command(cls=_Replay)
 def replay(
+    ctx: typer.Context,
     *,
     files: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
-            metavar="RULES [FLOWS…]",
+            metavar="RULES [FLOWS…] | FLOWS… --serve [-- CMD ARGS…]",
             help="The rules file, then the recordings: ledgers (SQLite), flows of mitmproxy (-w), HAR files; - is "
             "stdin. Without any: the ledger of the state folder.",
             show_default=False,
         ),
-    ],
+    ] = None,
     ledger: Annotated[
         list[str] | None,
         typer.Option("--ledger", metavar="L", help="A ledger: a file, jsonl:FILE, or a database's URL."),
@@ -447,18 +464,44 @@ def replay(
     fail_on_change: Annotated[
         bool, typer.Option("--fail-on-change", help="Exit with 1 if anything would change.")
     ] = False,
+    serve: Annotated[
+        bool,
+        typer.Option("--serve", help="Answer clients from the recordings, with their timing; nothing is ever sent."),
+    ] = False,
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", metavar="H:P", help="Where --serve listens. Default: 127.0.0.1:8080; with CMD any."),
+    ] = None,
+    speed: Annotated[
+        str, typer.Option("--speed", metavar="N", help="How much faster --serve plays: 2x, 0.5, 0 at once.")
+    ] = "1",
     state: Annotated[
         Path | None, typer.Option("--state", metavar="DIR", help="Where issued keys are. Default: as `run` has it.")
     ] = None,
 ) -> None:
-    """Decide recorded calls by other rules, without sending: what would change in routing, cost, refusals, losses."""
-    from .replay import Options as Replaying
-    from .replay import replay as replaying
+    """Decide recorded calls by other rules, without sending: what would change in routing, cost, refusals, losses.
 
+    With --serve, answer unmodified clients from the recordings: CMD, or whoever uses the address as proxy or base URL.
+    """
+    named = list(files or ())
+    command = ctx.meta.get(COMMAND, ())
     with told():
-        flows = tuple(str(path) for path in files[1:])
-        options = Replaying(files[0], flows, tuple(ledger or ()), against, format_, each, fail_on_change, state)
-        status = replaying(options)
+        if serve:
+            from . import cassette
+
+            flows = tuple(map(str, named))
+            status = cassette.serve(cassette.Options(flows, tuple(ledger or ()), command, listen, speed, state))
+        else:
+            if command:
+                refuse("replay: a command after -- is for --serve")
+            if not named:
+                refuse("replay: name the rules that the calls are to be decided by, then the recordings")
+            from .replay import Options as Replaying
+            from .replay import replay as replaying
+
+            flows = tuple(map(str, named[1:]))
+            options = Replaying(named[0], flows, tuple(ledger or ()), against, format_, each, fail_on_change, state)
+            status = replaying(options)
     raise typer.Exit(status)
 
 

@@ -31,6 +31,7 @@ from .reloading import RulesFile
 from .terminal import own_command, refuse, say, say_plain
 
 if TYPE_CHECKING:
+    from interpose.gateway import Answers
     from interpose.hosts.mitm import Interceptor
     from interpose.hosts.mitm.mode import Mode
 
@@ -58,6 +59,8 @@ class Options:
     web: str | None = None
     hint: bool = True
     """Whether to say where the ledger is: no use where it is about to be deleted."""
+    front: Answers | None = None
+    """What answers in the place of the engine, and of all that could be reached: nothing leaves then."""
 
 
 def run(options: Options) -> int:
@@ -175,6 +178,7 @@ class _Run:
                     web=self.ways.web,
                     environ=self.environ,
                     scrubber=self.scrubber,
+                    front=self.options.front,
                 )
                 status = await self._hold(interceptor, desk, task)
             except asyncio.CancelledError:

@@ -61,7 +61,7 @@ class EngineAddon:
 
     `record` takes what became of a client's connection, `processes` finds whose it was, `onlookers` are there if
     anybody looks at the flows beside us, `web` is where they are shown. `front` is the engine with the
-    gateway's pages in front of it.
+    gateway's pages in front of it. `sealed`: every host is claimed, and nothing leaves from here.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class EngineAddon:
         new_id: Callable[[], str],
         onlookers: Onlookers | None = None,
         web: tuple[str, int] | None = None,
+        sealed: bool = False,
     ) -> None:
         self.engine = engine
         self.front = front
@@ -80,6 +81,7 @@ class EngineAddon:
         self._record = record
         self._new_id = new_id
         self._web = web
+        self._sealed = sealed
         # The proxy behind us, which all that leaves goes through. mitmproxy's modes name it: it stays what it was at
         # the start, where the engine's own way follows the rules.
         self.proxy = engine.rules.upstream.proxy
@@ -89,7 +91,7 @@ class EngineAddon:
     # For the layers
 
     def claims(self, host: str, port: int) -> bool:
-        return self.engine.claims(host, port)
+        return self._sealed or self.engine.claims(host, port)
 
     def readable(self, host: str) -> int:
         """How many bytes of a call's body are held, so that they can be read, edited and sent again."""
@@ -326,6 +328,8 @@ class EngineAddon:
 
     async def undiallable(self, data: ServerConnectionHookData) -> str | None:
         """Why that connection is not made, if it is not."""
+        if self._sealed:
+            return "nothing leaves from here"
         address = data.server.address
         if address is None:
             return "no destination"

@@ -27,6 +27,7 @@ from mitmproxy.utils.asyncio_utils import set_eager_task_factory
 
 from interpose.engine import Engine
 from interpose.errors import InterposeError
+from interpose.gateway import Answers
 from interpose.hosts import authority
 from interpose.hosts.assembly import Assembly, assemble, new_id, unusable
 from interpose.hosts.pages import Served
@@ -73,6 +74,8 @@ class Interceptor:
     `writer` this run's name in it. Whoever has it follow a rules file sets `stale`, which says why that cannot be used
     just now.
 
+    `front` answers in the place of the engine: then nothing is sent, nothing recorded, and no connection leaves.
+
     Raises ListenError, LedgerError, RulesError and AuthorityError before anything has been started, InterposeError
     if another one runs in this process.
     """
@@ -89,6 +92,7 @@ class Interceptor:
         web: Address | None = None,
         environ: Mapping[str, str] | None = None,
         scrubber: Scrubber | None = None,
+        front: Answers | None = None,
     ) -> None:
         self.mode = mode or Mode()
         self.rules = self.mode.applied_to(rules)
@@ -103,6 +107,7 @@ class Interceptor:
         self.stale: Callable[[], object | None] = lambda: None
         self.ca_certificate = state / "ca" / authority.CERTIFICATE
         self.scrubber = scrubber or Scrubber()
+        self._front = front
         self._web = web if web is None or web[1] else (web[0], free_port(web[0]))
         self._environ = os.environ if environ is None else environ
         self._stack = AsyncExitStack()
@@ -191,11 +196,12 @@ class Interceptor:
         served = Served(assembly, self._stale, alone=True)
         owner = EngineAddon(
             assembly.engine,
-            served.front(),
-            record=assembly.ledger.connection,
+            served.front() if self._front is None else self._front,
+            record=assembly.ledger.connection if self._front is None else lambda _: None,
             new_id=new_id,
             onlookers=Onlookers(self.scrubber) if self._web is not None else None,
             web=self._web,
+            sealed=self._front is not None,
         )
         master, server = self._master(options, owner, leaves)
         # Lazy: a claimed host is never dialled by mitmproxy, so that a rerouted one need not even exist.
