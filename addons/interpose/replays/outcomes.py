@@ -138,7 +138,7 @@ class Course:
             usage=usage,
             cost=cost,
             approximate=cost is not None and (guessed or model != before.model),
-            losses=prospect.losses,
+            losses=passage.losses,
             waited=waited,
             knows=prospect.knows,
         )

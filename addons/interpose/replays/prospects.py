@@ -18,6 +18,7 @@ from interpose.errors import Refusal
 from interpose.formats.endpoints import Match
 from interpose.formats.examples import example
 from interpose.formats.hosts import HostRow
+from interpose.ir.losses import Loss
 from interpose.limits.store import Demand
 from interpose.recordings import Recorded
 from interpose.rules.compiled import ClientKey, Provider, Retry, Route, Rules
@@ -44,7 +45,7 @@ NOBODY = ClientKey("", "")
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One way that the call may be sent, as far as that matters here."""
+    """One way that the call may be sent, as far as that matters here. `losses` are those of its conversion."""
 
     provider: Provider | None
     origin: str
@@ -52,6 +53,7 @@ class Passage:
     model: str | None
     key: str
     demands: tuple[Demand, ...]
+    losses: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def name(self) -> str | None:
@@ -249,9 +251,7 @@ class Prospects:
         knows: frozenset[Known] = frozenset(("client", "route", "key"))
         if not without_body or not any(attempt.translation is not None for attempt in chosen.attempts):
             knows |= {"losses"}
-        losses = frozenset((str(loss.severity), generic(loss.path)) for loss in chosen.losses)
-        if without_body:
-            losses = frozenset()
+        losses = _losses(() if without_body else chosen.losses)
         base = Prospect(
             call.started_at,
             past,
@@ -273,7 +273,9 @@ class Prospects:
         content = facts.content() if facts is not None and not without_body else None
         return replace(
             base,
-            passages=tuple(_passage(attempt) for attempt in _recorded_keys_first(chosen, past)),
+            passages=tuple(
+                _passage(attempt, with_losses=not without_body) for attempt in _recorded_keys_first(chosen, past)
+            ),
             sends=chosen.sends,
             retry=chosen.retry,
             demands=demands,
@@ -301,7 +303,12 @@ def _refused(refusal: Refusal, chosen: Plan, losses: frozenset[tuple[str, str]],
     )
 
 
-def _passage(attempt: Attempt) -> Passage:
+def _losses(losses: Iterable[Loss]) -> frozenset[tuple[str, str]]:
+    return frozenset((str(loss.severity), generic(loss.path)) for loss in losses)
+
+
+def _passage(attempt: Attempt, *, with_losses: bool) -> Passage:
+    converted = attempt.translation if with_losses else None
     return Passage(
         attempt.provider,
         str(attempt.url.origin),
@@ -309,6 +316,7 @@ def _passage(attempt: Attempt) -> Passage:
         attempt.model,
         _key(attempt),
         attempt.demands,
+        _losses(converted.losses if converted is not None else ()),
     )
 
 
