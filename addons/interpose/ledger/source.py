@@ -125,7 +125,7 @@ class Source(AbstractContextManager["Source"], Protocol):
         """The parts in which `calls` is best read if it is read as a whole, as far as these conditions reach."""
         ...
 
-    def each(self, sql: str, several: Sequence[Sequence[object]]) -> Iterator[list[tuple[Any, ...]]]:
+    def each(self, sql: str, several: Sequence[Sequence[object]]) -> Iterator[Iterable[tuple[Any, ...]]]:
         """The rows of one statement for each of several lists of arguments, in their order."""
         ...
 

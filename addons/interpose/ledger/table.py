@@ -6,7 +6,7 @@ there is no room for all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,21 +50,29 @@ class _Report:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         columns = [column for column in _COLUMNS if column.shown(self.rows)]
+        cells = {column: self._cells(column) for column in columns}
+        # Of a column, its widest cell says how wide a table is: measuring thousands of rows anew would take seconds.
+        widest = {column: [max(texts, key=lambda text: text.cell_len)] for column, texts in cells.items()}
         widths = self._key_widths()
-        table = self._table(columns, widths)
-        while excess := self._excess(console, options, table):
+        while excess := self._excess(console, options, columns, widths, widest):
             least = min(columns, key=lambda column: column.need)
             narrower = _narrowed(widths, excess, _READABLE)
             # What is dispensable goes before a name is cut, what is needed only before a name cannot be read.
             if least.need < _USEFUL or (least.need < _NEEDED and sum(widths) - sum(narrower) < excess):
                 columns.remove(least)
-                table = self._table(columns, widths)
                 continue
-            table = self._table(columns, _narrowed(narrower, excess - sum(widths) + sum(narrower), 2))
+            widths = _narrowed(narrower, excess - sum(widths) + sum(narrower), 2)
             break
-        yield table
+        keys = [[Text(_shown(value)) for value in row.key.values()] for row in self.rows]
+        yield self._table(columns, widths, keys, cells)
         for note in notes(self.rows, self.total, [column.title for column in columns]):
             yield Text(note, style="dim")
+
+    def _cells(self, column: _Column) -> list[Text]:
+        if column.bar is None:
+            return [Text(column.cell(row)) for row in self.rows]
+        most = max(row.tokens for row in self.rows)
+        return [column.bar(row, most) for row in self.rows]
 
     def _key_widths(self) -> list[int]:
         """What each key column would take."""
@@ -73,21 +81,33 @@ class _Report:
         ]
         return [max(len("total"), *widths[:1]), *widths[1:]] if widths else []
 
-    def _excess(self, console: Console, options: ConsoleOptions, table: Table) -> int:
+    def _excess(
+        self,
+        console: Console,
+        options: ConsoleOptions,
+        columns: Sequence[_Column],
+        widths: Sequence[int],
+        widest: Mapping[_Column, Sequence[Text]],
+    ) -> int:
         """By how many cells the table is too wide."""
+        table = self._table(columns, widths, [[Text() for _ in widths]], widest)
         return max(0, Measurement.get(console, options.update(width=10_000), table).maximum - options.max_width)
 
-    def _table(self, columns: Sequence[_Column], widths: Sequence[int]) -> Table:
+    def _table(
+        self,
+        columns: Sequence[_Column],
+        widths: Sequence[int],
+        keys: Sequence[Sequence[Text]],
+        cells: Mapping[_Column, Sequence[Text]],
+    ) -> Table:
         table = Table(box=box.SIMPLE_HEAD, show_footer=True, pad_edge=False, collapse_padding=True)
         for place, (name, width) in enumerate(zip(self.rows[0].key, widths, strict=True)):
             table.add_column(name, footer="total" if place == 0 else "", no_wrap=True, overflow="ellipsis", width=width)
         for column in columns:
             justify: Literal["left", "right"] = "left" if column.bar else "right"
             table.add_column(column.title, footer=column.cell(self.total), justify=justify, no_wrap=True)
-        most = max(row.tokens for row in self.rows)
-        for row in self.rows:
-            cells = [column.bar(row, most) if column.bar else column.cell(row) for column in columns]
-            table.add_row(*(Text(_shown(value)) for value in row.key.values()), *cells)
+        for place, key in enumerate(keys):
+            table.add_row(*key, *(cells[column][place] for column in columns))
         return table
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
-from itertools import count
+from itertools import chain, count
 from types import TracebackType
 from typing import Any, Self
 
@@ -83,7 +83,7 @@ class PostgresSource:
             cursor = self._aside.run(self._cursor(sql, arguments))
             most = 64
             while block := self._aside.run(cursor.fetch(most, timeout=None)):
-                heavy = sum(len(value) for row in block for value in row if type(value) is bytes)
+                heavy = sum(map(_weight, chain.from_iterable(block)))
                 most = max(1, most // 2) if heavy > _BYTES else min(most * 2, _BLOCK)
                 for row in block:
                     yield tuple(_plain(value) for value in row)
@@ -94,15 +94,21 @@ class PostgresSource:
         """All at once: the database reads with several processes, and does not sort to group."""
         yield Piece("1 = 1", (), 1.0)
 
-    def each(self, sql: str, several: Sequence[Sequence[object]]) -> Iterator[list[tuple[Any, ...]]]:
+    def each(self, sql: str, several: Sequence[Sequence[object]]) -> Iterator[Iterable[tuple[Any, ...]]]:
         """One after the other."""
-        return (list(self.rows(sql, *arguments)) for arguments in several)
+        return (self.rows(sql, *arguments) for arguments in several)
 
     async def _cursor(self, sql: str, arguments: tuple[object, ...]) -> Any:
         return await self._connection.cursor(sql, *arguments, timeout=_LONG)
 
     def _unreadable(self, error: BaseException) -> LedgerError:
         return LedgerError(f"the ledger {self._at} cannot be read: {told(error)}")
+
+
+def _weight(value: Any) -> int:
+    """The bytes of what may be large: a body, or many numbers."""
+    kind = type(value)
+    return len(value) if kind is bytes else 32 * len(value) if kind is list else 0
 
 
 def _plain(value: Any) -> Any:
