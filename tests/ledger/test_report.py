@@ -423,6 +423,24 @@ def test_a_very_narrow_terminal_stays_readable(tmp_path: Path, record, width: in
     assert total.count("2\u202f000\u202f000") == 2
 
 
+def test_one_long_name_does_not_take_all_room(tmp_path: Path, record) -> None:
+    """It is cut; the columns stay."""
+    facts = {"input_tokens": 1_000, "cache_read_tokens": 10, "cost_usd": 1.0, "duration_ms": 2.0}
+    names = ("x" * 2048, "gpt-4o")
+    rows = usage(
+        write(tmp_path / "usage.db", [record(seq, asked_model=name, **facts) for seq, name in enumerate(names)])
+    )
+    header, _, *lines = [line for line in shown(rows, 120).splitlines() if line.strip()]
+    assert [word for word in ("calls", "input", "cached", "output", "cost", "time") if word not in header] == []
+    assert any("xxx…" in line for line in lines)
+
+
+def test_all_calls_together_are_one_row(tmp_path: Path, record) -> None:
+    """Which is not told again as the total."""
+    text = shown(usage(write(tmp_path / "usage.db", [record(1, input_tokens=1234), record(2)]), by=()))
+    assert text.count("1\u202f234") == 1
+
+
 def test_names_cannot_steer_the_terminal(tmp_path: Path, record) -> None:
     """A model name is the client's: neither escapes nor rich's markup nor reversed text work."""
     name = "\x1b]0;owned\x07[bold red]gpt\u202e[/]\r\n"

@@ -26,6 +26,8 @@ _USEFUL = 5
 _NEEDED = 9
 # The cells that a name is left with where room is short.
 _READABLE = 8
+# Where room is short, no name takes more than a third of it, or this.
+_LONG = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -54,6 +56,9 @@ class _Report:
         # Of a column, its widest cell says how wide a table is: measuring thousands of rows anew would take seconds.
         widest = {column: [max(texts, key=lambda text: text.cell_len)] for column, texts in cells.items()}
         widths = self._key_widths()
+        if self._excess(console, options, columns, widths, widest):
+            # One name of two thousand characters is not worth all columns.
+            widths = [min(width, max(_LONG, options.max_width // 3)) for width in widths]
         while excess := self._excess(console, options, columns, widths, widest):
             least = min(columns, key=lambda column: column.need)
             narrower = _narrowed(widths, excess, _READABLE)
@@ -100,7 +105,7 @@ class _Report:
         keys: Sequence[Sequence[Text]],
         cells: Mapping[_Column, Sequence[Text]],
     ) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, show_footer=True, pad_edge=False, collapse_padding=True)
+        table = Table(box=box.SIMPLE_HEAD, show_footer=bool(widths), pad_edge=False, collapse_padding=True)
         for place, (name, width) in enumerate(zip(self.rows[0].key, widths, strict=True)):
             table.add_column(name, footer="total" if place == 0 else "", no_wrap=True, overflow="ellipsis", width=width)
         for column in columns:
