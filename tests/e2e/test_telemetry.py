@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -23,7 +24,7 @@ from tests.e2e.certificates import Authority
 from tests.e2e.hosting import both_providers, changed
 from tests.e2e.proxy import Gateway, Ledger, Proxy
 from tests.e2e.replies import CHAT_JSON
-from tests.e2e.settings import ENVIRON, OPENAI, PLACEHOLDER, VIRTUAL, audit_rules, gateway_rules
+from tests.e2e.settings import ENVIRON, OPENAI, PLACEHOLDER, VIRTUAL, acting_rules, audit_rules, gateway_rules
 from tests.e2e.test_gateway import CLAUDE, HI
 from tests.e2e.test_metrics import STREAM
 from tests.e2e.upstream import Exchange, Upstream
@@ -460,6 +461,52 @@ async def test_a_reload_leaves_telemetry_as_it_is(
         await asyncio.to_thread(collector.call, id_)
     finally:
         file.write_text(before)
+
+
+APP = """
+import sys
+import httpx, openai
+from opentelemetry.propagate import inject
+from opentelemetry.sdk.trace import TracerProvider
+
+def instrumented(request):
+    inject(request.headers)
+
+tracer = TracerProvider(shutdown_on_exit=False).get_tracer("app")
+http = openai.DefaultHttpxClient(event_hooks={"request": [instrumented]})
+client = openai.OpenAI(api_key=KEY, max_retries=0, http_client=http)
+with tracer.start_as_current_span("question") as span:
+    client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hi"}])
+    context = span.get_span_context()
+    print(f"{context.trace_id:032x} {context.span_id:016x}")
+"""
+
+
+async def test_a_program_that_is_run_goes_on_in_its_own_trace(
+    tmp_path: Path, authority: Authority, dial: dict[str, str], upstream: Upstream, collector: Collector
+) -> None:
+    """It is instrumented and knows nothing of a proxy; when it has ended, everything is told."""
+    (tmp_path / "app.py").write_text(f"KEY = {PLACEHOLDER!r}\n{APP}")
+    (tmp_path / "rules.yaml").write_text(changed(acting_rules(authority, dial), **telemetry(collector)))
+    with upstream.answering(answer):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "interpose", "run", "--rules", "rules.yaml", "--state", "state"),
+            *("--", sys.executable, "app.py"),
+            cwd=tmp_path,
+            env=Proxy(tmp_path).environ({**ENVIRON, "OTLP_TOKEN": TOKEN}),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, told = await process.communicate()
+        (request,) = upstream.requests
+    assert process.returncode == 0, told.decode()
+    trace_id, parent = out.decode().split()
+    (call,) = (span for span in collector.calls() if span.trace == trace_id)
+    (attempt,) = collector.attempts(call)
+    assert call.parent == parent
+    assert request.values("traceparent")[0].split(b"-")[1:3] == [trace_id.encode(), attempt.id.encode()]
+    assert call.attributes["interpose.entrance"] == "intercept"
+    assert "python" in call.attributes["interpose.app"] or "app.py" in call.attributes["interpose.app"]
 
 
 AUDIT_PARENT = f"00-{'c' * 32}-{'d' * 16}-01"
