@@ -306,7 +306,7 @@ async def test_the_metrics_are_the_ledgers(
     assert collector.value(f"{used}cache_read.input_tokens") == sums["cache_read_tokens"] > 0
     limited = sum(row["outcome"] == "limited" for row in rows)
     assert collector.value("interpose.calls", interpose__outcome="limited") == limited > 0
-    assert collector.value("interpose.cost") == pytest.approx(sum(row["cost_usd"] or 0 for row in rows))
+    assert collector.value("interpose.cost_usd") == pytest.approx(sum(row["cost_usd"] or 0 for row in rows))
     shapes = {point.metric: (point.unit, point.bounds[:2], len(point.bounds)) for point in collector.points}
     assert shapes["gen_ai.client.token.usage"] == ("{token}", (1, 4), 14)
     assert shapes["gen_ai.client.operation.duration"] == ("s", (0.01, 0.02), 14)

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Sum
 from opentelemetry.semconv._incubating.attributes import (
     client_attributes,
     error_attributes,
@@ -17,8 +19,13 @@ from opentelemetry.semconv._incubating.attributes import (
 )
 from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
 from opentelemetry.semconv.schemas import Schemas
+from tests.ledger.conftest import invented
 
+from interpose.call import Origin
+from interpose.metrics.counting import Models
+from interpose.metrics.families import FAMILIES
 from interpose.telemetry import conventions, measures
+from interpose.telemetry.spans import told
 
 DOCS = Path(__file__).parents[2] / "docs" / "telemetry.md"
 # What the package has not (yet): the conventions' own repository does.
@@ -136,3 +143,28 @@ def test_the_documentation_has_every_name() -> None:
         }
         == set()
     )
+
+
+def test_what_is_ours_is_called_as_on_the_page_for_prometheus() -> None:
+    """By the rules that make Prometheus' names of OpenTelemetry's: dots, units, and _total for counters.
+
+    https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/
+    """
+    reader = InMemoryMetricReader()
+    by = measures.Measures(MeterProvider([reader], shutdown_on_exit=False).get_meter("test"), Models())
+    record = invented(duration_ms=5.0, cost_usd=0.5)
+    asked = Origin("https", "api.openai.com", 443)
+    by.record(told(record, [], [], [], None, asked, {}))
+    by.record(told(invented(input_tokens=1), [], [], [], None, asked, {}))
+    data = reader.get_metrics_data()
+    assert data is not None
+    found = [metric for metric in data.resource_metrics[0].scope_metrics[0].metrics if "interpose" in metric.name]
+    names = {
+        metric.name.replace(".", "_") + {"s": "_seconds"}.get(metric.unit, "") + "_total" * isinstance(metric.data, Sum)
+        for metric in found
+    }
+    assert names == {
+        "interpose_calls_total", "interpose_call_duration_seconds", "interpose_cost_usd_total",
+        "interpose_unpriced_calls_total",
+    }  # fmt: skip
+    assert names <= {family.shown for family in FAMILIES.values()}

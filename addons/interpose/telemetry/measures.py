@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from opentelemetry.metrics import Meter
 
 from interpose.metrics.counting import Models
-from interpose.metrics.families import NONE, OTHER
+from interpose.metrics.families import BUCKETS, NONE, OTHER
 
 from . import conventions as names
 from .spans import Sent, Told
@@ -68,15 +68,15 @@ class Measures:
                 ("reasoning_tokens", "reasoning.output_tokens", "Output tokens used for reasoning."),
             )
         }
-        # As /metrics has them.
+        # As /metrics has them: what makes Prometheus' names of these makes the same.
         self._calls = counter("interpose.calls", "{call}", "Calls that have ended: one for each record.")
         self._took = histogram(
             "interpose.call.duration",
             "s",
             "From a call's arrival to the end of its reply.",
-            explicit_bucket_boundaries_advisory=SECONDS,
+            explicit_bucket_boundaries_advisory=BUCKETS,
         )
-        self._cost = counter("interpose.cost", "{USD}", "US dollars that calls have cost, by the price list.")
+        self._cost = counter("interpose.cost_usd", "{USD}", "US dollars that calls have cost, by the price list.")
         self._unpriced = counter(
             "interpose.unpriced_calls", "{call}", "Calls that used tokens and whose price nobody knows."
         )
