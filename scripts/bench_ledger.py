@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -300,7 +301,7 @@ COMMANDS = {
 
 
 def reported(places: Places, kinds: Sequence[str], sizes: Sequence[int], console: Console, progress: Progress) -> Table:
-    table = Table(title="seconds, a whole command; verify also for each million of records")
+    table = Table(title="seconds of a whole command, and of processor time; verify also for each million of records")
     for column in ("ledger", "records", "size", *COMMANDS, "verify / million"):
         table.add_column(column, justify="left" if column == "ledger" else "right")
     for kind in kinds:
@@ -308,28 +309,36 @@ def reported(places: Places, kinds: Sequence[str], sizes: Sequence[int], console
             place = places.make(kind)
             fill(place, count, progress)
             task = progress.add_task(f"asking {kind} of {count:,}", total=len(COMMANDS))
-            took = {}
+            took: dict[str, Took] = {}
             for name, words in COMMANDS.items():
                 took[name] = run(*words, "--ledger", place.text)
                 progress.advance(task)
             progress.remove_task(task)
-            per_million = took["verify"] / count * 1e6
+            per_million = took["verify"].cpu / count * 1e6
             table.add_row(
-                kind, f"{count:,}", size_of(place), *(f"{seconds:.2f}" for seconds in took.values()),
-                f"{per_million:.1f}" if count >= 100_000 else "–",
+                kind, f"{count:,}", size_of(place), *(f"{each.wall:.2f} ({each.cpu:.2f})" for each in took.values()),
+                f"({per_million:.1f})" if count >= 100_000 else "–",
             )  # fmt: skip
             places.drop(place)
     return table
 
 
-def run(*words: str) -> float:
-    """Seconds; the command has to succeed."""
-    began = time.perf_counter()
+@dataclass(frozen=True)
+class Took:
+    wall: float
+    cpu: float
+
+
+def run(*words: str) -> Took:
+    """The command has to succeed."""
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", "interpose", *words], capture_output=True, text=True, check=False,
         env={**os.environ, "NO_COLOR": "1"},
     )  # fmt: skip
-    took = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    took = Took(time.perf_counter() - began, cpu)
     if done.returncode:
         raise SystemExit(f"scripts/bench: interpose {' '.join(words)}: {done.stdout}{done.stderr}")
     return took
@@ -370,7 +379,8 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=50_000, help="written into each sink; 0: none")
     parser.add_argument("--kills", type=int, help="kill a writing process so many times instead")
     asked = parser.parse_args()
-    console = Console()
+    # Where nobody can see the width, a table is not cut to that of a terminal.
+    console = Console(width=None if sys.stdout.isatty() else 140)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         places = Places(folder, asked.sinks, stack)
