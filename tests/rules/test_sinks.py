@@ -152,3 +152,36 @@ def test_check_tells_what_is_wrong_with_a_place(
     monkeypatch.chdir(tmp_path)
     Path("r.yaml").write_text(f"version: 1\nledger: {{to: {to}}}\n")
     assert any(said in str(problem) for problem in problems_of("r.yaml"))
+
+
+NEED_A_LEDGER = [
+    (
+        "ledger: {to: 'otlp:http://h:4318', capture: bodies}",
+        "ledger.capture: keeps bodies, and ledger.to names collectors",
+    ),
+    ("ledger: {to: ['otlp:http://h:4318'], keep: {records: 30d}}", "ledger.keep: concerns ledgers that can be read"),
+    (
+        "ledger: {to: 'otlp:http://h:4318', checkpoints: {to: c.jsonl}}",
+        "ledger.checkpoints: are of a ledger that can be",
+    ),
+    (
+        "ledger: {to: 'otlp:http://h:4318'}\nlimits: [{name: l, budget: $1/day}]",
+        "limits[0].budget: warning: begins anew at each start",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), NEED_A_LEDGER, ids=[said for _, said in NEED_A_LEDGER])
+def test_check_tells_what_a_collector_alone_cannot_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    """With a file beside it there is nothing to say."""
+    monkeypatch.chdir(tmp_path)
+    Path("r.yaml").write_text(f"version: 1\n{text}\n")
+    told = [str(problem) for problem in problems_of("r.yaml")]
+    assert len(told) == 1
+    assert said in told[0]
+    assert "name sqlite:usage.db beside it" in told[0]
+    beside = text.replace("to: 'otlp:http://h:4318'", "to: ['otlp:http://h:4318', sqlite:usage.db]")
+    Path("r.yaml").write_text(f"version: 1\n{beside.replace("4318'], keep", "4318', sqlite:usage.db], keep")}\n")
+    assert problems_of("r.yaml") == []

@@ -30,6 +30,7 @@ from . import (
     sinks,
     stores,
     telemetry,
+    unreadable,
     urls,
     virtualhost,
 )
@@ -127,6 +128,8 @@ class _Compiler:
         providers = {name: self._provider(name, provider) for name, provider in spec.providers.items()}
         intercept = self._intercept(spec)
         upstream = self._upstream(spec)
+        for path, message, hint in unreadable.dangers(self._document):
+            self._warnings.append(self._document.place(path).problem(message, hint, "warning"))
         self._warn_of_regexes()
         return Rules(
             version=content_version(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)),

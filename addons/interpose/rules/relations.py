@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from interpose.formats.aws import region_of
 
-from . import alerts, keeping, telemetry, urls
+from . import alerts, keeping, telemetry, unreadable, urls
 from .compiled import HEADER_WORD, OF_ATTEMPT
 from .document import Document
 from .problem import BadValue, Path, did_you_mean, printable
@@ -86,6 +86,7 @@ def check(document: Document) -> None:
         _store_errors,
         alerts.check,
         keeping.check,
+        unreadable.check,
         telemetry.check,
     ):
         relation(document)
