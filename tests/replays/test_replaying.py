@@ -290,3 +290,13 @@ def test_a_body_that_was_not_kept_whole_is_decided_by_the_model_that_it_begins_w
     call.asked = Asked("POST", call.asked.url, call.asked.headers, (call.asked.body or b"")[:30], 9_000_000)
     [one], _ = replayed(TO_CLAUDE, call)
     assert one.after.provider == "openai"  # it streams through, and its model is not read
+
+
+def test_records_that_tell_the_same_are_decided_once_and_each_by_its_own_tokens() -> None:
+    """The limits count what each has used; whoever differs in what a record tells is decided for itself."""
+    text = PROVIDERS + "limits:\n  - {name: words, match: {endpoint: chat}, tokens: 3000/minute}\n"
+    calls = [of_record(number, at=number, input_tokens=number * 1000) for number in range(4)]
+    found, _ = replayed(text, *calls, of_record(4, at=90, asked_model="o1", sent_model="o1"))
+    assert [one.after.outcome for one in found] == ["ok", "ok", "limited", "limited", "ok"]
+    assert [one.after.usage.input_tokens for one in found if one.after.sent] == [0, 1000, 1000]
+    assert found[4].after.model == "o1"

@@ -12,6 +12,8 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from cachetools import LRUCache
+
 from interpose.attempts.pace import Standing, Way
 from interpose.call import INSIDE, Call, Entrance, Headers, Peer, header, without
 from interpose.errors import Refusal
@@ -20,6 +22,7 @@ from interpose.formats.examples import example
 from interpose.formats.hosts import HostRow
 from interpose.ir.losses import Loss
 from interpose.limits.store import Demand
+from interpose.prices.catalogue import QUARTER
 from interpose.recordings import Recorded
 from interpose.rules.compiled import ClientKey, Provider, Retry, Route, Rules
 from interpose.rules.facts import Facts
@@ -34,6 +37,8 @@ from .past import OURS, Past, generic
 from .pricing import Pricing
 
 MASKED = "***"
+# So many records that tell the same are known by what they tell.
+REMEMBERED = 65_536
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
 # How much the last answer counts in what the next one is expected to have, as in the engine.
 _WEIGHT = 0.2
@@ -108,6 +113,11 @@ class Prospects:
         self._outputs: dict[str | None, float] = {}
         self._by_quota = frozenset(route.name for route in rules.routes if route.match.quota_below is not None)
         self._routes = {route.name: route for route in rules.routes}
+        # Where nothing is left to chance, records that tell the same have the same prospects.
+        self._chancy = any(len(route.targets) > 1 and route.prefer is None for route in rules.routes) or any(
+            len(provider.credentials) > 1 for provider in rules.providers.values()
+        )
+        self._alike: LRUCache[tuple[object, ...], Prospect] = LRUCache(REMEMBERED)
 
     def asked(self, call: Recorded) -> tuple[Match, str | None] | None:
         """What its path is, and the model that it asks for; None if its host is not claimed, and passes undecrypted."""
@@ -122,6 +132,30 @@ class Prospects:
 
     def prospect(self, call: Recorded, past: Past) -> Prospect:
         """What becomes of it, as far as that depends on no other call."""
+        key = self._told(call, past)
+        if key is None:
+            return self._found(call, past)
+        known = self._alike.get(key)
+        if known is not None:
+            demands = tuple(as_used(known.demands, past))
+            return replace(known, at=call.started_at, past=past, demands=demands)
+        found = self._found(call, past)
+        if found.fate is None or not found.fate.sent:
+            self._alike[key] = found
+        return found
+
+    def _told(self, call: Recorded, past: Past) -> tuple[object, ...] | None:
+        """All that a call's prospect depends on, if that is no more than what its record tells."""
+        record, asked = call.record, call.asked
+        if record is None or asked.body is not None or asked.headers or self._chancy:
+            return None
+        tried = tuple((each.provider, each.model, each.key) for each in past.tried)
+        # Prices, and the dates of keys, change with time.
+        then = int(call.started_at // QUARTER)
+        who = (call.entrance, call.client, call.ip, call.app)
+        return (asked.method, asked.url, *who, record.asked_model, record.stream, past.fate.route, tried, then)
+
+    def _found(self, call: Recorded, past: Past) -> Prospect:
         made = self._bare(call)
         row = self._territory.row_of(made)
         if row is None:

@@ -73,13 +73,16 @@ class Replay:
     def _known(self, calls: Iterable[Recorded]) -> Iterator[tuple[Recorded, Past]]:
         """The calls that are ours to judge, with what became of them; the others are counted."""
         for call in calls:
-            asked = self._new.asked(call) or (self._old.asked(call) if self._old is not None else None)
-            if asked is None and call.record is None:
-                counted(self.summary.left_out, call.asked.url.origin.host)
-                continue
-            match, model = asked if asked is not None else (None, None)
+            if call.record is None:
+                asked = self._new.asked(call) or (self._old.asked(call) if self._old is not None else None)
+                if asked is None:
+                    counted(self.summary.left_out, call.asked.url.origin.host)
+                    continue
+                past = past_of(call, *asked, self._new.pricing)
+            else:
+                past = past_of(call, None, None, self._new.pricing)
             self.summary.saw(call)
-            yield call, past_of(call, match, model, self._new.pricing)
+            yield call, past
 
     def _step(
         self, number: int, after: Prospect, before: Prospect | None, past: Past, call: Recorded
