@@ -526,6 +526,7 @@ async def test_the_rules_price_comes_first() -> None:
 
 async def test_what_used_nothing_has_no_cost_and_no_price() -> None:
     """A refusal and a failure without usage are not of an unknown price."""
+    await asyncio.to_thread(PRICES.wait)
     bench = Bench(lambda: ScriptedReply([b"{}"], status=500), prices=PRICES)
     await body(await bench.handle())
     assert (bench.record.cost_usd, bench.record.price_version) == (None, None)
