@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -155,6 +157,18 @@ def test_what_else_changes_is_told() -> None:
         ("seed", "", "7"),
     ]
     assert around(first.earlier, first.transcript) == []
+
+
+def test_two_histories_with_nothing_in_common_are_compared_in_no_time() -> None:
+    """Hundreds of long turns, and lines that repeat each other."""
+    began = time.process_time()
+    dice = random.Random(1)
+    histories = [
+        [Turn("user", (Text(" ".join(dice.choices("abcdefgh", k=1000))),)) for _ in range(300)] for _ in range(2)
+    ]
+    assert len(pieces(*histories)) >= 300
+    lines_changed(dice.choices("ab", k=1500), dice.choices("ab", k=1500))
+    assert time.process_time() - began < 30
 
 
 @given(st.lists(st.text(max_size=20), max_size=30), st.lists(st.text(max_size=20), max_size=30))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from html.parser import HTMLParser
 
 import pytest
@@ -90,6 +92,29 @@ def test_a_picture_elsewhere_is_told_and_not_loaded() -> None:
 def test_a_text_without_end_is_shown_as_it_is() -> None:
     """Laying it out would take longer than anybody waits."""
     assert rendered("*" * (MOST + 1)).startswith('<p class="plain">***')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"{' ' * depth}- word{depth}\n" for depth in range(300)),
+        "> " * 300 + "word0",
+        "*a **b " * 200 + "word0",
+        "[" * 300 + "word0" + "](x)" * 300,
+    ],
+)
+def test_nothing_is_lost_in_the_depth(text: str) -> None:
+    """What is nested deeper than anything is laid out is shown as it is."""
+    shown = "".join(Reading(rendered(text)).words)
+    assert all(word in shown for word in set(re.findall(r"word\d+", text)))
+
+
+@pytest.mark.parametrize("text", ["![", "[", "[a][", "*a ", "a\n", "_a__b", "<", "`a"])
+def test_nobody_waits_for_what_is_hard_to_read(text: str) -> None:
+    """Seconds of work at most, whatever was written."""
+    began = time.process_time()
+    rendered((text * MOST)[:MOST])
+    assert time.process_time() - began < 30
 
 
 NASTY = st.sampled_from(

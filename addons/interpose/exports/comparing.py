@@ -19,8 +19,10 @@ from .conversations import key_of
 # Comparing takes the square of the length where everything differs.
 MOST_TURNS = 2000
 MOST_LINES = 1500
-# From here on, one text is the other one, edited.
+# From here on, one text is the other one, edited; so many words are looked at, and so many turns ahead.
 ALIKE = 0.4
+MOST_WORDS = 1000
+NEAR = 5
 OFFERED = "offered"
 # What differs in each call, and says nothing of the conversation.
 PASSING = frozenset(("previous_response_id", "prompt_cache_key", "metadata", "stream"))
@@ -62,8 +64,7 @@ def pieces(before: Sequence[Turn] | None, now: Sequence[Turn]) -> list[Piece]:
     rest_before, rest_now = before[common:], now[common:]
     if max(len(old), len(new)) > MOST_TURNS:
         return [*found, *(Shown(turn, "removed") for turn in rest_before), *(Shown(turn) for turn in rest_now)]
-    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
-    codes = matcher.get_opcodes()
+    codes = difflib.SequenceMatcher(None, old, new).get_opcodes()
     for place, (code, i1, i2, j1, j2) in enumerate(codes):
         if code == "equal":
             found.append(Kept(i2 - i1))
@@ -77,7 +78,7 @@ def _changed(gone: Sequence[Turn], come: Sequence[Turn], *, last: bool) -> Itera
     """What stands in the place of what is gone: edited, where it is like it."""
     left = list(gone)
     for turn in come:
-        edited = next((place for place, each in enumerate(left) if _alike(each, turn)), None)
+        edited = next((place for place, each in enumerate(left[:NEAR]) if _alike(each, turn)), None)
         if edited is None:
             # What stands behind the end of what there was is simply new.
             yield Shown(turn, "" if last else "inserted")
@@ -91,17 +92,13 @@ def _changed(gone: Sequence[Turn], come: Sequence[Turn], *, last: bool) -> Itera
 
 
 def _alike(one: Turn, other: Turn) -> bool:
+    """Whether one could be the other, edited: most of their words are the same."""
     if one.role != other.role:
         return False
     if one.role in ("system", "developer"):
         return True
-    mine, its = text_of(one), text_of(other)
-    matcher = difflib.SequenceMatcher(None, mine[:MOST_LINES], its[:MOST_LINES], autojunk=False)
-    if matcher.ratio() >= ALIKE:
-        return True
-    # One line that was edited within is all of many a message.
-    within = difflib.SequenceMatcher(None, " ".join(mine)[:2000].split(), " ".join(its)[:2000].split(), autojunk=False)
-    return within.ratio() >= ALIKE
+    mine, its = (set(" ".join(text_of(turn)).split()[:MOST_WORDS]) for turn in (one, other))
+    return len(mine & its) >= ALIKE * max(len(mine | its), 1)
 
 
 def text_of(turn: Turn) -> list[str]:

@@ -17,7 +17,9 @@ from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 # Of a longer text nobody sees the layout; it is shown as it is.
-MOST = 200_000
+MOST = 32_000
+# What is nested deeper, the parser would leave out.
+DEEPEST = 40
 # The headings of a page end above those of what is said in it.
 LOWEST = 6
 ABOVE = 3
@@ -28,10 +30,19 @@ def rendered(text: str) -> Markup:
     """The text as HTML that can do nothing."""
     if len(text) > MOST or "\0" in text:
         return plain(text)
+    parser = _parser()
     try:
-        return Markup(_parser().render(text))  # noqa: S704 - HTML in the text is escaped by the parser: html is off
+        tokens = parser.parse(text)
+        if max(map(_depth, tokens), default=0) >= DEEPEST - 1:
+            return plain(text)
+        made = parser.renderer.render(tokens, parser.options, {})
+        return Markup(made)  # noqa: S704 - HTML in the text is escaped by the parser: html is off
     except (RecursionError, IndexError, ValueError):
         return plain(text)
+
+
+def _depth(token: Token) -> int:
+    return max((token.level, *(child.level for child in token.children or ())))
 
 
 def plain(text: str) -> Markup:
@@ -70,7 +81,7 @@ def _level(token: Token) -> int:
 @cache
 def _parser() -> MarkdownIt:
     parser = MarkdownIt(
-        "commonmark", {"html": False, "breaks": True, "linkify": False, "typographer": False}, renderer_cls=_Renderer
+        "commonmark", {"html": False, "breaks": True, "linkify": False, "maxNesting": DEEPEST}, renderer_cls=_Renderer
     )
     # Indented lines are code in prose alone; in prompts they are mere indentation.
     parser.enable(["table", "strikethrough"]).disable("code")
