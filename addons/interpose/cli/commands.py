@@ -13,6 +13,7 @@ from typer.core import TyperCommand
 from interpose import __version__
 
 from . import alerts, ca, evidence, keys
+from .arguments import LedgerOption, LedgerRulesOption
 from .terminal import colour_wanted, refuse, told
 
 DEFAULT_WEB = "127.0.0.1:8081"
@@ -189,13 +190,8 @@ def usage(
     connections: Annotated[
         bool, typer.Option("--connections", help="Where connections led instead: what passed undecrypted, too.")
     ] = False,
-    rules: Annotated[
-        Path | None, typer.Option("--rules", metavar="F", help="The rules file, if it names another ledger.")
-    ] = None,
-    ledger: Annotated[
-        str | None,
-        typer.Option("--ledger", metavar="L", help="The ledger itself: a file, jsonl:FILE or postgresql://…."),
-    ] = None,
+    rules: LedgerRulesOption = None,
+    ledger: LedgerOption = None,
     state: StateOption = None,
 ) -> None:
     """Report what was used: calls, tokens and errors, from the ledger."""
@@ -244,13 +240,8 @@ def export(
         str | None, typer.Option("--limit", metavar="SIZE", help="How large a page may grow. Default: 32MiB.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is no export.")] = False,
-    rules: Annotated[
-        Path | None, typer.Option("--rules", metavar="F", help="The rules file, if it names another ledger.")
-    ] = None,
-    ledger: Annotated[
-        str | None,
-        typer.Option("--ledger", metavar="L", help="The ledger itself: a file, jsonl:FILE or postgresql://…."),
-    ] = None,
+    rules: LedgerRulesOption = None,
+    ledger: LedgerOption = None,
     state: StateOption = None,
 ) -> None:
     """Write captured calls as one HTML file: who said what, what it cost, what was changed on the way.

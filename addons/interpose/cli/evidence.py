@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .arguments import LedgerOption, LedgerRulesOption
 from .terminal import console, refuse, say, say_plain, told
 
 if TYPE_CHECKING:
@@ -29,13 +30,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 
-LedgerOption = Annotated[
-    str | None,
-    typer.Option("--ledger", metavar="L", help="The ledger itself: a file, jsonl:FILE or postgresql://…."),
-]
-RulesOption = Annotated[
-    Path | None, typer.Option("--rules", metavar="F", help="The rules file, if it names another ledger.")
-]
 StateOption = Annotated[
     Path | None, typer.Option("--state", metavar="DIR", help="The state folder. Default: as `interpose run` has it.")
 ]
@@ -49,7 +43,7 @@ def verify(
     ctx: typer.Context,
     *,
     ledger: LedgerOption = None,
-    rules: RulesOption = None,
+    rules: LedgerRulesOption = None,
     state: StateOption = None,
     checkpoint: Annotated[
         list[Path] | None,
@@ -93,7 +87,7 @@ def make_checkpoint(
         typer.Option("--to", metavar="FILE", help="The file to add it to. Default: as the rules say; else stdout."),
     ] = None,
     ledger: LedgerOption = None,
-    rules: RulesOption = None,
+    rules: LedgerRulesOption = None,
     state: StateOption = None,
 ) -> None:
     """Write down how far the ledger's chains are: kept elsewhere, it shows what was cut off or rewritten since."""
@@ -128,7 +122,7 @@ def prune(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and delete nothing.")] = False,
     ledger: LedgerOption = None,
-    rules: RulesOption = None,
+    rules: LedgerRulesOption = None,
     state: StateOption = None,
 ) -> None:
     """Delete what is old, so that `verify` can tell it from any other deletion. Exits with 1 if something stays because

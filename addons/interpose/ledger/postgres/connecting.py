@@ -9,7 +9,8 @@ import ssl
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import asyncpg
 
@@ -49,6 +50,30 @@ class Aside:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(5)
+
+
+class Session:
+    """A connection with a thread of its own, both closed at the end of a `with`. Whoever is one opens them."""
+
+    _aside: Aside
+    _connection: asyncpg.Connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._aside.run(self._close())
+        finally:
+            self._aside.close()
+
+    async def _close(self) -> None:
+        try:
+            await self._connection.close(timeout=2)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._connection.terminate()
 
 
 async def connect(at: Database, timeout: float = CONNECT) -> asyncpg.Connection:  # noqa: ASYNC109 - a driver's own

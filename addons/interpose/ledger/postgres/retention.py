@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Coroutine
 from itertools import count as counting
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import asyncpg
 
@@ -16,13 +15,13 @@ from interpose.ledger.record import LedgerError
 from interpose.ledger.retention import Taken
 
 from . import schema
-from .connecting import Aside, connect, told
+from .connecting import Aside, Session, connect, told
 
 # "intq": who prunes holds it.
 LOCK = schema.LOCK + 1
 
 
-class PostgresStore:
+class PostgresStore(Session):
     """The database `at`."""
 
     def __init__(self, at: Database) -> None:
@@ -44,23 +43,6 @@ class PostgresStore:
             connection.terminate()
             raise
         return connection
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self._aside.run(self._close())
-        finally:
-            self._aside.close()
-
-    async def _close(self) -> None:
-        try:
-            await self._connection.close(timeout=2)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            self._connection.terminate()
 
     def rows(self, sql: str, *arguments: object) -> list[tuple[Any, ...]]:
         return self._run(self._fetch(_numbered(sql), arguments))

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import chain, count
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import asyncpg
 
@@ -16,14 +15,14 @@ from interpose.ledger.record import LedgerError, Table, tables_of
 from interpose.ledger.source import POSTGRES, Piece
 
 from . import schema
-from .connecting import Aside, connect, told
+from .connecting import Aside, Session, connect, told
 
 # Rows that are fetched at once; of those with bodies as many as have about so many bytes.
 _BLOCK = 2000
 _BYTES = 8 << 20
 
 
-class PostgresSource:
+class PostgresSource(Session):
     """Whatever fails is a LedgerError that names the database."""
 
     dialect = POSTGRES
@@ -51,23 +50,6 @@ class PostgresSource:
             connection.terminate()
             raise
         return connection
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self._aside.run(self._close())
-        finally:
-            self._aside.close()
-
-    async def _close(self) -> None:
-        try:
-            await self._connection.close(timeout=2)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            self._connection.terminate()
 
     @property
     def version(self) -> int:
