@@ -221,5 +221,7 @@ async def test_the_report_prints(folder: Path, browser: Browser) -> None:
     assert await shown.page.locator("details").first.is_hidden()
     assert await shown.page.locator(".tall").last.evaluate("box => box.scrollHeight - box.clientHeight") <= 0
     assert await shown.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    panel = await shown.page.locator(".facts").evaluate("box => getComputedStyle(box).backgroundColor")
+    assert panel == "rgb(246, 247, 249)"
     assert (await shown.page.pdf())[:5] == b"%PDF-"
     await shown.page.context.close()
