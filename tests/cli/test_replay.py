@@ -99,7 +99,7 @@ def test_without_recordings_the_ledger_of_the_state_is_replayed(interpose: Comma
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (("calls.har", "new.yaml"), 2, ""),
+        (("calls.har", "new.yaml"), 2, "calls.har is a recording: the rules come first"),
         (("new.yaml", "new.yaml"), 1, "is no recording"),
         (("new.yaml", "nowhere.har"), 1, "No such file"),
         (("new.yaml", "calls.har", "--format", "xml"), 2, "--format xml is not known: there are table, json, csv"),

@@ -25,15 +25,16 @@ from .replay import opened
 from .terminal import refuse, say
 
 # Programs ask their environment for a key before they ask anybody anything; none is looked at here.
-KEYS = (
-    "OPENAI_API_KEY",
-    "ANTHROPIC_API_KEY",
-    "GEMINI_API_KEY",
-    "MISTRAL_API_KEY",
-    "CO_API_KEY",
-    "COHERE_API_KEY",
-    "GROQ_API_KEY",
-)
+# Each with another one that would do.
+KEYS = {
+    "OPENAI_API_KEY": "",
+    "ANTHROPIC_API_KEY": "ANTHROPIC_AUTH_TOKEN",
+    "GEMINI_API_KEY": "GOOGLE_API_KEY",
+    "MISTRAL_API_KEY": "",
+    "CO_API_KEY": "",
+    "COHERE_API_KEY": "",
+    "GROQ_API_KEY": "",
+}
 ANY_KEY = "sk-recorded"
 # So many hosts are named.
 SOME = 5
@@ -65,8 +66,9 @@ def serve(options: Options) -> int:
     say(f"playing {cassette.takes} recorded calls of {', '.join(hosts[:SOME])}{more}; nothing leaves from here")
     player = Player(cassette, Territory(Rules.default()), speed=speed)
     if options.command:
-        for name in KEYS:
-            os.environ.setdefault(name, ANY_KEY)
+        for name, other in KEYS.items():
+            if not (other and os.environ.get(other)):
+                os.environ.setdefault(name, ANY_KEY)
     with tempfile.TemporaryDirectory(prefix="interpose-") as folder:
         # What is played is no traffic, and stands in no ledger.
         rules = Path(folder) / "rules.yaml"

@@ -7,6 +7,7 @@ The exit status is 0, whatever would change, unless `--fail-on-change` asks for 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 import orjson
 
 from interpose.errors import InterposeError
-from interpose.hosts.recorded import STDIN, Recordings
+from interpose.hosts.recorded import GZIP, LOOKED_AT, SQLITE, STDIN, Recordings
 from interpose.issued import Keys, KeysError
 from interpose.ledger.address import Readable
 from interpose.prices.catalogue import PRICES
@@ -35,8 +36,9 @@ from .ledgers import place_of
 from .terminal import console, refuse, say
 
 RECORDED = "recorded"
-# Progress is shown where it takes longer than this many seconds.
-SOON = 0.5
+# How files of flows and HARs begin.
+_FLOWS = re.compile(rb"[0-9]{2,12}:")
+_HAR = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"log"\s*:')
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +94,15 @@ def opened(flows: Sequence[str], ledgers: Sequence[str], state: Path | None) -> 
 
 
 def looks_recorded(path: Path) -> bool:
-    """Whether a file is surely no rules file: SQLite, or flows."""
+    """Whether a file is surely no rules file: SQLite, compressed, flows, or a HAR."""
     try:
         with path.open("rb") as file:
-            first = file.read(16)
+            first = file.read(LOOKED_AT)
     except OSError:
         return False
-    return first.startswith(b"SQLite format 3") or (first[:1].isdigit() and b":" in first)
+    if first.startswith((SQLITE, GZIP)):
+        return True
+    return _FLOWS.match(first) is not None or _HAR.match(first) is not None
 
 
 def _prospects(rules: Rules, keys: Keys) -> Prospects:
