@@ -190,6 +190,19 @@ def test_patterns_of_the_rules_are_masked() -> None:
     assert found.words == ("credential", "pattern")
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
+def test_a_pattern_that_a_stream_tears_apart_is_masked(size: int) -> None:
+    """Models say a few letters at a time, and what is read of it later is the whole."""
+    said = "Her number is 078-05-1120, friend."
+    events = [{"delta": {"text": said[at : at + size]}} for at in range(0, len(said), size)]
+    body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    found = find(body, Secrets((), (), (r"\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b",)), streamed=True)
+    kept = scrubbed(body, found.spans)
+    told = "".join(json.loads(line[6:])["delta"]["text"] for line in kept.split(b"\n\n") if line)
+    assert found.words == ("pattern",)
+    assert re.sub(r"\*+", "***", told) == "Her number is ***, friend."
+
+
 def test_a_pattern_takes_no_longer_for_what_is_made_to_be_slow() -> None:
     """A text on which a backtracking engine would run for longer than the sun burns."""
     body = b"a" * 200_000 + b"!"
