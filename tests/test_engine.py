@@ -14,7 +14,7 @@ from typing import Self
 import orjson
 import pytest
 
-from interpose.call import Call, Headers, Origin, Peer, Reply, Url, header
+from interpose.call import Call, Headers, Login, Origin, Peer, Reply, Url, header
 from interpose.engine import Engine
 from interpose.exchange import Clock
 from interpose.ledger.record import Record
@@ -167,6 +167,39 @@ async def test_replies_on_which_the_rules_had_a_hand_say_so() -> None:
     await body(reply)
     assert bench.record.credential == "env:OPENAI_API_KEY"
     assert SECRET not in repr(bench.record)
+
+
+@pytest.mark.parametrize("key", ["sk-FAKE-of-the-client", "vk-FAKE-0123456789abcdef"])
+@pytest.mark.parametrize("way", ["Authorization", "query", "login", "twice"])
+async def test_a_key_in_the_place_of_a_name_is_not_recorded(key: str, way: str) -> None:
+    """As a model, in a path or as a program's name; whether the call goes on or not, and whatever the provider says."""
+    said = orjson.dumps({"object": "chat.completion", "model": f"at {key}", "choices": []})
+    bench = Bench(lambda: ScriptedReply([said]), with_provider())
+    headers = {
+        "Authorization": ((b"Host", b"api.openai.com"), (b"Authorization", f"Bearer {key}".encode())),
+        "twice": ((b"Host", b"evil.test"), (b"X-Api-Key", key.encode())),
+    }.get(way, ((b"Host", b"api.openai.com"),))
+    query = f"?key={key}" if way == "query" else ""
+    login = Login("ci", key) if way == "login" else None
+    reply = await bench.handle(
+        headers=headers,
+        url=Url(OPENAI, f"/v1/chat/completions{query}"),
+        body=orjson.dumps({"model": f"x-{key}", "messages": []}),
+        peer=Peer("127.0.0.1", app=f"app {key}", login=login),
+    )
+    await body(reply)
+    reply = await bench.handle(
+        headers=headers,
+        url=Url(OPENAI, f"/v1/files/{key}{query}"),
+        method="GET",
+        body=b"",
+        peer=Peer("127.0.0.1", login=login),
+    )
+    await body(reply)
+    assert len(bench.records) == 2
+    assert key not in repr(bench.records)
+    assert bench.records[1].path == "/v1/files/***"
+    assert bench.records[0].app == "app ***"
 
 
 async def test_a_refusal_is_a_reply_in_the_clients_format_and_a_record() -> None:

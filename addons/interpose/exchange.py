@@ -19,6 +19,7 @@ from .call import Call, Headers, Reply, without
 from .errors import Outcome, Refusal
 from .formats import FORMATS
 from .formats.codecs import Client
+from .formats.keys import client_keys
 from .gate import Gate
 from .gate import headers as limit_headers
 from .held import Answer, Held
@@ -28,6 +29,7 @@ from .ir import Reading, Usage, UsageSource
 from .ledger.record import Record, utc_text
 from .legs import Leg
 from .limits.store import Granted, Standing
+from .masking import Known, reveals
 from .observer import Observer
 from .prices import Catalogue
 from .stages import STAGES
@@ -427,6 +429,7 @@ class Exchange:
         except Exception:
             logger.exception("the record of the call %s has no cost", self.id)
         record.attempts = json.dumps(tried)
+        self._mask(record)
         if self.watch is not None:
             translation = self.trip.attempt.translation if self.trip is not None else None
             self.watch.settled(record, translation.all_losses() if translation is not None else ())
@@ -434,9 +437,32 @@ class Exchange:
         if self._trace is not None:
             self._trace.settled(
                 record,
-                [Tried(leg.sent, leg.reading.model if leg.reading is not None else None) for leg in self._legs],
+                [
+                    Tried(leg.sent, self.masked(leg.reading.model) if leg.reading is not None else None)
+                    for leg in self._legs
+                ],
                 self._reason,
             )
+
+    def _mask(self, record: Record) -> None:
+        """A client may have its key where a model's name belongs, or in a path (law 6)."""
+        said = (record.path, record.app, record.asked_model, record.sent_model, record.losses, record.attempts)
+        if self._reveals("\n".join(each for each in said if each)):
+            known = Known(self.call)
+            for name in ("path", "app", "asked_model", "sent_model", "losses", "attempts"):
+                if text := getattr(record, name):
+                    setattr(record, name, known.text(text))
+
+    def masked(self, text: str | None) -> str | None:
+        """What a client or a provider calls something, without a key that the client has put there."""
+        return text if text is None or not self._reveals(text) else Known(self.call).text(text)
+
+    def _reveals(self, text: str) -> bool:
+        keys = self.plan.keys if self.plan is not None else None
+        if keys is None:
+            keys = [key.value for key in client_keys(self.call.headers, self.call.url)]
+        login = self.call.peer.login
+        return reveals(text, keys if login is None else (*keys, login.key))
 
     def _leave(self, record: Record) -> None:
         """Tells the limits what was used."""

@@ -30,6 +30,8 @@ _SECRET_PARAMETER = re.compile(
     r"(?:^|[-_.])(?:key|apikey|token|secret|password|passwd|sig|signature|auth|authorization|credential)$",
     re.IGNORECASE,
 )
+# How whatever that finds begins: most texts are soon known to have none.
+_VIRTUAL_BEGINS = ("vk-", "ek_")
 _VIRTUAL = re.compile(rb"\b(?:vk-|ek_)[A-Za-z0-9_-]{16,}")
 
 
@@ -112,6 +114,14 @@ class Known:
         for value in self.values:
             url = url.replace(value, MASK).replace(quote(value, safe=""), MASK)
         return _VIRTUAL.sub(MASKED, url.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+
+
+def reveals(text: str, keys: Iterable[str]) -> bool:
+    """Whether one of these keys may stand in a text, or a virtual one."""
+    for key in keys:
+        if key in text:
+            return True
+    return any(begin in text for begin in _VIRTUAL_BEGINS)
 
 
 def _parameter(found: re.Match[str]) -> str:

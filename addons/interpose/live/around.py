@@ -133,7 +133,8 @@ def _names(exchange: Exchange) -> tuple[str | None, str | None, str | None]:
     plan, trip = exchange.plan, exchange.trip
     sent = trip.attempt.model if trip is not None and trip.attempt.provider is not None else None
     asked = plan.facts.model if plan is not None and plan.facts is not None else None
-    return exchange.call.peer.app, sent or asked, plan.client if plan is not None else None
+    client = plan.client if plan is not None else None
+    return exchange.masked(exchange.call.peer.app), exchange.masked(sent or asked), client
 
 
 def _counts(whom: str, question: Question) -> bool:

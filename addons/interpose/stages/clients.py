@@ -39,6 +39,7 @@ class Clients(Stage):
 
     def decide(self, draft: Draft) -> None:
         keys = client_keys(draft.call.headers, draft.call.url)
+        draft.keys = tuple(key.value for key in keys)
         if len({key.value for key in keys}) > 1:
             raise Refusal(
                 401,

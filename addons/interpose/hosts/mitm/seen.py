@@ -106,7 +106,8 @@ class Seen(Witness):
     def answered(self, status: int, headers: Headers) -> None:
         if status < 400 and (model := header(headers, b"x-interpose-model")) is not None:
             route = header(headers, b"x-interpose-route") or b""
-            remarks.say(self._flow, remarks.under_way(model.decode("latin-1"), route.decode("latin-1")))
+            shown = model if self._known is None else self._known.masked(model)
+            remarks.say(self._flow, remarks.under_way(shown.decode("latin-1"), route.decode("latin-1")))
 
     def told(self, chunk: bytes) -> None:
         first = self._told.tee.size == 0
