@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 
 def test_what_telemetry_takes_is_loaded_where_it_is_on() -> None:
@@ -23,3 +24,16 @@ def test_importing_interpose_costs_nothing() -> None:
     code += "try:\n    interpose.nothing\nexcept AttributeError as error:\n    print(error)\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "module 'interpose' has no attribute 'nothing'\n"), done.stderr
+
+
+def test_a_report_does_not_wait_for_rules_and_formats(tmp_path: Path) -> None:
+    """Whoever names a ledger's file, or none, gets a report without the rules' reader and the codecs being loaded."""
+    code = "import sys\nfrom interpose.cli import main\n"
+    code += "try:\n    main()\nexcept SystemExit as end:\n    print(end.code)\n"
+    code += "heavy = ('interpose.rules.load', 'interpose.formats.codecs')\n"
+    code += "print([name for name in sys.modules if name.startswith(heavy)])\n"
+    for arguments in (["usage"], ["usage", "verify"], ["usage", "--ledger", "jsonl:calls.jsonl"]):
+        command = [sys.executable, "-c", code, *arguments, "--state", str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.stdout.splitlines()[-1] == "[]", (arguments, done.stdout, done.stderr)
+        assert "there is no ledger" in done.stderr

@@ -99,7 +99,7 @@ def make_checkpoint(
         of = meant(ctx, ledger, rules, state)
         now = utc_text(time.time())
         found = state_of(of.place)
-        if to is None and of.rules.checkpoints is not None:
+        if to is None and of.rules is not None and of.rules.checkpoints is not None:
             to = of.rules.checkpoints.to
         if to is None:
             print(Checkpoint(1, now, named(of.place), found.heads, found.cuts).line().decode(), end="")
@@ -133,7 +133,7 @@ def prune(
     with told():
         of = meant(ctx, ledger, rules, state)
         records, bodies = _age("--older-than", older_than), _age("--bodies-older-than", bodies_older_than)
-        if records is None and bodies is None:
+        if records is None and bodies is None and of.rules is not None:
             records, bodies = of.rules.keep.records, of.rules.keep.bodies
         if records is None and bodies is None:
             refuse("how old? write --older-than 90d, or name rules that have ledger.keep")
@@ -183,15 +183,15 @@ def _told_elsewhere(of: Meant) -> None:
     from interpose.ledger.checkpoints import append, named
     from interpose.ledger.checkpoints import state as state_of
 
-    if (checkpoints := of.rules.checkpoints) is not None:
+    if of.rules is not None and (checkpoints := of.rules.checkpoints) is not None:
         append(checkpoints.to, at=utc_text(time.time()), ledger=named(of.place), state=state_of(of.place))
 
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """The ledger that is meant, and what rules say of it."""
+    """The ledger that is meant, and what rules say of it, if some are named."""
 
-    rules: LedgerRules
+    rules: LedgerRules | None
     place: Readable
 
 
@@ -199,14 +199,16 @@ def meant(ctx: typer.Context, ledger: str | None, rules: Path | None, state: Pat
     """Named behind the command or ahead of it."""
     from interpose.state import state_path
 
-    from .ledgers import ledger_place, ledger_rules
+    from .ledgers import ledger_place, ledger_rules, place_of
 
     ahead = ctx.parent.params if ctx.parent is not None else {}
-    found = ledger_rules(
-        ledger if ledger is not None else ahead.get("ledger"), rules if rules is not None else ahead.get("rules")
-    )
-    folder = state if state is not None else ahead.get("state")
-    return Meant(found, asyncio.run(ledger_place(found, state_path(folder, os.environ))))
+    ledger = ledger if ledger is not None else ahead.get("ledger")
+    rules = rules if rules is not None else ahead.get("rules")
+    folder = state_path(state if state is not None else ahead.get("state"), os.environ)
+    if rules is None:
+        return Meant(None, place_of(ledger, None, folder))
+    found = ledger_rules(ledger, rules)
+    return Meant(found, asyncio.run(ledger_place(found, folder)))
 
 
 @contextmanager

@@ -6,7 +6,6 @@ not be read or found, 2 for what was asked in a way that we do not know.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import tempfile
@@ -33,7 +32,7 @@ from interpose.recordings import Flaws, Recorded
 from interpose.rules.problem import printable
 from interpose.state import state_path
 
-from .ledgers import ledger_place, ledger_rules
+from .ledgers import place_of
 from .terminal import refuse, say, say_plain
 from .waiting import progress
 
@@ -153,7 +152,7 @@ Again = Callable[[], Iterator[Recorded]]
 
 
 def _of_ledger(asked: Options, wanted: Wanted, flaws: Flaws) -> tuple[str, Again, Chosen]:
-    place = asyncio.run(ledger_place(ledger_rules(asked.ledger, asked.rules), state_path(asked.state, os.environ)))
+    place = place_of(asked.ledger, asked.rules, state_path(asked.state, os.environ))
     found = chosen(place, wanted, flaws)
     name = str(place)
     return f"the ledger {name}", lambda: calls(place, found.ids, name, flaws), found

@@ -87,9 +87,9 @@ def opened(flows: Sequence[str], ledgers: Sequence[str], state: Path | None) -> 
     folder = state_path(state, os.environ)
     if flows.count(STDIN) > 1:
         refuse("- is stdin, which can be read once")
-    places: list[Readable] = [place_of(text, "--ledger", folder) for text in ledgers]
+    places: list[Readable] = [place_of(text, None, folder) for text in ledgers]
     if not flows and not places:
-        places = [place_of(None, "", folder)]
+        places = [place_of(None, None, folder)]
     return Recordings(flows, places)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import os
 import sys
@@ -24,7 +23,7 @@ from interpose.ledger.tally import Progress
 from interpose.rules.sinks import SinkFile
 from interpose.state import state_path
 
-from .ledgers import ledger_place, ledger_rules
+from .ledgers import place_of
 from .terminal import console, refuse
 from .waiting import progress
 
@@ -150,7 +149,7 @@ def report(
         refuse("--connections goes with --since, as a table, JSON or CSV: connections have neither models nor clients")
     if format_ == "html" and output is None and sys.stdout.isatty():
         refuse("--format html is a page for a browser, not for a terminal: add --output usage.html")
-    place = asyncio.run(ledger_place(ledger_rules(ledger, rules), state_path(state, os.environ)))
+    place = place_of(ledger, rules, state_path(state, os.environ))
     if connections:
         with _written(output) as out:
             CONNECTIONS[format_](traffic.destinations(place, since=selection.since), out)

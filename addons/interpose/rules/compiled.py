@@ -26,7 +26,7 @@ from .matching import Match
 from .patterns import AnyOf
 from .problem import Problem
 from .secrets import CredentialSource
-from .sinks import SinkCollector, SinkDatabase, SinkFile, SinkRule
+from .sinks import DEFAULT_LEDGER, SinkCollector, SinkDatabase, SinkFile, SinkRule
 from .stores import IN_MEMORY, StateRules
 from .telemetry import TelemetryRules
 from .values import Budget, Rate
@@ -319,10 +319,6 @@ class Upstream:
     proxy: Origin | None = None
     connect_to: Mapping[Address, Address] = field(default_factory=lambda: MappingProxyType({}))
     ca: Path | None = None
-
-
-# In the state folder.
-DEFAULT_LEDGER = "usage.db"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ COLLECTOR = "write for example otlp:http://localhost:4318"
 COLLECTOR_HEADER = "write for example otlp:https://host?header=authorization:Bearer+${OTLP_TOKEN}"
 EXAMPLE = "write for example postgresql://user:${PG_PASSWORD}@host:5432/database"
 SCHEMES = ("sqlite", "jsonl", "postgresql", "postgres", "otlp")
+# In the state folder, where the rules name no place.
+DEFAULT_LEDGER = "usage.db"
 # What a sink that is away may take of the disk.
 SPOOL = 1 << 30
 
