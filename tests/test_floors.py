@@ -20,6 +20,7 @@ FLOORS = {
     "formats": 2,
     "limits": 3,
     "masking": 3,
+    "torn": 3,
     "pages": 2,
     "transcripts": 3,
     "prices": 2,

@@ -460,7 +460,7 @@ class Exchange:
     def _reveals(self, text: str) -> bool:
         keys = self.plan.keys if self.plan is not None else None
         if keys is None:
-            keys = [key.value for key in client_keys(self.call.headers, self.call.url)]
+            keys = tuple(key.value for key in client_keys(self.call.headers, self.call.url))
         login = self.call.peer.login
         return reveals(text, keys if login is None else (*keys, login.key))
 

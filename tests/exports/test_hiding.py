@@ -77,3 +77,17 @@ def test_what_was_scrubbed_is_left_as_it_is() -> None:
     """By the ledger's capture, which knows more of it."""
     made = recorded("x", CHAT, json.dumps({"model": "m", "messages": [QUESTION]}).encode(), 200, b"{}", masked=True)
     assert hidden(made) is made
+
+
+@pytest.mark.parametrize("secret", [OWN, "gsk_FAKE0123456789abcdefghij"])
+def test_a_key_that_a_stream_tells_in_pieces_is_masked(secret: str) -> None:
+    """The client's own, or what looks like one: the answer is shown put together."""
+    said = f"Your key is {secret}, keep it."
+    events = [{"choices": [{"index": 0, "delta": {"content": piece}}]} for piece in said]
+    body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events) + b"data: [DONE]\n\n"
+    made = call(1, [QUESTION], SAYS, headers=((b"Authorization", f"Bearer {OWN}".encode()),))
+    assert made.answered is not None
+    streamed = replace(made.answered, headers=((b"content-type", b"text/event-stream"),), body=body)
+    shown = exported(hidden(replace(made, answered=streamed)), format_="json")
+    assert "Your key is ***" in shown
+    assert secret not in shown

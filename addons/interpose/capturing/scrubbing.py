@@ -6,28 +6,19 @@ A secret that a stream tears apart, a piece in each of its events, is found by p
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import re2  # type: ignore[import-untyped]  # it has no type information
 
 from interpose.masking import MASKED
+from interpose.torn import Span, joined
 
 from .spellings import KEYS, NAMED_HEADER, NAMED_MEMBER, pattern, spelled
 
-Span = tuple[int, int]
-
 # A shorter beginning of a secret, at the end of what is there, tells nobody anything.
 SHORTEST_BEGINNING = 4
-
-# Members of events whose texts go on from one to the next: of every format that has streams.
-_MEMBER = re.compile(
-    rb'"(text|content|delta|arguments|partial_json|thinking|reasoning|reasoning_content|transcript|input|refusal'
-    rb'|generated_text|response|completion|signature|message)"\s*:\s*"((?:[^"\\]|\\.)*+)"'
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +104,7 @@ class _Text:
 
     def __init__(self, body: bytes, *, streamed: bool) -> None:
         self._body = body
-        self._joined = [_Joined(body, pieces) for pieces in _texts(body)] if streamed else []
+        self._joined = joined(body) if streamed else []
 
     def within(self, wanted: re2._Regexp, group: int = 0) -> list[Span]:
         """Where it stands in the body as that is."""
@@ -122,37 +113,10 @@ class _Text:
     def places(self, wanted: re2._Regexp) -> list[Span]:
         """The same, torn apart or not."""
         found = self.within(wanted)
-        for joined in self._joined:
-            for match in wanted.finditer(joined.text):
-                found += joined.spans(*match.span())
+        for text in self._joined:
+            for match in wanted.finditer(text.text):
+                found += text.spans(*match.span())
         return found
-
-
-def _texts(body: bytes) -> list[list[Span]]:
-    """The places of the values that belong together: those of each member by itself."""
-    found: dict[bytes, list[Span]] = {}
-    for match in _MEMBER.finditer(body):
-        found.setdefault(match.group(1), []).append(match.span(2))
-    return [pieces for pieces in found.values() if len(pieces) > 1]
-
-
-class _Joined:
-    """Pieces of a body as one text, whose places are those of the body."""
-
-    def __init__(self, body: bytes, pieces: Sequence[Span]) -> None:
-        self._pieces = pieces
-        self._starts = list(accumulate((end - start for start, end in pieces), initial=0))
-        self.text = b"".join(body[start:end] for start, end in pieces)
-
-    def spans(self, start: int, end: int) -> Iterable[Span]:
-        """The places in the body of what is at `start` to `end` of the text."""
-        for number in range(bisect_right(self._starts, start) - 1, len(self._pieces)):
-            at, (first, last) = self._starts[number], self._pieces[number]
-            if at >= end:
-                return
-            begin, stop = first + max(start - at, 0), min(first + end - at, last)
-            if begin < stop:
-                yield begin, stop
 
 
 def _beginning(body: bytes, value: str) -> list[Span]:

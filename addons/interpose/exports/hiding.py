@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from interpose import torn
 from interpose.call import Call, Headers, Origin, Peer, Url
 from interpose.masking import MASKED, Known
 from interpose.recordings import Answered, Asked, Recorded
@@ -89,7 +90,10 @@ def _headers(headers: Headers, known: Known) -> Headers:
 
 
 def _body(body: bytes | None, known: Known) -> bytes | None:
-    return None if body is None else shapeless(known.masked(body))
+    """Also of what a stream says in pieces, for it is shown put together."""
+    if body is None:
+        return None
+    return torn.masked(shapeless(known.masked(body)), (*torn.literally(known.values), _SHAPES))
 
 
 def shapeless(data: bytes) -> bytes:

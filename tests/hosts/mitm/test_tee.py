@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import re
 
 import pytest
 from mitmproxy import http
@@ -44,6 +46,30 @@ def test_a_secret_is_masked_wherever_it_stands(scrubber: Scrubber, coding: str |
     shown = response(gzip.compress(plain) if coding else plain, scrubber, coding=coding)
     assert shown.content == b"a******b"
     assert "content-encoding" not in shown.headers
+
+
+@pytest.mark.parametrize("size", [1, 4, 11])
+@pytest.mark.parametrize("coding", [None, "gzip"])
+def test_a_secret_that_a_stream_tells_in_pieces_is_masked(scrubber: Scrubber, size: int, coding: str | None) -> None:
+    """A few letters in each event, as models say all they say: a view puts them together."""
+    said = f"Your key is {KEY.decode()}, keep it."
+    pieces = [said[at : at + size] for at in range(0, len(said), size)]
+    events = [b"data: " + json.dumps({"delta": {"content": piece}}).encode() + b"\n\n" for piece in pieces]
+    body = b"".join(events)
+    head = {"content-type": "text/event-stream", **({"content-encoding": coding} if coding else {})}
+    made = http.Response.make(200, b"", head)
+    copy = Tee(1 << 20)
+    copy.add(gzip.compress(body) if coding else body)
+    show(made, copy, scrubber)
+    shown = made.get_content() or b""
+    told = "".join(json.loads(line[6:])["delta"]["content"] for line in shown.split(b"\n\n") if line)
+    assert re.sub(r"\*+", "***", told) == "Your key is ***, keep it."
+    made = http.Response.make(200, b"", head)
+    copy = Tee(1 << 20)
+    copy.add(plain := b"".join(events[: len(events) // 3]))
+    made.headers.pop("content-encoding", None)
+    show(made, copy, scrubber)
+    assert made.raw_content == plain
 
 
 def test_where_a_copy_is_cut_no_beginning_of_a_secret_is_left(scrubber: Scrubber) -> None:

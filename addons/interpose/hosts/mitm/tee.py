@@ -4,14 +4,19 @@ that an upstream has said back are masked in it; what is sent never is.
 
 from __future__ import annotations
 
+import re
+
 from mitmproxy import http
 
+from interpose import torn
 from interpose.secret import Scrubber
 from interpose.wire.coding import decoder
 from interpose.wire.error import WireError
 
 # As much of a compressed body is decoded to look for credentials in it, and no more of it is shown then.
 DECODED = 32 * 1024 * 1024
+# Of these the events are lines of text: SSE, lines of JSON, Gemini's array.
+STREAMED = re.compile("event-stream|json")
 
 
 class Tee:
@@ -61,4 +66,7 @@ def masked(body: bytes, headers: http.Headers, scrubber: Scrubber, *, cut: bool 
             whole = False
         plain = b"".join(pieces)
     clean = scrubber.scrub_bytes(plain, cut=cut)
+    if STREAMED.search(headers.get("content-type") or ""):
+        # Views and exports put together what a stream says in pieces.
+        clean = torn.masked(clean, torn.literally(scrubber.values))
     return None if clean == plain and whole else clean
