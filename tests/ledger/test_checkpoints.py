@@ -116,6 +116,11 @@ def forge(lines: list[bytes]) -> list[bytes]:
     return [lines[0], b'{"number":2}\n', lines[2]]
 
 
+def put(lines: list[bytes], old: bytes, new: bytes) -> list[bytes]:
+    assert old in lines[1]
+    return [lines[0], lines[1].replace(old, new), lines[2]]
+
+
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
@@ -129,8 +134,20 @@ def forge(lines: list[bytes]) -> list[bytes]:
         (lambda lines: [*lines[:2], lines[1], lines[2]], "line 3 of {} does not follow from the one before it"),
         (forge, "lines were deleted or put in, and line 2 of {} is no checkpoint"),
         (lambda lines: [*lines, b"nonsense\n"], "line 4 of {} is no checkpoint, and nothing follows"),
+        (lambda lines: [*lines, b"nonsense"], "line 4 of {} is no checkpoint, and nothing follows"),
+        (
+            lambda lines: put(lines, b'{"number":2', b'{"number":99999999999999999999'),
+            "and line 2 of {} is no checkpoint",
+        ),
+        (lambda lines: put(lines, b'"w2":[1,', b'"w2":[1e30,'), "and line 2 of {} is no checkpoint"),
+        (lambda lines: put(lines, b'"cuts":[]', b'"cuts":[1]'), "and line 2 of {} is no checkpoint"),
+        (lambda lines: put(lines, b'"cuts":[]', b'"cuts":"x"'), "and line 2 of {} is no checkpoint"),
+        (lambda lines: put(lines, b'{"number"', b'{"note":1,"number"'), "and line 2 of {} is no checkpoint"),
     ],
-    ids=["changed", "deleted", "beginning cut", "reordered", "doubled", "replaced", "garbage"],
+    ids=[
+        *("changed", "deleted", "beginning cut", "reordered", "doubled", "replaced", "garbage", "garbage at the end"),
+        *("a number", "a head", "a cut", "cuts", "a member more"),
+    ],
 )
 def test_who_alters_the_file_is_seen(
     path: Path, kept: Path, edit: Callable[[list[bytes]], list[bytes]], said: str
@@ -159,6 +176,23 @@ def test_a_line_that_a_crash_has_torn_is_no_tampering(path: Path, kept: Path) ->
     found = examine(path, files=[kept])
     assert found.problems == []
     assert found.notes == [f"line 2 of {kept} is torn: a crash or a full disk has cut it, and it was written again"]
+
+
+@pytest.mark.parametrize("left", [3, 30, 60])
+def test_a_last_line_that_a_crash_has_torn_is_told(path: Path, kept: Path, left: int) -> None:
+    """It is no tampering: who had cut it would have taken all of it. The next one goes on behind it."""
+    grow(path, "a")
+    checkpoint(path, kept)
+    whole = kept.read_bytes()
+    grow(path, "b")
+    checkpoint(path, kept)
+    kept.write_bytes(kept.read_bytes()[: len(whole) + left])
+    found = examine(path, files=[kept])
+    assert found.problems == []
+    assert "line 2" in found.notes[0]
+    assert "torn" in found.notes[0]
+    checkpoint(path, kept)
+    assert told(path, kept) == []
 
 
 def test_one_file_has_several_ledgers(path: Path, kept: Path, tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from tests.ledger.conftest import START, invented
 
 from interpose.ledger import Ledger
-from interpose.ledger.jsonl import JsonlSink
+from interpose.ledger.jsonl import JsonlSink, Line, lines
 from interpose.ledger.lane import Pace
 from interpose.ledger.sums import usage
 from interpose.ledger.verify import Verification, examine
@@ -146,3 +147,28 @@ def test_a_writer_that_is_entered_otherwise_is_found(written: Lines, tmp_path: P
     assert problem.detail.endswith(
         f"line {2 * LENGTH + 3} of {tmp_path / 'calls.jsonl'} enters the writer a again, with other heads"
     )
+
+
+def test_a_writer_that_comes_while_it_is_read_is_no_stranger(
+    written: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written between two walks through the file has no part in either; the next time it has."""
+    path = tmp_path / "calls.jsonl"
+    path.write_bytes(b"".join(written))
+    walks: list[dict[str, Any]] = []
+
+    def interrupted(*arguments: Any, **options: Any) -> Iterator[Line]:
+        if walks:
+            ledger = Ledger.start([Way(JsonlSink(path))], writer=f"late{len(walks)}", pace=Pace(clock=lambda: START))
+            ledger.record(invented(99))
+            assert ledger.close() == 0
+        walks.append(options)
+        return lines(*arguments, **options)
+
+    monkeypatch.setattr("interpose.ledger.verify.lines", interrupted)
+    assert examine(SinkFile("jsonl", path)).problems == []
+    assert len(walks) > 1
+    monkeypatch.undo()
+    after = examine(SinkFile("jsonl", path))
+    assert "late1" in {chain.writer for chain in after.chains}
+    assert after.problems == []

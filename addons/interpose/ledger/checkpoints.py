@@ -30,6 +30,10 @@ from .schema import parse_heads, unnamed
 from .source import Source, open_source
 
 
+_MEMBERS = frozenset(("number", "at", "ledger", "heads", "cuts", "prev_hash", "hash"))
+_BEGINNING = b'{"number":'
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """One line of a file of checkpoints."""
@@ -58,13 +62,18 @@ class Checkpoint:
 
     @classmethod
     def read(cls, told: Any) -> Self | None:
-        """None for what is none."""
+        """None for what is none: no other has been written."""
         try:
+            if told.keys() != _MEMBERS:
+                return None
             heads = {str(chain): (int(seq), str(last)) for chain, (seq, last) in told["heads"].items()}
             number, at, ledger = int(told["number"]), str(told["at"]), str(told["ledger"])
-            return cls(number, at, ledger, heads, list(told["cuts"]), str(told["prev_hash"]), str(told["hash"]))
-        except (AttributeError, KeyError, TypeError, ValueError):
+            cuts = [dict(cut.items()) for cut in told["cuts"]]
+            found = cls(number, at, ledger, heads, cuts, str(told["prev_hash"]), str(told["hash"]))
+            sealed(found.told())  # whatever stands there, it can be held against its hash
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             return None
+        return found
 
 
 def sealed(told: Mapping[str, Any]) -> str:
@@ -167,6 +176,7 @@ def _read(path: Path, found: Kept) -> Iterator[Checkpoint]:
     """The checkpoints of a file; what is wrong with it is added to the problems."""
     last, due = FIRST, 1
     torn = ""
+    text = b""
     for number, text in enumerate(_lines(path), 1):
         try:
             told = orjson.loads(text)
@@ -190,7 +200,10 @@ def _read(path: Path, found: Kept) -> Iterator[Checkpoint]:
         torn = ""
         last, due = checkpoint.hash, checkpoint.number + 1
         yield checkpoint
-    if torn:
+    if torn and not text.endswith(b"\n") and text.startswith(_BEGINNING[: len(text)]):
+        # Who had cut it off would have cut off all of it, which nothing shows.
+        found.notes.append(f"{torn}, the last one, is torn: a crash or a full disk has cut it, or somebody else")
+    elif torn:
         found.problems.append(_wrong(0, f"{torn} is no checkpoint, and nothing follows"))
 
 
@@ -200,7 +213,7 @@ def _wrong(line: int, detail: str) -> Problem:
 
 def _lines(path: Path) -> list[bytes]:
     try:
-        return path.read_bytes().splitlines()
+        return path.read_bytes().splitlines(keepends=True)
     except OSError as error:
         raise LedgerError(f"the checkpoints {path} cannot be read: {error.strerror or error}") from error
 

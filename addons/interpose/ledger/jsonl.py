@@ -166,13 +166,15 @@ class Line:
     torn: bool = False
 
 
-def lines(path: Path, begin: int = 0, *, start: bytes = b"", skip: tuple[bytes, ...] = ()) -> Iterator[Line]:
-    """Every line that is not empty, and begins with `start` and with none of `skip`; not one that is being written.
-    Raises LedgerError.
+def lines(
+    path: Path, begin: int = 0, *, start: bytes = b"", skip: tuple[bytes, ...] = (), until: int | None = None
+) -> Iterator[Line]:
+    """Every line that is not empty, and begins with `start` and with none of `skip`; not one that is being written,
+    nor what stands behind `until`, the size that the file had when somebody began to read. Raises LedgerError.
     """
     try:
         with path.open("rb") as file:
-            end, total = begin, os.fstat(file.fileno()).st_size
+            end, total = begin, until if until is not None else os.fstat(file.fileno()).st_size
             file.seek(begin)
             for number, text in enumerate(file, 1):
                 end += len(text)
@@ -194,6 +196,14 @@ def lines(path: Path, begin: int = 0, *, start: bytes = b"", skip: tuple[bytes, 
         ) from None
     except OSError as error:
         raise LedgerError(f"the ledger {path} cannot be read: {error.strerror or error}") from error
+
+
+def size(path: Path) -> int | None:
+    """How long the file is now; None where it cannot be told, which `lines` says."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def _begins_as_ours(text: bytes) -> bool:

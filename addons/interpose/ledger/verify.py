@@ -20,7 +20,7 @@ from .address import Readable
 from .chains import Chain, Flaw, Problem, sound, whole
 from .checkpoints import Kept, kept
 from .cuts import CutRow
-from .jsonl import ENTRY, WRITERS, Line, lines, values_of
+from .jsonl import ENTRY, WRITERS, Line, lines, size, values_of
 from .record import TABLES, Table, genesis
 from .schema import parse_heads
 from .source import Source, open_source
@@ -207,12 +207,14 @@ class _Walk:
     # --- a file of JSON lines ---------------------------------------------------------------------------------------
 
     def file(self, path: Path) -> None:
+        # Others go on writing: what comes between the walks has no part in any.
+        until = size(path)
         # A writer stands behind those whose heads it names.
-        for line in lines(path, start=ENTRY):
+        for line in lines(path, start=ENTRY, until=until):
             self._enter_line(path, line)
         tables = {table.name: table for table in TABLES}
         total = 1
-        for line in lines(path):
+        for line in lines(path, until=until):
             total = line.total
             if line.number % _STEP == 0:
                 self._progress(line.end, total)
@@ -223,7 +225,7 @@ class _Walk:
             elif line.told.get("table") != WRITERS:
                 self._garbage(path, line)
         if self._again:
-            self._hold_against_first(path, tables)
+            self._hold_against_first(path, tables, until)
         self._progress(total, total)
 
     def _enter_line(self, path: Path, line: Line) -> None:
@@ -258,9 +260,9 @@ class _Walk:
         if row[-1] in self._hashes:
             self._meet(chain.name, str(row[-1]))
 
-    def _hold_against_first(self, path: Path, tables: Mapping[str, Table]) -> None:
+    def _hold_against_first(self, path: Path, tables: Mapping[str, Table], until: int | None) -> None:
         """Walks the file again, for the records whose numbers came more than once."""
-        for line in lines(path):
+        for line in lines(path, until=until):
             if line.told is None or (table := tables.get(str(line.told.get("table")))) is None:
                 continue
             name, seq = table.chain(str(line.told.get("writer"))), whole(line.told.get("seq"))
