@@ -29,7 +29,6 @@ from .record import LedgerError
 from .schema import parse_heads, unnamed
 from .source import Source, open_source
 
-
 _MEMBERS = frozenset(("number", "at", "ledger", "heads", "cuts", "prev_hash", "hash"))
 _BEGINNING = b'{"number":'
 
