@@ -190,9 +190,9 @@ def spent(answer: Refused, period: Period, told: Headers, now: float) -> Refusal
     x-should-retry tells them not to (https://github.com/openai/openai-python/blob/main/src/openai/_base_client.py).
     """
     name, _, whose = answer.demand.key.split("/", 2)
-    budget = f"The budget of ${answer.demand.limit / 1_000_000:,.2f} a {period.unit}"
+    budget = f"The budget of ${_dollars(answer.demand.limit)} a {period.unit}"
     named = f"{budget} of this key" if name == KEY else f"{budget} ({name}{f', {whose}' if whose else ''})"
-    needs = f"this call may cost ${answer.demand.cost / 1_000_000:,.6f}"
+    needs = f"this call may cost ${_dollars(answer.demand.cost)}"
     final = (b"x-should-retry", b"false")
     if answer.retry_after is None:
         return Refusal(
@@ -234,3 +234,9 @@ def headers(standings: Sequence[Standing], client_format: str, now: float) -> He
             ("reset", dialect.writes(standing.reset, now)),
         )
     )
+
+
+def _dollars(micro: int) -> str:
+    """Cents, and what is below them only where there is something: a budget of $0.0002 is not $0.00."""
+    whole, _, part = f"{micro / 1_000_000:,.6f}".partition(".")
+    return f"{whole}.{part.rstrip('0').ljust(2, '0')}"

@@ -28,11 +28,13 @@ OVER = Change(SPIKE, "", "resolved", Measured(0.01, 400), 1_800_000_000.0, 1_800
 SPENT = Change(
     Alert("spend", condition("budget >= 80%"), min_requests=0), "team of ann", "firing", Measured(0.8, 0), 0.0, 0.0
 )
+DEAR = Change(Alert("dear", condition("cost > $0.001")), "", "firing", Measured(0.0042, 7), 0.0, 0.0)
 SLOW = Change(Alert("slow", condition("ttft_p95 > 800ms")), "", "firing", Measured(2.5, 7), 0.0, 0.0)
 WORDS = [
     (BEGUN, "[firing] spike: error_rate is 7.34%, of 109 calls in 5m (error_rate > 5%)"),
     (OVER, "[resolved] spike: error_rate is 1%; it was error_rate > 5% for 1h 2m"),
     (SPENT, "[firing] spend (team of ann): budget is 80% (budget >= 80%)"),
+    (DEAR, "[firing] dear: cost is $0.0042, of 7 calls in 5m (cost > $0.0010)"),
     (SLOW, "[firing] slow: ttft_p95 is 2.5s, of 7 calls in 5m (ttft_p95 > 800ms)"),
 ]
 

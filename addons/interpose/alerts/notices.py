@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interpose.ledger.record import utc_text
+from interpose.ledger.wording import human_cost
 from interpose.rules.values import Condition
 
 from .watch import Change, State
@@ -86,7 +87,7 @@ def written(value: float, condition: Condition) -> str:
         case "s":
             return f"{value * 1000:.0f}ms" if value < 1 else f"{value:.3g}s"
         case "$":
-            return f"${value:,.2f}"
+            return human_cost(value)
     return f"{value:,.0f}"
 
 
