@@ -48,6 +48,18 @@ def test_a_sound_ledger_is_told_chain_by_chain(interpose: Command, ledger: Path)
     assert interpose("usage", "--ledger", lines, "verify").stdout.endswith(f"{lines}: 10 records in 2 chains: sound\n")
 
 
+def test_a_narrow_terminal_gets_fewer_columns(interpose: Command, ledger: Path) -> None:
+    """Each of which can be read, the state above all."""
+    interpose.environ["COLUMNS"] = "72"
+    shown = interpose("usage", "verify").stdout
+    assert "…" not in shown
+    assert [line.split()[-1] for line in shown.splitlines()[3:5]] == ["sound", "sound"]
+    assert "records  numbers  from" in shown
+    assert "version" not in shown
+    interpose.environ["COLUMNS"] = "50"
+    assert "numbers" not in interpose("usage", "verify").stdout
+
+
 def test_what_was_done_to_a_record_is_told(interpose: Command, ledger: Path) -> None:
     """Which writer, which record and what happened to it, and status 1; the same as JSON."""
     tamper(ledger, "UPDATE calls SET cost_usd = 0.001 WHERE writer LIKE 'a%' AND seq = 3")

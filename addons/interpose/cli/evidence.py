@@ -242,17 +242,29 @@ def _progress() -> Iterator[Progress | None]:
 
 def _table(at: Readable, found: Verification) -> None:
     from rich import box
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
     out = console(sys.stdout)
     if found.chains:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        for title, justify in COLUMNS:
-            table.add_column(title, justify="right" if justify else "left", no_wrap=True)
-        for chain in found.chains:
-            table.add_row(*map(Text, _cells(chain)))
-        out.print(table)
+        rows = [dict(zip(COLUMNS, _cells(chain), strict=True)) for chain in found.chains]
+        titles = list(COLUMNS)
+
+        def laid_out() -> Table:
+            table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+            for title in titles:
+                table.add_column(title, justify="right" if COLUMNS[title] else "left", no_wrap=title != "state")
+            for row in rows:
+                table.add_row(*(Text(row[title]) for title in titles))
+            return table
+
+        wide = out.options.update(width=10_000)
+        for title in DISPENSABLE:
+            if Measurement.get(out, wide, laid_out()).maximum <= out.width:
+                break
+            titles.remove(title)
+        out.print(laid_out())
     for problem in found.problems[:SHOWN]:
         out.print(Text(_plain(str(problem))), soft_wrap=True)
     if len(found.problems) > SHOWN:
@@ -265,16 +277,19 @@ def _table(at: Readable, found: Verification) -> None:
     out.print(f"{at}: {records} in {chains}: {what if found.problems else 'sound'}", soft_wrap=True)
 
 
-COLUMNS = (
-    ("writer", False),
-    ("version", False),
-    ("table", False),
-    ("records", True),
-    ("numbers", True),
-    ("from", False),
-    ("to", False),
-    ("state", False),
-)
+# Whether they are numbers.
+COLUMNS: Mapping[str, bool] = {
+    "writer": False,
+    "version": False,
+    "table": False,
+    "records": True,
+    "numbers": True,
+    "from": False,
+    "to": False,
+    "state": False,
+}
+# What goes where room is short, rather than that all are cut; JSON has it.
+DISPENSABLE = ("version", "to", "numbers", "from")
 
 
 def _cells(chain: Seen) -> tuple[str, ...]:
