@@ -123,7 +123,20 @@ def test_a_failure_is_told_where_it_happened() -> None:
     shown = text_of(exported(call(1, [QUESTION], None, status=503)))
     assert "503 server_error" in shown
     assert "Overloaded." in shown
-    assert "failed1" in shown
+    assert "errors1" in shown
+
+
+def test_what_limits_have_turned_away_is_no_error() -> None:
+    """As in reports, where errors are calls that failed or were cut short."""
+    made = call(1, [QUESTION], None, status=429)
+    made.record = Record(
+        id="call-1", started_at="2026-11-26T07:00:00.000000Z", finished_at="2026-11-26T07:00:01.000000Z",
+        entrance="intercept", method="POST", host="api.openai.com", path="/v1/chat/completions",
+        endpoint="chat", status=429, outcome="limited",
+    )  # fmt: skip
+    shown = text_of(exported(made))
+    assert "refused or limited1" in shown
+    assert "errors" not in shown
 
 
 def test_pictures_stand_in_the_page() -> None:

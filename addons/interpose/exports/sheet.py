@@ -12,6 +12,9 @@ from .conversations import Step
 from .facts import Figures, figures, models, outcome, total
 
 TITLE = 80
+# As `interpose usage` counts them.
+FAILED = ("error", "truncated")
+TURNED_AWAY = ("refused", "limited")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,8 @@ class Outline:
     client: str = ""
     models: dict[str, None] = field(default_factory=dict)
     figures: list[Figures] = field(default_factory=list)
-    failed: int = 0
+    errors: int = 0
+    turned_away: int = 0
 
     def add(self, step: Step) -> None:
         call, transcript = step.call, step.transcript
@@ -58,7 +62,9 @@ class Outline:
         self.ended = max(self.ended, call.ended_at or call.started_at)
         self.models[models(call, transcript)] = None
         self.figures.append(figures(call, transcript))
-        self.failed += outcome(call, transcript) not in ("ok", "")
+        ended = outcome(call, transcript)
+        self.errors += ended in FAILED
+        self.turned_away += ended in TURNED_AWAY
 
     @property
     def total(self) -> Figures:

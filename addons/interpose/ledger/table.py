@@ -209,7 +209,11 @@ _COLUMNS = (
         need=1,
     ),
 )
-_MEDIANS = {"ttft": "ttft: median time to the first token", "time": "time: median"}
+_MEANT = {
+    "refused": "refused: by rules or limits",
+    "ttft": "ttft: median time to the first token",
+    "time": "time: median",
+}
 
 
 def notes(usage: Usage, total: Row, titles: Sequence[str] = ()) -> list[str]:
@@ -219,8 +223,8 @@ def notes(usage: Usage, total: Row, titles: Sequence[str] = ()) -> list[str]:
         counts = ((name, total.outcomes.get(name, 0)) for name in OUTCOMES if name != "ok")
         said.append("not ok: " + ", ".join(f"{human_count(count)} {name}" for name, count in counts if count))
     if titles:
-        medians = [note for title, note in _MEDIANS.items() if title in titles]
-        said.append("; ".join(["input and output in tokens", *medians]))
+        meant = [note for title, note in _MEANT.items() if title in titles]
+        said.append("; ".join(["input and output in tokens", *meant]))
     if total.estimated:
         marked = "~ with " * bool(titles)
         said.append(

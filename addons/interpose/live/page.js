@@ -301,7 +301,7 @@
   // --- tables --------------------------------------------------------------------------------------------------------
   const lines = (table, name, { lines: found, more }) => {
     if (!table.tHead) {
-      const heads = [["", ""], ["Spend", "number"], ["Calls", "number"], ["Failed", "number"], ["Tokens in", "number"], ["Out", "number"]];
+      const heads = [["", ""], ["Spend", "number"], ["Calls", "number"], ["Errors", "number"], ["Tokens in", "number"], ["Out", "number"]];
       table.append(make("thead", {}, make("tr", {}, ...heads.map(([text, kind]) => make("th", { text, class: kind || null, scope: "col" })))), make("tbody"));
       table.tHead.rows[0].cells[0].textContent = { app: "App", model: "Model", client: "Client" }[name];
     }

@@ -207,7 +207,7 @@ def _figures(found: _Found) -> list[Figure]:
             f"calls {every}, by how they ended",
             [
                 series("ok", "series-3", outcome("ok")),
-                series("failed", "series-bad", outcome("error", "truncated")),
+                series("errors", "series-bad", outcome("error", "truncated")),
                 series("refused or limited", "series-7", outcome("refused", "limited")),
                 series("left by the client", "series-6", outcome("aborted")),
             ],
