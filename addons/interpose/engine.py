@@ -187,41 +187,33 @@ class Engine:
         exchange = Exchange(self, call, witnesses)
         self._live.add(exchange)
         self._idle.clear()
-        reply = await self._handled(exchange)
-        return reply if exchange.watch is None else exchange.watch.answered(reply)
-
-    async def _handled(self, exchange: Exchange) -> Reply:
         try:
-            return await self._carry(exchange)
-        except Refusal as refusal:
-            return exchange.refuse(refusal)
-        except UpstreamFailure as failure:
-            return exchange.refuse(unavailable.of_failure(failure, exchange))
-        except SecretError as error:
-            logger.error("no credential for the call %s: %s", exchange.id, error)
-            return exchange.refuse(
-                Refusal(
-                    503, "credential_unavailable", "The provider's credential cannot be had just now.", outcome="error"
-                )
-            )
-        except KeysError as error:
-            logger.error("the key of the call %s cannot be looked up: %s", exchange.id, error)
-            return exchange.refuse(
-                Refusal(503, "keys_unavailable", "The API key cannot be checked just now.", outcome="error")
-            )
+            reply = await self._carry(exchange)
         except asyncio.CancelledError:
             exchange.abort()
             raise
-        except Exception:
-            logger.exception("the call %s failed inside interpose", exchange.id)
-            return exchange.refuse(
-                Refusal(
-                    500,
-                    "internal_error",
-                    f"interpose failed on this call. Its log tells more ({exchange.id}).",
-                    outcome="error",
-                )
-            )
+        except Exception as error:  # noqa: BLE001 - each is answered, see below
+            reply = self._excuse(exchange, error)
+        return reply if exchange.watch is None else exchange.watch.answered(reply)
+
+    def _excuse(self, exchange: Exchange, error: Exception) -> Reply:
+        """The reply to a call that cannot be carried out."""
+        match error:
+            case Refusal():
+                return exchange.refuse(error)
+            case UpstreamFailure():
+                return exchange.refuse(unavailable.of_failure(error, exchange))
+            case SecretError():
+                logger.error("no credential for the call %s: %s", exchange.id, error)
+                status, code, said = 503, "credential_unavailable", "The provider's credential cannot be had just now."
+            case KeysError():
+                logger.error("the key of the call %s cannot be looked up: %s", exchange.id, error)
+                status, code, said = 503, "keys_unavailable", "The API key cannot be checked just now."
+            case _:
+                logger.error("the call %s failed inside interpose", exchange.id, exc_info=error)
+                status, code = 500, "internal_error"
+                said = f"interpose failed on this call. Its log tells more ({exchange.id})."
+        return exchange.refuse(Refusal(status, code, said, outcome="error"))
 
     def apologise(self, call: Call) -> Reply:
         """A local 500 and its record, for a host that failed before it could hand the call over."""

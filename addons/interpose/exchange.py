@@ -446,8 +446,9 @@ class Exchange:
 
     def _mask(self, record: Record) -> None:
         """A client may have its key where a model's name belongs, or in a path (law 6)."""
-        said = (record.path, record.app, record.asked_model, record.sent_model, record.losses, record.attempts)
-        if self._reveals("\n".join(each for each in said if each)):
+        names = f"{record.path}\n{record.app}\n{record.asked_model}\n{record.sent_model}"
+        said = f"{names}\n{record.losses}\n{record.attempts}"
+        if self._reveals(said):
             known = Known(self.call)
             for name in ("path", "app", "asked_model", "sent_model", "losses", "attempts"):
                 if text := getattr(record, name):

@@ -39,8 +39,8 @@ class Clients(Stage):
 
     def decide(self, draft: Draft) -> None:
         keys = client_keys(draft.call.headers, draft.call.url)
-        draft.keys = tuple(key.value for key in keys)
-        if len({key.value for key in keys}) > 1:
+        draft.keys = values = tuple([key.value for key in keys])
+        if len(set(values)) > 1:
             raise Refusal(
                 401,
                 INVALID,
