@@ -19,7 +19,7 @@ ELEMENTS = frozenset(
         *("table", "thead", "tbody", "tr", "th", "td", "h4", "h5", "h6"),
     )
 )
-ATTRIBUTES = frozenset(("href", "rel", "class", "tabindex", "start", "style", "title"))
+ATTRIBUTES = frozenset(("href", "rel", "class", "tabindex", "start", "title"))
 
 
 class Reading(HTMLParser):
@@ -49,6 +49,16 @@ def test_it_is_laid_out() -> None:
     assert "<td>1</td>" in html
     assert '<span class="language">python</span>' in html
     assert "print(&#39;&lt;b&gt;&#39;)" in html
+
+
+def test_columns_stand_where_they_are_put() -> None:
+    """Without a style of their own, which the page's policy would forbid, with a complaint in the console."""
+    html = rendered("| a | b | c | d |\n|:--|:-:|--:|---|\n| 1 | 2 | 3 | 4 |\n")
+    assert "style" not in html
+    assert '<td class="to-left">1</td>' in html
+    assert '<th class="to-center">b</th>' in html
+    assert '<td class="to-right">3</td>' in html
+    assert "<td>4</td>" in html
 
 
 def test_lines_stay_lines_and_indents_are_no_code() -> None:

@@ -23,6 +23,7 @@ DEEPEST = 40
 # The headings of a page end above those of what is said in it.
 LOWEST = 6
 ABOVE = 3
+SIDES = ("left", "center", "right")
 _SAFE = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
 
 
@@ -67,11 +68,23 @@ class _Renderer(RendererHTML):
     def heading_close(self, tokens: Sequence[Token], place: int, options: Any, env: MutableMapping[str, Any]) -> str:
         return f"</h{_level(tokens[place])}>\n"
 
+    def th_open(self, tokens: Sequence[Token], place: int, options: Any, env: MutableMapping[str, Any]) -> str:
+        return _cell(tokens[place])
+
+    def td_open(self, tokens: Sequence[Token], place: int, options: Any, env: MutableMapping[str, Any]) -> str:
+        return _cell(tokens[place])
+
     def fence(self, tokens: Sequence[Token], place: int, options: Any, env: MutableMapping[str, Any]) -> str:
         token = tokens[place]
         language = token.info.split()[0][:40] if token.info.split() else ""
         label = Markup('<span class="language">{}</span>').format(language) if language else ""
         return f'<pre tabindex="0">{label}<code>{escape(token.content)}</code></pre>\n'
+
+
+def _cell(token: Token) -> str:
+    """By a class: the page's policy forbids the style that it would have."""
+    side = str(token.attrGet("style") or "").removeprefix("text-align:")
+    return f'<{token.tag} class="to-{side}">' if side in SIDES else f"<{token.tag}>"
 
 
 def _level(token: Token) -> int:
