@@ -11,9 +11,11 @@ import secrets
 import sqlite3
 import sys
 import tempfile
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
-from demo_provider import CHAT_MODEL, EMBEDDING_MODEL, Seen, SimulatedProvider
+from demo_provider import ANSWER, CHAT_MODEL, EMBEDDING_MODEL, Seen, SimulatedProvider
 from rich import box
 from rich.console import Console
 from rich.rule import Rule
@@ -44,6 +46,10 @@ routes:
   - name: the-rest
     match: {{host: api.openai.com}}
     to: {{provider: simulated}}
+prices:  # known models at known providers need none
+  {model}: {{input: 2.5, output: 10}}
+  {embeddings}: {{input: 0.1, output: 0}}
+ledger: {{capture: bodies}}  # what was said, too
 """
 
 out = Console(
@@ -89,6 +95,51 @@ async def run_app(rules: Path, state: Path, key: str) -> int:
         if process.returncode is None:
             process.terminate()
             await process.wait()
+
+
+async def command(state: Path, *arguments: str) -> str:
+    """What `interpose` prints, whatever its exit status says."""
+    environ = {**os.environ, "COLUMNS": str(out.width), "NO_COLOR": "1"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "interpose", *arguments, "--state", str(state), env=environ,
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    return said.decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The chains as they were written, and after somebody has changed one number; what was said in the chat."""
+
+    sound: str
+    altered: str
+    said: str
+
+    @property
+    def holds(self) -> bool:
+        return self.sound.endswith(": sound") and "changed" in self.altered and ANSWER in self.said
+
+
+async def audit(state: Path) -> Audit:
+    verify = ("usage", "verify", "--ledger", str(state / "usage.db"))
+    sound, page = await asyncio.gather(
+        command(state, *verify), command(state, "export", "--run", "last", "--format", "md", "--output", "-")
+    )
+    with closing(sqlite3.connect(state / "usage.db")) as connection, connection:
+        connection.execute("UPDATE calls SET output_tokens = 6 WHERE endpoint = 'chat'")
+    problems = [line for line in (await command(state, *verify)).splitlines() if line.startswith("writer ")]
+    conversations = page.split("\n## ")
+    said = next((each for each in conversations if ANSWER in each), "")
+    last = sound.rstrip().rpartition("\n")[2].rpartition("usage.db: ")[2]
+    return Audit(f"as it was written: {last}", f"one number changed by hand: {problems[0] if problems else '–'}", said)
+
+
+def show_audit(found: Audit) -> None:
+    out.print(Text(found.sound, style="bold green"))
+    out.print(Text(found.altered, style="bold red"))
+    heading("What was said: one HTML page by interpose export, or Markdown as here")
+    code(found.said, "markdown")
 
 
 def ledger_rows(path: Path) -> list[sqlite3.Row]:
@@ -143,7 +194,7 @@ def cell(value: object) -> str:
     return text if len(text) < 64 else f"{text[:8]}…"  # a hash
 
 
-def faults(status: int, seen: list[Seen], rows: list[sqlite3.Row]) -> list[str]:
+def faults(status: int, seen: list[Seen], rows: list[sqlite3.Row], found: Audit | None) -> list[str]:
     """What did not go as the demo claims."""
     claims = {
         f"the app exited with {status}": status == 0,
@@ -153,6 +204,7 @@ def faults(status: int, seen: list[Seen], rows: list[sqlite3.Row]) -> list[str]:
         "the wrong models were asked for": [call.model for call in seen] == [CHAT_MODEL, EMBEDDING_MODEL],
         f"the ledger has {len(rows)} records instead of 2": len(rows) == 2,
         "the ledger holds a call that is not ok": all(row["outcome"] == "ok" for row in rows),
+        "the ledger's chain, its break or the answer cannot be shown": found is not None and found.holds,
         "the provider's usage is not in the ledger": all(row["usage_source"] == "provider" for row in rows),
     }
     return [claim for claim, holds in claims.items() if not holds]
@@ -163,7 +215,10 @@ async def demo(folder: Path) -> int:
     async with SimulatedProvider(key, folder) as provider:
         rules, state = folder / "rules.yaml", folder / "state"
         rules.write_text(
-            RULES.format(port=provider.port, variable=KEY_VARIABLE, dummy=DUMMY_KEY, model=CHAT_MODEL), "utf-8"
+            RULES.format(
+                port=provider.port, variable=KEY_VARIABLE, dummy=DUMMY_KEY, model=CHAT_MODEL, embeddings=EMBEDDING_MODEL
+            ),
+            "utf-8",
         )
         out.print(Text("interpose, end to end: no key, no network", style="bold"))
         out.print(Text("The provider is a simulation on 127.0.0.1; everything else is the real thing.", style="dim"))
@@ -175,7 +230,8 @@ async def demo(folder: Path) -> int:
         status = await run_app(rules, state, key)
         ledger = state / "usage.db"
         rows = ledger_rows(ledger) if ledger.exists() else []
-        if wrong := faults(status, provider.seen, rows):
+        found = await audit(state) if rows else None
+        if wrong := faults(status, provider.seen, rows, found):
             for line in wrong:
                 out.print(Text(f"demo failed: {line}", style="bold red"))
             return 1
@@ -183,6 +239,8 @@ async def demo(folder: Path) -> int:
     show_exchange(rows)
     heading("The ledger: one record a call, hash-chained")
     show_ledger(rows)
+    if found is not None:
+        show_audit(found)
     out.print()
     out.print(Text("Now your own app, as it is (audit only: recorded, nothing changed):", style="bold"))
     out.print(Text("  scripts/run run -- python app.py", style="bold green"))

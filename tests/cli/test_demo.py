@@ -1,6 +1,7 @@
 """The demo, as a newcomer runs it, without the installation."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,14 @@ def test_the_demo_succeeds_and_shows_the_main_job(demo: subprocess.CompletedProc
     assert "simulated-small" in demo.stdout
     assert "small-is-enough" in demo.stdout
     assert "caught 2 AI calls" in demo.stderr
+    assert "$0.0006" in demo.stderr
+
+
+def test_the_demo_shows_the_audit(demo: subprocess.CompletedProcess[str]) -> None:
+    """The chains are sound, a changed number is found, and what was said can be read."""
+    assert re.search(r"as it was written: \d+ records in 3 chains: sound", demo.stdout)
+    assert re.search(r"changed by hand: writer [0-9a-f]+, record \d: changed", demo.stdout)
+    assert "> Why put a proxy before an AI provider?" in demo.stdout
 
 
 def test_the_demo_shows_no_real_key_and_no_traceback(demo: subprocess.CompletedProcess[str]) -> None:
