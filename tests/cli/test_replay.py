@@ -63,6 +63,17 @@ def test_what_would_change_stands_in_a_table(interpose: Command, recorded: tuple
     assert done.stderr == ""
 
 
+def test_a_cost_that_nobody_knows_is_none(interpose: Command, recorded: tuple[str, str]) -> None:
+    """Of calls that are sent to a model without a price; those that are not sent cost nothing."""
+    rules, har = recorded
+    Path(rules).write_text(TO_CLAUDE.replace("model: claude-sonnet-4-5", "model: of-our-own"))
+    shown = interpose("replay", rules, har).stdout
+    assert [line.split()[-3:] for line in shown.splitlines() if "routing: " in line] == [["$0.0060", "→", "–"]]
+    assert [line.split()[-3:] for line in shown.splitlines() if "outcome: " in line] == [["$0.0030", "→", "$0.00"]]
+    groups = json.loads(interpose("replay", rules, har, "--format", "json").stdout)["groups"]
+    assert sorted(str(group["cost_after_usd"]) for group in groups) == ["0.0", "None"]
+
+
 def test_json_and_csv_have_it_for_programs(interpose: Command, recorded: tuple[str, str]) -> None:
     """With `--fail-on-change` the status says whether anything would change."""
     rules, har = recorded
@@ -79,13 +90,19 @@ def test_json_and_csv_have_it_for_programs(interpose: Command, recorded: tuple[s
     assert rows[1]["after_code"] == "conversion_impossible"
 
 
-def test_without_recordings_the_ledger_of_the_state_is_replayed(interpose: Command, recorded: tuple[str, str]) -> None:
-    """And what a broken file beside it has lost is said, where it breaks."""
+def test_without_recordings_the_usual_ledger_is_replayed(interpose: Command, recorded: tuple[str, str]) -> None:
+    """That of the state folder, or the one that the rules name. And what a broken file beside it has lost is said,
+    where it breaks.
+    """
     rules, har = recorded
     interpose.state.mkdir(parents=True, exist_ok=True)
     ledger = Ledger.open(interpose.state / "usage.db", writer="w", clock=lambda: 0.0)
     ledger.record(record())
     ledger.close()
+    done = interpose("replay", rules, "--format", "json")
+    assert json.loads(done.stdout)["groups"][0]["changes"][0]["before"] == "openai gpt-4o"
+    (interpose.state / "usage.db").rename(Path(rules).parent / "named.db")
+    Path(rules).write_text(Path(rules).read_text() + "\nledger: {to: [sqlite:named.db]}\n")
     done = interpose("replay", rules, "--format", "json")
     assert json.loads(done.stdout)["groups"][0]["changes"][0]["before"] == "openai gpt-4o"
     whole = Path(har).read_bytes()

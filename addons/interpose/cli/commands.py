@@ -436,7 +436,7 @@ def replay(
         typer.Argument(
             metavar="RULES [FLOWS…] | FLOWS… --serve [-- CMD ARGS…]",
             help="The rules file, then the recordings: ledgers (SQLite), flows of mitmproxy (-w), HAR files; - is "
-            "stdin. Without any: the ledger of the state folder.",
+            "stdin. Without any: the ledger of the rules, else of the state folder.",
             show_default=False,
         ),
     ] = None,

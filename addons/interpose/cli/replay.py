@@ -65,7 +65,7 @@ def replay(options: Options) -> int:
     if looks_recorded(options.rules):
         refuse(f"{options.rules} is a recording: the rules come first, then the recordings")
     rules, old = load(options.rules), load(options.against) if options.against is not None else None
-    recordings = opened(options.flows, options.ledgers, options.state)
+    recordings = opened(options.flows, options.ledgers, options.state, options.rules if rules.ledger.to else None)
     keys = Keys(state_path(options.state, os.environ), timer=time.monotonic)
     try:
         PRICES.wait()
@@ -82,14 +82,14 @@ def replay(options: Options) -> int:
     return 1 if options.fail_on_change and run.summary.changed else 0
 
 
-def opened(flows: Sequence[str], ledgers: Sequence[str], state: Path | None) -> Recordings:
-    """The recordings that are named; without any, the ledger of the state folder."""
+def opened(flows: Sequence[str], ledgers: Sequence[str], state: Path | None, rules: Path | None = None) -> Recordings:
+    """The recordings that are named; without any, the ledger of the rules, else that of the state folder."""
     folder = state_path(state, os.environ)
     if flows.count(STDIN) > 1:
         refuse("- is stdin, which can be read once")
     places: list[Readable] = [place_of(text, None, folder) for text in ledgers]
     if not flows and not places:
-        places = [place_of(None, None, folder)]
+        places = [place_of(None, rules, folder)]
     return Recordings(flows, places)
 
 

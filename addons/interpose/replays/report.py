@@ -9,6 +9,7 @@ import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import IO, Any
 
 import orjson
@@ -123,12 +124,18 @@ def _groups(summary: Summary, names: Names, most: int) -> Table:
 
 
 def _kind(kind: Sequence[Change]) -> str:
-    return "\n".join(_shown(f"{change.aspect}: {change}" if change.before else change.aspect) for change in kind)
+    """What they have in common; all but the first are set in, so that a group can be told from the next."""
+    lines = (_shown(f"{change.aspect}: {change}" if change.before else change.aspect) for change in kind)
+    return "\n  ".join(lines)
 
 
 def _paid(group: Group) -> str:
-    about = "~" if group.approximate else ""
-    return f"{human_cost(float(group.cost_before))} → {about}{human_cost(float(group.cost_after))}"
+    about = "~" if group.approximate and group.cost_after is not None else ""
+    return f"{human_cost(_number(group.cost_before))} → {about}{human_cost(_number(group.cost_after))}"
+
+
+def _number(cost: Decimal | None) -> float | None:
+    return None if cost is None else float(cost)
 
 
 def _shown(text: str) -> str:
@@ -255,8 +262,8 @@ def summary_as_json(summary: Summary, names: Names, flaws: Sequence[str]) -> dic
             {
                 "changes": [_change(change) for change in kind],
                 "calls": group.calls,
-                "cost_before_usd": float(group.cost_before),
-                "cost_after_usd": float(group.cost_after),
+                "cost_before_usd": _number(group.cost_before),
+                "cost_after_usd": _number(group.cost_after),
                 "approximate": group.approximate,
                 "example": group.example,
             }

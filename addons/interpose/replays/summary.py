@@ -61,19 +61,26 @@ class Totals:
 
 @dataclass(slots=True)
 class Group:
-    """Calls that change alike; `example` is the id of the first."""
+    """Calls that change alike; `example` is the id of the first. A call that is not sent costs nothing; where all that
+    are sent have no known price, nobody knows what they cost, and it is None.
+    """
 
     example: str
     calls: int = 0
-    cost_before: Decimal = Decimal(0)
-    cost_after: Decimal = Decimal(0)
+    cost_before: Decimal | None = None
+    cost_after: Decimal | None = None
     approximate: bool = False
 
     def add(self, before: Fate, after: Fate) -> None:
         self.calls += 1
-        self.cost_before += before.cost or 0 if before.sent else 0
-        self.cost_after += after.cost or 0 if after.sent else 0
+        self.cost_before = _added(self.cost_before, before)
+        self.cost_after = _added(self.cost_after, after)
         self.approximate = self.approximate or after.approximate or before.approximate
+
+
+def _added(cost: Decimal | None, fate: Fate) -> Decimal | None:
+    more = fate.cost if fate.sent else Decimal(0)
+    return cost if more is None else more + (cost or 0)
 
 
 @dataclass(frozen=True, slots=True)
