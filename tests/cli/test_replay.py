@@ -113,6 +113,15 @@ def test_without_recordings_the_usual_ledger_is_replayed(interpose: Command, rec
     assert "breaks off after entry 2" in done.stderr
 
 
+def test_a_recording_of_which_nothing_can_be_read_is_no_success(interpose: Command, recorded: tuple[str, str]) -> None:
+    """For CI that asks whether anything would change, and for people, who are told why."""
+    rules, har = recorded
+    Path(har).write_bytes(Path(har).read_bytes()[:60])
+    done = interpose("replay", rules, har)
+    assert done.returncode == 1
+    assert "breaks off after entry 0 (parse error: premature EOF)\n" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

@@ -43,7 +43,7 @@ def read(file: BinaryIO, name: str, flaws: Flaws) -> Iterator[Recorded]:
             yield call
     except ijson.JSONError as error:
         said = str(error).partition("\n")[0].strip()
-        flaws.add(f"{name}: breaks off after entry {number} ({said}); what came before is used")
+        flaws.add(f"{name}: breaks off after entry {number} ({said}){'; what came before is used' if number else ''}")
     else:
         if not number:
             flaws.add(f"{name}: has no entries; a HAR file has them in log.entries")

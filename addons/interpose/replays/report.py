@@ -48,7 +48,7 @@ def render(screen: Console, summary: Summary, names: Names, *, groups: int = SHO
         if len(summary.groups) > groups:
             screen.print(f"… and {len(summary.groups) - groups} more kinds of change; --format json has them all")
     for note in notes(summary):
-        screen.print(Text(f"  {note}", style="dim"), soft_wrap=True)
+        screen.print(Text(note, style="dim"), soft_wrap=True)
 
 
 def headline(summary: Summary, names: Names) -> str:
@@ -118,15 +118,15 @@ def _groups(summary: Summary, names: Names, most: int) -> Table:
     table.add_column("what would change", overflow="fold")
     table.add_column("calls", justify="right", no_wrap=True)
     table.add_column("cost", justify="right", no_wrap=True)
-    for kind, group in summary.largest()[:most]:
-        table.add_row(Text(_kind(kind)), human_count(group.calls), _paid(group))
+    shown = summary.largest()[:most]
+    apart = any(len(kind) > 1 for kind, _ in shown)  # lines that are one's cannot be told from the next one's
+    for kind, group in shown:
+        table.add_row(Text(_kind(kind)), human_count(group.calls), _paid(group), end_section=apart)
     return table
 
 
 def _kind(kind: Sequence[Change]) -> str:
-    """What they have in common; all but the first are set in, so that a group can be told from the next."""
-    lines = (_shown(f"{change.aspect}: {change}" if change.before else change.aspect) for change in kind)
-    return "\n  ".join(lines)
+    return "\n".join(_shown(f"{change.aspect}: {change}" if change.before else change.aspect) for change in kind)
 
 
 def _paid(group: Group) -> str:

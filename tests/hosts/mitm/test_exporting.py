@@ -88,5 +88,5 @@ def test_flows_that_break_off_are_exported_as_far_as_they_go(export: Any) -> Non
     Path("cut.mitm").write_bytes(whole[:-100])
     done = export("--from", "cut.mitm")
     assert done.exit_code == 0, done.output
-    assert "cut.mitm: breaks off after 1 flows" in done.stderr
+    assert "cut.mitm: breaks off after 1 flow," in done.stderr
     assert "And you?" not in Path("cut.html").read_text()

@@ -35,7 +35,10 @@ def read(file: BinaryIO, name: str, flaws: Flaws) -> Iterator[Recorded]:
         except (ValueError, IndexError, TypeError) as error:
             if bounded.place > start:
                 cut = "breaks off" if bounded.ended else "cannot be read any further"
-                flaws.add(f"{name}: {cut} after {number} flows, at byte {start} ({_short(error)}); these are used")
+                flows = f"{number} flow{'s' * (number != 1)}"
+                why = "" if bounded.ended else f" ({_short(error)})"
+                used = "; what came before is used" if number else ""
+                flaws.add(f"{name}: {cut} after {flows}, at byte {start}{why}{used}")
             break
         number += 1
         try:
