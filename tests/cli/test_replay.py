@@ -127,6 +127,7 @@ def test_a_recording_of_which_nothing_can_be_read_is_no_success(interpose: Comma
     [
         (("calls.har", "new.yaml"), 2, "calls.har is a recording: the rules come first"),
         (("new.yaml", "new.yaml"), 1, "is no recording"),
+        (("new.yaml", "postgresql://u:FAKE-password@localhost/x"), 1, "postgresql://… is no file; name a database by"),
         (("new.yaml", "nowhere.har"), 1, "No such file"),
         (("new.yaml", "calls.har", "--format", "xml"), 2, "--format xml is not known: there are table, json, csv"),
     ],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ SQLITE = b"SQLite format 3\0"
 GZIP = b"\x1f\x8b"
 # As much is looked at to tell what a file is.
 LOOKED_AT = 64
+# What has been a path has lost a slash. C:/ is a drive.
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/")
 
 Reader = Callable[[BinaryIO, str, Flaws], Iterator[Recorded]]
 
@@ -54,6 +57,9 @@ class Recordings:
 
     def __iter__(self) -> Iterator[Recorded]:
         for path in self._paths:
+            if (url := _URL.match(path)) is not None:
+                # It is not repeated: a password may stand in it.
+                raise InterposeError(f"{url[1]}://… is no file; name a database by --ledger")
             name = "stdin" if path == STDIN else path
             try:
                 with sys.stdin.buffer if path == STDIN else Path(path).open("rb") as file:
