@@ -17,6 +17,8 @@ from .arguments import LedgerOption, LedgerRulesOption
 from .terminal import colour_wanted, refuse, told
 
 DEFAULT_WEB = "127.0.0.1:8081"
+# What commands are for, as --help has them.
+CATCH, AUDIT, RULES = "Catch calls", "See what went through", "Rules, keys and alerts"
 
 app = typer.Typer(
     name="interpose",
@@ -84,7 +86,7 @@ class _Run(TyperCommand):
         return rest
 
 
-@app.command(cls=_Run, context_settings={"allow_interspersed_args": False})
+@app.command(rich_help_panel=CATCH, cls=_Run, context_settings={"allow_interspersed_args": False})
 def run(
     *,
     command: Annotated[
@@ -139,7 +141,7 @@ def run(
     raise typer.Exit(status)
 
 
-@app.command()
+@app.command(rich_help_panel=RULES)
 def check(
     file: Annotated[Path, typer.Argument(metavar="F", help="The rules file.", show_default=False)],
 ) -> None:
@@ -194,7 +196,7 @@ def usage(
     ledger: LedgerOption = None,
     state: StateOption = None,
 ) -> None:
-    """Report what was used: calls, tokens and errors, from the ledger."""
+    """Report what was used: calls, tokens, cost, errors, latency, from the ledger."""
     if ctx.invoked_subcommand is not None:
         return  # which takes what was said ahead of it from the context
     from .usage import Asked, report
@@ -205,7 +207,7 @@ def usage(
         report(asked, format_=format_, connections=connections, rules=rules, state=state, ledger=ledger, output=output)
 
 
-@app.command()
+@app.command(rich_help_panel=AUDIT)
 def export(
     *,
     ids: Annotated[
@@ -272,7 +274,7 @@ def export(
         )
 
 
-@app.command()
+@app.command(rich_help_panel=CATCH)
 def env(
     *,
     shell: Annotated[
@@ -291,7 +293,7 @@ def env(
         show(shell=shell, proxy=proxy, rules=rules, state=state)
 
 
-@app.command()
+@app.command(rich_help_panel=CATCH)
 def doctor(
     *,
     runtimes: Annotated[
@@ -309,7 +311,7 @@ def doctor(
     raise typer.Exit(status)
 
 
-@app.command()
+@app.command(rich_help_panel=RULES)
 def convert(
     *,
     source: Annotated[str, typer.Option("--from", metavar="A", help="The format that it is in: openai, anthropic …")],
@@ -334,7 +336,7 @@ def convert(
     raise typer.Exit(status)
 
 
-@app.command()
+@app.command(rich_help_panel=RULES)
 def explain(
     *,
     file: Annotated[Path, typer.Argument(metavar="F", help="The rules file.", show_default=False)],
@@ -365,7 +367,7 @@ def explain(
     raise typer.Exit(status)
 
 
-@app.command()
+@app.command(rich_help_panel=CATCH)
 def serve(
     *,
     rules: Annotated[
@@ -427,7 +429,7 @@ class _Replay(TyperCommand):
 COMMAND = "interpose.command"
 
 
-@app.command(cls=_Replay)
+@app.command(rich_help_panel=AUDIT, cls=_Replay)
 def replay(
     ctx: typer.Context,
     *,
@@ -496,7 +498,7 @@ def replay(
     raise typer.Exit(status)
 
 
-app.add_typer(alerts.app, name="alerts")
-app.add_typer(ca.app, name="ca")
-app.add_typer(keys.app, name="keys")
-app.add_typer(evidence.app, name="usage")
+app.add_typer(alerts.app, name="alerts", rich_help_panel=RULES)
+app.add_typer(ca.app, name="ca", rich_help_panel=CATCH)
+app.add_typer(keys.app, name="keys", rich_help_panel=RULES)
+app.add_typer(evidence.app, name="usage", rich_help_panel=AUDIT)
