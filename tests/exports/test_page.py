@@ -126,6 +126,18 @@ def test_a_failure_is_told_where_it_happened() -> None:
     assert "errors1" in shown
 
 
+def test_calls_whose_price_nobody_knows_are_counted() -> None:
+    """Above, beside the cost, which is then a lower bound. A recording of another tool's knows of no price at all."""
+    made = call(1, [QUESTION], SAYS)
+    assert "without a price" not in text_of(exported(made))
+    made.record = Record(
+        id="call-1", started_at="2026-11-26T07:00:00.000000Z", finished_at="2026-11-26T07:00:01.000000Z",
+        entrance="intercept", method="POST", host="api.openai.com", path="/v1/chat/completions", endpoint="chat",
+        status=200, outcome="ok", input_tokens=10, output_tokens=5, usage_source="provider",
+    )  # fmt: skip
+    assert "calls without a price1" in text_of(exported(made))
+
+
 def test_what_limits_have_turned_away_is_no_error() -> None:
     """As in reports, where errors are calls that failed or were cut short."""
     made = call(1, [QUESTION], None, status=429)

@@ -49,6 +49,8 @@ class Outline:
     client: str = ""
     models: dict[str, None] = field(default_factory=dict)
     figures: list[Figures] = field(default_factory=list)
+    # Calls of a ledger that have used tokens whose price nobody knows: the cost is a lower bound.
+    unpriced: int = 0
     errors: int = 0
     turned_away: int = 0
 
@@ -61,7 +63,9 @@ class Outline:
         self.calls += 1
         self.ended = max(self.ended, call.ended_at or call.started_at)
         self.models[models(call, transcript)] = None
-        self.figures.append(figures(call, transcript))
+        used = figures(call, transcript)
+        self.figures.append(used)
+        self.unpriced += call.record is not None and used.cost is None and bool(used.input_tokens or used.output_tokens)
         ended = outcome(call, transcript)
         self.errors += ended in FAILED
         self.turned_away += ended in TURNED_AWAY
