@@ -212,6 +212,15 @@ async def test_a_refusal_is_a_reply_in_the_clients_format_and_a_record() -> None
     assert (bench.record.outcome, bench.record.status) == ("refused", 403)
 
 
+async def test_a_refused_head_has_the_length_of_the_error_and_no_body() -> None:
+    """Its bytes would be taken for the next reply of the connection."""
+    bench = Bench(lambda: ScriptedReply([]))
+    reply = await bench.handle(method="HEAD", headers=((b"Host", b"evil.test"),), body=b"")
+    assert (reply.status, await body(reply)) == (403, b"")
+    assert int(header(reply.headers, b"content-length") or b"0") > 0
+    assert bench.record.outcome == "refused"
+
+
 @pytest.mark.parametrize(
     ("failure", "status"),
     [

@@ -333,9 +333,9 @@ class Exchange:
             (b"content-length", str(len(error.body)).encode()),
             (b"x-interpose-id", self.id.encode()),
         )
-        return Reply(
-            refusal.status, HTTPStatus(refusal.status).phrase, headers, Local(self, error.body, refusal.outcome)
-        )
+        # To a HEAD, whose length alone is told: its connection goes on.
+        body = b"" if self.call.method == "HEAD" else error.body
+        return Reply(refusal.status, HTTPStatus(refusal.status).phrase, headers, Local(self, body, refusal.outcome))
 
     def answer(self, data: bytes, headers: Headers) -> Reply:
         """An answer of our own that is no refusal: JSON. A HEAD is told its length alone."""

@@ -39,12 +39,13 @@ class Bench:
         path: str = "/v1/chat/completions",
         headers: Headers = (),
         entrance: Entrance = Entrance.INTERCEPT,
+        method: str = "POST",
     ) -> tuple[int, Headers, list[tuple[float, bytes]]]:
         """Status, headers, and the pieces of the body with when they came."""
         self.now = 0.0
         url = Url(Origin("https", host, 443), path)
         sent = body if isinstance(body, bytes) else json.dumps(body).encode()
-        reply = await self.player.handle(Call("POST", url, headers, sent, Peer("127.0.0.1"), entrance))
+        reply = await self.player.handle(Call(method, url, headers, sent, Peer("127.0.0.1"), entrance))
         return reply.status, reply.headers, [(round(self.now, 3), piece) async for piece in reply.body]
 
 
@@ -178,6 +179,32 @@ async def test_a_form_is_matched_whatever_its_boundary() -> None:
     kind: Headers = ((b"Content-Type", b'multipart/form-data; boundary="bbb"'),)
     assert await text(await bench.ask(form(b"bbb", b"sound"), headers=kind)) == "heard"
     assert (await bench.ask(form(b"bbb", b"noise"), headers=kind))[0] == 404
+
+
+async def test_a_head_without_a_recording_has_no_body() -> None:
+    """Its bytes would be taken for the next reply of the connection."""
+    status, headers, pieces = await Bench(chat()).ask(b"", method="HEAD", path="/v1/models")
+    assert (status, pieces) == (404, [])
+    assert int(header(headers, b"content-length") or b"0") > 0
+
+
+@pytest.mark.parametrize("entrance", [Entrance.GATEWAY, Entrance.INTERCEPT])
+async def test_what_the_gateway_recorded_answers_whatever_host_is_asked(entrance: Entrance) -> None:
+    """It stood at an address of ours, which says nothing: the path decides."""
+    call = answering(chat(host="127.0.0.1" if entrance is Entrance.INTERCEPT else "ai.internal"), "hi")
+    call.entrance = entrance
+    bench = Bench(call, answering(chat(host="api.groq.com"), "groq"))
+    assert await text(await bench.ask(asked())) == "hi"
+    assert await text(await bench.ask(asked(), host="api.groq.com")) == "groq"
+
+
+async def test_deeply_nested_bodies_are_matched_and_told_apart() -> None:
+    """However deep JSON nests, it is an answer or a 404, and no failure of ours."""
+    deep = [b"[" * depth + b"1" + b"]" * depth for depth in (200, 300, 1000)]
+    call = answering(chat(), "deep")
+    call.asked = replace(call.asked, body=deep[1])
+    bench = Bench(call)
+    assert [(await bench.ask(body))[0] for body in deep] == [404, 200, 404]
 
 
 def test_what_cannot_be_played_is_told() -> None:

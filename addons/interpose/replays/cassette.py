@@ -13,14 +13,14 @@ import hashlib
 import ipaddress
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
 
-from interpose.call import Call, Headers, header, upgrades
+from interpose.call import Call, Entrance, Headers, header, upgrades
 from interpose.errors import Refusal
 from interpose.recordings import Flaws, Recorded
 from interpose.rules.problem import printable
@@ -46,6 +46,8 @@ KEYS = frozenset(("key", "access_token", "api-key"))
 # So many recordings of a path are compared to name the nearest one, and so much of a value is shown.
 COMPARED = 200
 SHOWN = 60
+# orjson reads what is nested deeper than it writes.
+SHALLOW = 250
 _BOUNDARY = re.compile(rb"boundary=\"?([^\";,\s]+)")
 
 
@@ -85,6 +87,8 @@ class _Reel:
 
 Key = tuple[str, Place, bytes]
 ANY_HOST = ""
+# Of what was recorded at an address of our own, whose name says nothing of who answers.
+AT_GATEWAY = "*"
 
 
 class Cassette:
@@ -108,7 +112,8 @@ class Cassette:
         origin = call.asked.url.origin
         self.hosts.add((origin.scheme, origin.host, origin.port))
         self.takes += 1
-        for host in (take.host, ANY_HOST):
+        ours = call.entrance is Entrance.GATEWAY or on_this_machine(take.host)
+        for host in (take.host, ANY_HOST, *((AT_GATEWAY,) if ours else ())):
             self._exact[host, take.place, take.exact].takes.append(take)
             self._loose[host, take.place, take.loose].takes.append(take)
             near = self._near[host, take.place]
@@ -126,17 +131,20 @@ class Cassette:
         if call.at_gateway or on_this_machine(hosts[0]):
             # Who asks us directly, as a gateway, names us.
             hosts.append(ANY_HOST)
+        hosts.append(AT_GATEWAY)
         for reels, key in ((self._exact, digest(document)), (self._loose, digest(without_volatile(document)))):
             for host in hosts:
                 if (reel := reels.get((host, place, key))) is not None:
                     return reel.turn()
-        raise Refusal(404, "not_recorded", self._why(hosts[-1], place, document))
+        raise Refusal(404, "not_recorded", self._why(hosts, place, document))
 
-    def _why(self, host: str, place: Place, document: Any) -> str:
-        near = self._near.get((host, place))
-        asked = f"{place.method} {printable(host + place.path, 200)}"
+    def _why(self, hosts: Sequence[str], place: Place, document: Any) -> str:
+        near = next((found for host in hosts if (found := self._near.get((host, place)))), None)
+        named = "" if ANY_HOST in hosts else hosts[0]
+        asked = f"{place.method} {printable(named + place.path, 200)}"
         if not near:
-            others = sorted({f"{other.method} {where}{other.path}" for where, other in self._near if where})
+            known = ((where, other) for where, other in self._near if where not in (ANY_HOST, AT_GATEWAY))
+            others = sorted({f"{other.method} {where}{other.path}" for where, other in known})
             if not others:
                 return f"No recording answers {asked}: there is none at all."
             shown = ", ".join(printable(each, 200) for each in others[:3])
@@ -195,9 +203,13 @@ def read(headers: Headers, body: bytes) -> Any:
         except WireError:
             pass  # it was recorded decoded, or is broken alike on both sides
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
+        document = orjson.loads(body)
+        if body.count(b"[") + body.count(b"{") <= SHALLOW:
+            return document
+        orjson.dumps(document)
+        return document
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        pass  # no JSON, or nested deeper than it can be written: compared by its bytes
     kind = header(headers, b"content-type") or b""
     if (found := _BOUNDARY.search(kind)) is not None:
         body = body.replace(found[1], b"boundary")

@@ -88,7 +88,7 @@ class Player:
     def _refused(self, call: Call, refusal: Refusal) -> Reply:
         error = FORMATS[self._format(call)].error(refusal)
         length = (b"content-length", str(len(error.body)).encode())
-        body = Played([(0.0, error.body)], 0.0, self._wait)
+        body = Played([] if call.method == "HEAD" else [(0.0, error.body)], 0.0, self._wait)
         return Reply(refusal.status, phrase(refusal.status), (*error.headers, *refusal.headers, length), body)
 
     def _format(self, call: Call) -> str:
