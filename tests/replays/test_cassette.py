@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -196,6 +197,20 @@ async def test_what_the_gateway_recorded_answers_whatever_host_is_asked(entrance
     bench = Bench(call, answering(chat(host="api.groq.com"), "groq"))
     assert await text(await bench.ask(asked())) == "hi"
     assert await text(await bench.ask(asked(), host="api.groq.com")) == "groq"
+
+
+async def test_a_websocket_is_refused_at_once() -> None:
+    """What its client says after the handshake is not waited for: that never ends."""
+
+    async def never() -> AsyncIterator[bytes]:
+        pytest.fail("the session was waited for")
+        yield b""
+
+    headers: Headers = ((b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"))
+    url = Url(Origin("https", "api.openai.com", 443), "/v1/realtime")
+    reply = await Bench(chat()).player.handle(Call("GET", url, headers, never(), Peer("127.0.0.1")))
+    assert reply.status == 404
+    assert b"WebSockets are not played" in b"".join([piece async for piece in reply.body])
 
 
 async def test_deeply_nested_bodies_are_matched_and_told_apart() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Self
 
-from interpose.call import Call, Headers, Reply, header, without
+from interpose.call import Call, Headers, Reply, header, upgrades, without
 from interpose.errors import Refusal
 from interpose.formats import FORMATS
 from interpose.formats.hosts import GATEWAY, HostRow
@@ -133,8 +133,11 @@ class Played:
 
 
 async def held(call: Call) -> Call:
-    """The call with its body in memory, however long it is: recordings are compared whole."""
-    if not isinstance(call.body, bytes):
+    """The call with its body in memory, however long it is: recordings are compared whole.
+
+    That of a WebSocket is what its client will say, which waits for us.
+    """
+    if not isinstance(call.body, bytes) and not upgrades(call.headers):
         call.body = b"".join([piece async for piece in call.body])
     return call
 
