@@ -29,7 +29,7 @@ class Bill:
             return None
         attempt = leg.trip.attempt
         named = attempt.model if attempt.provider is not None else leg.trip.facts.model
-        whose = attempt.provider.vendor if attempt.provider is not None else vendor(attempt.url.origin.host)
+        whose = attempt.provider.prices if attempt.provider is not None else vendor(attempt.url.origin.host)
         told = leg.reading or Reading()
         for model in (named, told.model):
             tariff = self.prices.tariff(whose, model, self.at, self.overrides, told.terms)

@@ -7,7 +7,7 @@ from genai_prices.data import providers
 
 from interpose.formats.known_hosts import EVERY_ROW
 from interpose.prices import vendor
-from interpose.prices.vendors import _OF_DIALECT, _OF_HOST
+from interpose.prices.vendors import _OF_DIALECT, _OF_FORMAT, _OF_HOST
 
 CASES = [
     ("api.openai.com", None, "openai"),
@@ -38,9 +38,25 @@ def test_a_host_or_a_dialect_names_the_vendor(host: str, dialect: str | None, ex
     assert vendor(host, dialect) == expected
 
 
+@pytest.mark.parametrize(
+    ("host", "spoken", "expected"),
+    [
+        ("127.0.0.1", "anthropic", "anthropic"),
+        ("llm.corp.example", "openai-responses", "openai"),
+        ("llm.corp.example", "gemini", "google"),
+        ("llm.corp.example", "ollama", None),
+        ("ollama.com", "openai", None),
+        ("api.groq.com", "openai", "groq"),
+    ],
+)
+def test_a_gateway_passes_on_what_the_maker_of_its_format_sells(host: str, spoken: str, expected: str | None) -> None:
+    """Only where nobody knows the host: one that is known has its own prices, or none."""
+    assert vendor(host, spoken=spoken) == expected
+
+
 def test_every_vendor_is_one_that_the_data_know() -> None:
     """The ids are those of the installed release."""
-    assert {*_OF_DIALECT.values(), *_OF_HOST.values()} <= {provider.id for provider in providers}
+    assert {*_OF_DIALECT.values(), *_OF_FORMAT.values(), *_OF_HOST.values()} <= {provider.id for provider in providers}
 
 
 def test_every_host_of_the_table_is_a_host_that_we_know() -> None:

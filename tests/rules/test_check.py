@@ -200,7 +200,8 @@ def test_a_price_that_prices_nothing_is_refused(said: Said, price: str, problem:
 
 
 SOLD = "version: 1\nproviders:\n  o: {format: openai, base_url: https://api.openai.com/v1}\n"
-SOLD += "  p: {format: openai, base_url: https://a.test/v1}\n"
+SOLD += "  gateway: {format: openai, base_url: https://llm.test/v1}\n"
+SOLD += "  p: {format: ollama, base_url: https://a.test}\n"
 
 
 @pytest.mark.parametrize(
@@ -213,6 +214,8 @@ SOLD += "  p: {format: openai, base_url: https://a.test/v1}\n"
         ("{provider: p, model: gpt-4o}", "", 1),
         ("{provider: p}", "", 1),
         ("{provider: p}", "prices: {my-own: {input: 1, output: 2}}\n", 0),
+        ("{provider: gateway, model: gpt-4o}", "", 0),
+        ("{provider: gateway, model: my-own}", "", 1),
     ],
 )
 @pytest.mark.parametrize("budget", ["limits: [{name: spend, budget: $1/day}]\n", ""])

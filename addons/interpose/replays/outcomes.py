@@ -159,7 +159,7 @@ class Course:
         if as_it_was and past.fate.cost is not None and not self._repriced(model):
             return past.fate.cost
         provider = passage.provider
-        seller = provider.vendor if provider is not None else vendor(passage.host)
+        seller = provider.prices if provider is not None else vendor(passage.host)
         told = past.reading
         # What the reply names is no model of another provider's.
         models = (model, told.model) if as_it_was else (model,)

@@ -85,8 +85,13 @@ class Provider:
 
     @property
     def vendor(self) -> str | None:
-        """Whose price list holds there, as genai-prices names it; None for a server that nobody sells."""
+        """Who sells there, as genai-prices names them; None for a server that nobody knows to sell."""
         return None if self.keyless else vendor(self.origin.host, self.dialect)
+
+    @property
+    def prices(self) -> str | None:
+        """Whose price list holds there: also for what may be a gateway in front of the maker of its format."""
+        return None if self.keyless else vendor(self.origin.host, self.dialect, self.format)
 
 
 @dataclass(frozen=True, slots=True)

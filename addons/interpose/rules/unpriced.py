@@ -35,5 +35,5 @@ def unpriced(rules: Rules) -> Iterator[tuple[Path, str, str]]:
 def _unknown(rules: Rules, provider: Provider, model: str | None) -> bool:
     """Whether no call to it can have a price. Of a provider whose models the calls name, nothing else is certain."""
     if model is None:
-        return provider.vendor is None and not rules.prices.prices
-    return PRICES.tariff(provider.vendor, model, time.time(), rules.prices) is None
+        return provider.prices is None and not rules.prices.prices
+    return PRICES.tariff(provider.prices, model, time.time(), rules.prices) is None

@@ -56,7 +56,7 @@ class View:
     is chosen by chance. `resting` says for how many seconds a lane had better be left alone, `expected_output` how many
     tokens a model is expected to answer with, where the client sets no limit. `standing` says how fast and busy a
     way is, `quota` which share of its quota a provider has left for a model. `price` gives the
-    dollars that so many tokens of input and output cost at a vendor (`Provider.vendor`), by its model's name; None if
+    dollars that so many tokens of input and output cost at a vendor (`Provider.prices`), by its model's name; None if
     nobody knows.
     """
 

@@ -147,7 +147,7 @@ def spending(limit: Limit, attempt: Attempt, draft: Draft, named: Mapping[str, s
 def reserved(attempt: Attempt, facts: Facts, view: View) -> Decimal | None:
     """The most dollars that an attempt is likely to cost; None if nobody knows."""
     provider = attempt.provider
-    seller = provider.vendor if provider is not None else vendor(attempt.url.origin.host)
+    seller = provider.prices if provider is not None else vendor(attempt.url.origin.host)
     tokens = likely(facts, view)
     return view.price(seller, attempt.model if provider is not None else facts.model, tokens.asked, tokens.answered)
 

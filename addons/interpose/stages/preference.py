@@ -59,7 +59,7 @@ def _cheapest(draft: Draft, target: Target, facts: Facts) -> Judged:
     provider = draft.rules.providers[target.provider]
     model = draft.rules.name_at(target.provider, target.model or facts.model)
     tokens = expected(facts, draft.view)
-    cost = draft.view.price(provider.vendor, model, tokens.asked, tokens.answered)
+    cost = draft.view.price(provider.prices, model, tokens.asked, tokens.answered)
     if cost is None:
         return Judged(target, (1, 0.0), "price not known")
     return Judged(target, (0, float(cost)), f"${cost:.6f} for {tokens.asked} + {tokens.answered} tokens")
