@@ -26,7 +26,7 @@ from tests.e2e.proxy import Gateway, Ledger, Proxy
 from tests.e2e.replies import CHAT_JSON
 from tests.e2e.settings import ENVIRON, OPENAI, PLACEHOLDER, VIRTUAL, acting_rules, audit_rules, gateway_rules
 from tests.e2e.test_gateway import CLAUDE, HI
-from tests.e2e.test_metrics import STREAM
+from tests.e2e.test_metrics import RULES, STREAM
 from tests.e2e.upstream import Exchange, Upstream
 from tests.telemetry.collector import Collector, collecting
 
@@ -34,17 +34,6 @@ from interpose import AsyncTransport
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RULES: dict[str, Any] = {
-    "routes": [
-        {"name": "shaky", "match": {"model": "shaky"}, "to": {"provider": "openai", "model": "shaky-1"},
-         "fallback": [{"provider": "claude", "model": "claude-x"}], "retry": {"attempts": 3, "backoff": "1ms..1ms"}},
-    ],
-    "limits": [{"name": "rare", "match": {"model": "rare"}, "requests": "1/day"}],
-    "models": [
-        {"id": "fast", "provider": "claude", "model": "claude-x"},
-        {"id": "rare", "provider": "openai", "model": "gpt-4o-mini"},
-    ],
-}  # fmt: skip
 TOKEN = "sk-FAKE-otlp-token-0000000000"
 SAID = "What nobody else is to read"
 

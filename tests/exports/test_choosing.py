@@ -8,34 +8,23 @@ import pytest
 from tests.exports.made import QUESTION, agent, call, exported
 from tests.ledger.conftest import START, invented
 from tests.ledger.test_captures import part
-from tests.postgres import PASSWORD, Postgres
+from tests.sinks import KINDS, sink_of
 
 from interpose.errors import InterposeError
 from interpose.exports.choosing import Wanted, calls, chosen
 from interpose.ledger import Ledger
-from interpose.ledger.address import Database, Readable
-from interpose.ledger.jsonl import JsonlSink
+from interpose.ledger.address import Readable
 from interpose.ledger.lane import Pace
-from interpose.ledger.postgres.sink import PostgresSink
 from interpose.ledger.record import utc_text
 from interpose.ledger.sink import Sink
-from interpose.ledger.sqlite import SqliteSink
 from interpose.ledger.writer import Way
 from interpose.recordings import Flaws, Recorded
-from interpose.rules.sinks import SinkFile
-from interpose.rules.sinks import database as parsed
 
 
-@pytest.fixture(params=["sqlite", "jsonl", "postgres"])
+@pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Sink, Readable]:
     """A sink of each kind, and how it is read."""
-    if request.param == "sqlite":
-        return SqliteSink(tmp_path / "usage.db"), tmp_path / "usage.db"
-    if request.param == "jsonl":
-        return JsonlSink(tmp_path / "calls.jsonl"), SinkFile("jsonl", tmp_path / "calls.jsonl")
-    server: Postgres = request.getfixturevalue("postgres")
-    database = Database(parsed(server.url(server.database())), PASSWORD)
-    return PostgresSink(database), database
+    return sink_of(request, tmp_path)
 
 
 def told(sink: Sink, *recorded: Recorded, writer: str = "w1", bodies: bool = True) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.ledger.conftest import START
 from tests.postgres import PASSWORD, Postgres
+from tests.sinks import KINDS, sink_of
 
 from interpose.ledger import Ledger
 from interpose.ledger.address import Database, Readable
@@ -68,16 +69,10 @@ def tell(ledger: Ledger, record: Callable[..., object], number: int = 1) -> None
     ledger.record(record(number))  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=["sqlite", "jsonl", "postgres"])
+@pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Sink, Readable]:
     """A sink of each kind, and how it is read."""
-    if request.param == "sqlite":
-        return SqliteSink(tmp_path / "usage.db"), tmp_path / "usage.db"
-    if request.param == "jsonl":
-        return JsonlSink(tmp_path / "calls.jsonl"), SinkFile("jsonl", tmp_path / "calls.jsonl")
-    server: Postgres = request.getfixturevalue("postgres")
-    database = Database(parsed(server.url(server.database())), PASSWORD)
-    return PostgresSink(database), database
+    return sink_of(request, tmp_path)
 
 
 def opened(sink: Sink, writer: str = "w1") -> Ledger:

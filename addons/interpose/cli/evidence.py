@@ -57,7 +57,6 @@ def verify(
 
     Exits with 0 if all is sound, with 1 if something was tampered with, with 2 if it cannot be read.
     """
-    from interpose.errors import InterposeError
     from interpose.ledger.verify import examine
 
     write = FORMATS.get(format_)
@@ -65,14 +64,10 @@ def verify(
         refuse(f"--format {format_} is not supported in this version: there are {', '.join(FORMATS)}")
     if sys.stdout is None:
         refuse("cannot write what was found: stdout is closed")
-    try:
-        with told_unreadable():
-            at = meant(ctx, ledger, rules, state).place
-            with _progress() as progress:
-                found = examine(at, files=checkpoint or (), progress=progress)
-    except InterposeError as error:
-        say(str(error))
-        raise typer.Exit(2) from error
+    with told(2):
+        at = meant(ctx, ledger, rules, state).place
+        with _progress() as progress:
+            found = examine(at, files=checkpoint or (), progress=progress)
     write(at, found)
     sys.stdout.flush()
     raise typer.Exit(1 if found.problems else 0)
@@ -209,19 +204,6 @@ def meant(ctx: typer.Context, ledger: str | None, rules: Path | None, state: Pat
         return Meant(None, place_of(ledger, None, folder))
     found = ledger_rules(ledger, rules)
     return Meant(found, asyncio.run(ledger_place(found, folder)))
-
-
-@contextmanager
-def told_unreadable() -> Iterator[None]:
-    """Rules that cannot be used end it with 2, each problem on a line."""
-    from interpose.rules.problem import RulesError
-
-    try:
-        yield
-    except RulesError as error:
-        for problem in error.problems:
-            say_plain(str(problem))
-        raise typer.Exit(2) from error
 
 
 @contextmanager

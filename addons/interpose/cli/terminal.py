@@ -67,8 +67,11 @@ def own_command() -> str:
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Turns what a person did wrong into a message and an exit status, and leaves our own faults as they are."""
+def told(status: int = 1) -> Iterator[None]:
+    """Turns what a person did wrong into a message and an exit status, and leaves our own faults as they are.
+
+    Rules that cannot be used are 2, whatever else does not work is `status`.
+    """
     from interpose.rules.problem import RulesError
 
     try:
@@ -80,7 +83,7 @@ def told() -> Iterator[None]:
         raise typer.Exit(2) from error
     except InterposeError as error:
         say(str(error))
-        raise typer.Exit(1) from error
+        raise typer.Exit(status) from error
 
 
 def refuse(message: str) -> NoReturn:
