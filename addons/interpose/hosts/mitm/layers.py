@@ -23,6 +23,7 @@ from interpose.call import Origin
 from interpose.stages.claim import is_address
 
 from .native import Claims, EngineHttpLayer
+from .tls import TicketsLast
 
 EXPLICIT = (modes.HttpProxy, modes.HttpUpstreamProxy)
 # A request line and its headers end within this, or the destination is not told by them.
@@ -77,7 +78,7 @@ def choose(context: Context, data: bytes, owner: Owner) -> layer.Layer | None:
     if isinstance(mode, EXPLICIT) and len(context.layers) <= 2:
         if below is mode and maybe_tls(data):
             # By itself: mitmproxy then agrees on HTTP/1 for TLS to the proxy, as CONNECT needs.
-            return ClientTLSLayer(context)
+            return TicketsLast(context)
         kind = HTTPMode.upstream if isinstance(mode, modes.HttpUpstreamProxy) else HTTPMode.regular
         return EngineHttpLayer(context, kind, owner, claims_all=False)
     if isinstance(below, ClientTLSLayer):
@@ -103,9 +104,9 @@ def at_destination(context: Context, data: bytes, owner: Owner) -> layer.Layer |
         return tunnelled(context, owner)
     owner.visit(context).leads_to("ai", host, port)
     if maybe_tls(data):
-        if isinstance(spec, ReverseMode):
-            return ClientTLSLayer(context)
-        return None
+        # A claimed host is never dialled from here: no TLS with it stands below the client's.
+        context.server.tls = not isinstance(spec, ReverseMode) or context.server.tls
+        return TicketsLast(context)
     return EngineHttpLayer(context, HTTPMode.transparent, owner, claims_all=True)
 
 
