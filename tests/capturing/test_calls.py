@@ -11,21 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.test_engine import COMPLETION, JSON, OPENAI, SECRET, SSE, Bench, ScriptedReply, body, with_provider
-from tests.test_hedging import SAID, Silent, at_once, hedging
-from tests.test_holding import START, STREAMS
-from tests.test_sending import ASKS, MESSAGE, QUICK, error, reset, rules
+from tests.engine.test_engine import COMPLETION, JSON, OPENAI, SECRET, SSE, Bench, ScriptedReply, body, with_provider
+from tests.engine.test_hedging import SAID, Silent, at_once, hedging
+from tests.engine.test_holding import START, STREAMS
+from tests.engine.test_sending import ASKS, MESSAGE, QUICK, error, reset, rules
 
 from interpose.call import Url
 from interpose.capturing import Desk
-from interpose.engine import Engine
-from interpose.exchange import Clock, Exchange
+from interpose.engine.engine import Engine
+from interpose.engine.exchange import Clock, Exchange
+from interpose.engine.witness import Witness
 from interpose.ledger import Ledger
 from interpose.ledger.captures import Captured, Part, captured
 from interpose.ledger.verify import verify
 from interpose.rules.compiled import LedgerRules, Rules, Target
-from interpose.upstream import Outgoing
-from interpose.witness import Witness
+from interpose.upstream.client import Outgoing
 
 OWN = "sk-FAKE-of-the-client"
 HEADERS = ((b"Host", b"api.openai.com"), (b"Authorization", f"Bearer {OWN}".encode()))

@@ -15,7 +15,7 @@ from interpose.capturing.desk import Desk
 from interpose.capturing.onlooker import Onlooker
 from interpose.capturing.pieces import PORTION
 from interpose.ledger.record import Capture, Record
-from interpose.masking import Known
+from interpose.masking.whole import Known
 from interpose.rules.compiled import LedgerRules
 
 RULES = LedgerRules(bodies=True)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from interpose.call import Call, Entrance, Origin, Peer, Reply, Url, header
+from interpose.engine.witness import Witness
 from interpose.gateway import Front, page_of_json, said
-from interpose.witness import Witness
 
 
 class Engine:

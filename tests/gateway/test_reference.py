@@ -13,6 +13,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from interpose.call import Call, Entrance, Origin, Peer, Reply, Url, header
+from interpose.engine.witness import Witness
 from interpose.formats.operations import OPERATIONS
 from interpose.formats.requests import flaw_in, schemas
 from interpose.gateway import Front, page_of_json, said
@@ -21,7 +22,6 @@ from interpose.gateway.reference.data import errors, operations
 from interpose.gateway.reference.document import LIMITS, document
 from interpose.rules.load import load
 from interpose.wire.sse import SseDecoder
-from interpose.witness import Witness
 
 ROOT = Path(__file__).parents[2]
 PATHS = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs")

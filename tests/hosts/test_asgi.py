@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 import pytest
 
 from interpose.call import Call, Reply
+from interpose.engine.witness import Witness
 from interpose.gateway import said
 from interpose.hosts.asgi import Message, Responder
-from interpose.witness import Witness
 
 
 class Front:

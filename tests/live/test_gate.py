@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from interpose.gate import MOST_WATCHED, Gate
+from interpose.engine.gate import MOST_WATCHED, Gate
 from interpose.limits.memory import MemoryStore
 from interpose.limits.periods import Period
 from interpose.limits.queue import WaitingStore

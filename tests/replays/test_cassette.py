@@ -14,7 +14,7 @@ from interpose.replays.cassette import Cassette
 from interpose.replays.playing import Player
 from interpose.rules.compiled import Rules
 from interpose.stages.claim import Territory
-from interpose.upstream import UpstreamFailure
+from interpose.upstream.client import UpstreamFailure
 
 from .made import chat
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.test_engine import COMPLETION, ScriptedReply, ScriptedUpstream
+from tests.engine.test_engine import COMPLETION, ScriptedReply, ScriptedUpstream
 
 from interpose.call import Call, Origin, Peer, Url
-from interpose.engine import Engine
-from interpose.exchange import Clock
+from interpose.engine.engine import Engine
+from interpose.engine.exchange import Clock
 from interpose.ledger.record import Record
 from interpose.prices import Catalogue
 from interpose.recordings.records import recorded

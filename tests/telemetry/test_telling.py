@@ -14,12 +14,12 @@ from tests.ledger.conftest import invented
 from tests.telemetry.collector import Collector, collecting
 
 from interpose.call import Call, Headers, Origin, Peer, Url
+from interpose.engine.tracing import Tried
 from interpose.rules.load import parse
 from interpose.secret import Scrubber, Secret
 from interpose.telemetry import telling
 from interpose.telemetry.settings import Endpoint, Settings
 from interpose.telemetry.telling import Telling
-from interpose.tracing import Tried
 
 RULES = parse(
     "version: 1\nproviders: {house: {format: openai, base_url: 'https://house.test/v1', credential: {env: K}}}\n"

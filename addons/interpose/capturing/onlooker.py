@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from interpose.call import Call, Headers
+from interpose.engine.witness import Witness
 from interpose.ir.losses import Loss
 from interpose.ledger.record import Record
-from interpose.masking import Known
+from interpose.masking.whole import Known
 from interpose.rules.compiled import LedgerRules
-from interpose.witness import Witness
 
 from .pieces import Pieces, Room
 

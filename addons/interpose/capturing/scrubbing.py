@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import re2  # type: ignore[import-untyped]  # it has no type information
 
-from interpose.masking import MASKED
-from interpose.torn import Span, joined
+from interpose.masking.torn import Span, joined
+from interpose.masking.whole import MASKED
 
 from .spellings import KEYS, NAMED_HEADER, NAMED_MEMBER, pattern, spelled
 

@@ -23,7 +23,6 @@ from interpose.call import Call
 from interpose.errors import InterposeError
 from interpose.formats.codecs.codec import parsed
 from interpose.formats.keys import client_keys
-from interpose.hops import onward
 from interpose.ir import Usage
 from interpose.prices.catalogue import PRICES
 from interpose.rules.compiled import ClientKey, Retry, Route, Rules
@@ -35,6 +34,7 @@ from interpose.rules.values import Shares, Size
 from interpose.secret import AwsKeys, Secret
 from interpose.stages import STAGES, plan
 from interpose.stages.draft import Plan, Request, Trip, View
+from interpose.upstream.hops import onward
 
 from .question import Question, asked_call, asked_client
 from .standings import Standings, as_json, heading, rows, standings

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from interpose import torn
 from interpose.call import Call, Headers, Origin, Peer, Url
-from interpose.masking import MASKED, Known
+from interpose.masking import torn
+from interpose.masking.whole import MASKED, Known
 from interpose.recordings import Answered, Asked, Recorded
 from interpose.wire.error import WireError
 

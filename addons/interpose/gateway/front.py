@@ -11,8 +11,8 @@ from http import HTTPStatus
 from typing import Protocol, Self
 
 from interpose.call import Call, Entrance, Headers, Reply
+from interpose.engine.witness import Witness
 from interpose.errors import Refusal
-from interpose.witness import Witness
 
 type Page = Callable[[Call], Awaitable[Reply]]
 

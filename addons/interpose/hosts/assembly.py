@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 
 from interpose.alerts import Keeper, Senders, Surroundings
 from interpose.attempts.lanes import News
-from interpose.budgets import budgets_of, spent
 from interpose.capturing import Desk
-from interpose.engine import Engine
-from interpose.exchange import Clock, Exchange
+from interpose.engine.engine import Engine
+from interpose.engine.exchange import Clock, Exchange
+from interpose.engine.witness import Witness
+from interpose.hosts.budgets import budgets_of, spent
 from interpose.issued import Keys, KeysError
 from interpose.ledger import Ledger, Record
 from interpose.ledger.address import Readable
@@ -33,8 +34,7 @@ from interpose.rules.problem import Problem, RulesError
 from interpose.rules.restart import as_settled
 from interpose.rules.secrets import SecretStore
 from interpose.secret import Scrubber
-from interpose.upstream import Upstream
-from interpose.witness import Witness
+from interpose.upstream.client import Upstream
 
 from . import recording, sharing, telling
 from .keeping import Keeping

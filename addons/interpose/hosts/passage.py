@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 from interpose.call import DEFAULT_PORTS, Call, Entrance, Origin, Peer, Reply, Url, upgrades
 from interpose.formats.hosts import canonical_host
 from interpose.gateway import Answers
-from interpose.upstream import FailureKind, UpstreamFailure
+from interpose.upstream.client import FailureKind, UpstreamFailure
 
 from .asgi import READABLE
 from .process import app_name

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from interpose.alerts import Keeper
-from interpose.engine import Engine
-from interpose.exchange import Exchange
+from interpose.engine.engine import Engine
+from interpose.engine.exchange import Exchange
 from interpose.ledger import Ledger
 from interpose.limits.store import Standing
 from interpose.stages.limits import KEY

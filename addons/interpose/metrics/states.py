@@ -8,7 +8,7 @@ from typing import Protocol
 
 from interpose.attempts.breaker import State as Circuit
 from interpose.attempts.lanes import RESTING
-from interpose.engine import Engine
+from interpose.engine.engine import Engine
 
 from .sheet import State
 

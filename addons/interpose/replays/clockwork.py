@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from interpose.gate import refusal as limit_refusal
+from interpose.engine.gate import refusal as limit_refusal
 from interpose.limits.memory import MemoryStore
 from interpose.limits.store import Demand, Granted, Refused, Reservation
 

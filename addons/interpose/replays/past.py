@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from interpose.call import header
+from interpose.engine.exchange import MOST_LOSSES, verdict
 from interpose.errors import Outcome
-from interpose.exchange import MOST_LOSSES, verdict
 from interpose.formats.endpoints import Match
 from interpose.ir import Reading, Usage
 from interpose.ledger.record import Record

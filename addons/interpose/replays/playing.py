@@ -13,16 +13,16 @@ from http import HTTPStatus
 from typing import Self
 
 from interpose.call import Call, Headers, Reply, header, upgrades, without
+from interpose.engine.witness import Witness
 from interpose.errors import Refusal
 from interpose.formats import FORMATS
 from interpose.formats.hosts import GATEWAY, HostRow
 from interpose.formats.meters import stream_kind
-from interpose.hops import HOP_BY_HOP
 from interpose.recordings import Answered
 from interpose.stages.claim import Territory, matched
-from interpose.upstream import UpstreamFailure
+from interpose.upstream.client import UpstreamFailure
+from interpose.upstream.hops import HOP_BY_HOP
 from interpose.wire.error import WireError
-from interpose.witness import Witness
 
 from .cassette import Cassette
 

@@ -20,8 +20,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from interpose.call import Origin
+from interpose.engine.tracing import Tried
 from interpose.ledger.record import Record
-from interpose.tracing import Tried
 
 from . import conventions as names
 from .context import Parent

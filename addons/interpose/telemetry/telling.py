@@ -39,10 +39,10 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, Trace
 
 from interpose import __version__
 from interpose.call import Call, Headers, Origin
+from interpose.engine.tracing import Tried
 from interpose.ledger.record import Record, from_row, storable
 from interpose.metrics.counting import Models, named_in
 from interpose.rules.compiled import Rules
-from interpose.tracing import Tried
 
 from . import logs
 from .context import RANDOM, SAMPLED, Parent, continued, parent_of, traceparent

@@ -18,7 +18,7 @@ from tests.hosts.mitm.test_remarks import CALL
 from interpose.call import Call, Origin, Peer, Url
 from interpose.hosts.mitm import remarks
 from interpose.hosts.mitm.seen import MOST_ATTEMPTS, Seen, weight
-from interpose.masking import Known
+from interpose.masking.whole import Known
 from interpose.secret import Scrubber, Secret
 
 SECRET = Secret("sk-FAKE-of-the-rules", "env:KEY")

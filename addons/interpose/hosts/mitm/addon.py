@@ -22,9 +22,9 @@ from mitmproxy.proxy.mode_specs import LocalMode, RegularMode, ReverseMode, Tran
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 
-from interpose.bodies import Local
 from interpose.call import Entrance, Headers
-from interpose.engine import Engine
+from interpose.engine.bodies import Local
+from interpose.engine.engine import Engine
 from interpose.errors import Refusal
 from interpose.formats.hosts import canonical_host
 from interpose.formats.keys import proxy_login
@@ -32,8 +32,8 @@ from interpose.gateway import Answers
 from interpose.hosts.asgi import READABLE as GATEWAYS
 from interpose.hosts.process import Process, Processes
 from interpose.ledger import Connection
-from interpose.pool import embedded, metadata_address
 from interpose.stages.claim import is_address, split_authority
+from interpose.upstream.pool import embedded, metadata_address
 
 from . import remarks
 from .calls import as_call, bare_call, entrance

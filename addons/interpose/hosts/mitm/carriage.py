@@ -20,10 +20,10 @@ from mitmproxy.proxy.events import MessageInjected
 from mitmproxy.proxy.server import ConnectionHandler
 
 from interpose.call import Call, Reply
-from interpose.engine import Engine
+from interpose.engine.engine import Engine
+from interpose.engine.witness import Witness
 from interpose.gateway import Answers
 from interpose.secret import Scrubber
-from interpose.witness import Witness
 
 from . import remarks
 from .brake import Brake

@@ -25,7 +25,7 @@ from mitmproxy.master import Master
 from mitmproxy.options import CONF_BASENAME, Options
 from mitmproxy.utils.asyncio_utils import set_eager_task_factory
 
-from interpose.engine import Engine
+from interpose.engine.engine import Engine
 from interpose.errors import InterposeError
 from interpose.gateway import Answers
 from interpose.hosts import authority

@@ -19,12 +19,12 @@ from mitmproxy import flow as mitm_flow
 from mitmproxy.hooks import UpdateHook
 
 from interpose.call import Headers, header
+from interpose.engine.witness import Witness
 from interpose.ir.losses import Loss
 from interpose.ledger import Record
-from interpose.masking import Known
+from interpose.masking.whole import Known
 from interpose.secret import Scrubber
 from interpose.transcripts.recognising import recognise
-from interpose.witness import Witness
 
 from . import remarks
 from .tee import Tee, masked

@@ -8,7 +8,7 @@ import re
 
 from mitmproxy import http
 
-from interpose import torn
+from interpose.masking import torn
 from interpose.secret import Scrubber
 from interpose.wire.coding import decoder
 from interpose.wire.error import WireError

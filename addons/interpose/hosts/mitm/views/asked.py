@@ -16,7 +16,7 @@ from mitmproxy import contentviews, http
 from interpose.call import Call, Headers, Origin, Peer, Url
 from interpose.formats.codecs.codec import parsed
 from interpose.hosts.mitm import remarks
-from interpose.masking import Known
+from interpose.masking.whole import Known
 from interpose.wire.coding import decode
 from interpose.wire.error import WireError
 
