@@ -19,7 +19,8 @@ from tests.engine.test_sending import ASKS, MESSAGE, QUICK, error, reset, rules
 from interpose.call import Url
 from interpose.capturing import Desk
 from interpose.engine.engine import Engine
-from interpose.engine.exchange import Clock, Exchange
+from interpose.engine.exchange import Exchange
+from interpose.engine.journey import Clock
 from interpose.engine.witness import Witness
 from interpose.ledger import Ledger
 from interpose.ledger.captures import Captured, Part, captured

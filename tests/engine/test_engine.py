@@ -16,7 +16,7 @@ import pytest
 
 from interpose.call import Call, Headers, Login, Origin, Peer, Reply, Url, header
 from interpose.engine.engine import Engine
-from interpose.engine.exchange import Clock
+from interpose.engine.journey import Clock
 from interpose.ledger.record import Record
 from interpose.prices import Catalogue, Overrides, Price
 from interpose.prices.catalogue import PRICES, GenaiPrices
@@ -437,7 +437,7 @@ async def test_a_record_that_cannot_be_made_whole_is_made_all_the_same(monkeypat
     def broken(*args: object, **named: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("interpose.engine.exchange.measure", broken)
+    monkeypatch.setattr("interpose.engine.settlement.measure", broken)
     bench = Bench(lambda: ScriptedReply([COMPLETION]))
     assert await body(await bench.handle()) == COMPLETION
     assert (bench.record.outcome, bench.record.status, bench.record.input_tokens) == ("ok", 200, None)

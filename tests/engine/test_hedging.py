@@ -172,7 +172,7 @@ async def test_a_hedge_that_fails_does_not_end_the_first(failure: ScriptedReply 
 
     async def first(request: Outgoing) -> ScriptedReply:
         await hedge.wait()
-        while len([leg for exchange in made.engine._live for leg in exchange._legs if leg.over]) < 1:
+        while len([leg for exchange in made.engine._live for leg in exchange.legs if leg.over]) < 1:
             await asyncio.sleep(0)
         told.set()
         return ScriptedReply([COMPLETION])
@@ -487,7 +487,7 @@ async def test_a_long_error_that_was_set_aside_ends_where_it_was_left() -> None:
 
     async def hedge(request: Outgoing) -> ScriptedReply:
         asked.set()
-        while not made.engine._live or not any(leg.over for each in made.engine._live for leg in each._legs):
+        while not made.engine._live or not any(leg.over for each in made.engine._live for leg in each.legs):
             await asyncio.sleep(0)
         raise reset()
 

@@ -226,7 +226,7 @@ async def test_a_client_that_leaves_during_a_pause_ends_it() -> None:
     made = bench(rules(retry=Retry(3, low=3600, high=7200)), error(503))
     task = asyncio.create_task(made.handle())
     async with asyncio.timeout(10):
-        while not made.engine._live or not any(leg.over for leg in next(iter(made.engine._live))._legs):
+        while not made.engine._live or not any(leg.over for leg in next(iter(made.engine._live)).legs):
             await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -13,7 +13,7 @@ from tests.engine.test_engine import COMPLETION, ScriptedReply, ScriptedUpstream
 
 from interpose.call import Call, Origin, Peer, Url
 from interpose.engine.engine import Engine
-from interpose.engine.exchange import Clock
+from interpose.engine.journey import Clock
 from interpose.ledger.record import Record
 from interpose.prices import Catalogue
 from interpose.recordings.records import recorded

@@ -39,10 +39,11 @@ from interpose.stages.listing import Listing, in_full, missing
 from interpose.stages.proxied import proxied
 from interpose.upstream.client import Upstream, UpstreamFailure
 
-from . import unavailable
-from .exchange import Clock, Exchange
+from . import replying, unavailable
+from .exchange import Exchange
 from .gate import Gate
 from .inforce import InForce, lasting
+from .journey import Clock
 from .lists import Gathered, Lists, ask_for_models
 from .observer import NOBODY, Observer
 from .sending import Means, Sending
@@ -201,9 +202,9 @@ class Engine:
         """The reply to a call that cannot be carried out."""
         match error:
             case Refusal():
-                return exchange.refuse(error)
+                return replying.refuse(exchange, error)
             case UpstreamFailure():
-                return exchange.refuse(unavailable.of_failure(error, exchange))
+                return replying.refuse(exchange, unavailable.of_failure(error, exchange))
             case SecretError():
                 logger.error("no credential for the call %s: %s", exchange.id, error)
                 status, code, said = 503, "credential_unavailable", "The provider's credential cannot be had just now."
@@ -214,19 +215,20 @@ class Engine:
                 logger.error("the call %s failed inside interpose", exchange.id, exc_info=error)
                 status, code = 500, "internal_error"
                 said = f"interpose failed on this call. Its log tells more ({exchange.id})."
-        return exchange.refuse(Refusal(status, code, said, outcome="error"))
+        return replying.refuse(exchange, Refusal(status, code, said, outcome="error"))
 
     def apologise(self, call: Call) -> Reply:
         """A local 500 and its record, for a host that failed before it could hand the call over."""
         exchange = Exchange(self, call)
         self._live.add(exchange)
-        return exchange.refuse(
+        return replying.refuse(
+            exchange,
             Refusal(
                 500,
                 "internal_error",
                 f"interpose failed on this call. Its log tells more ({exchange.id}).",
                 outcome="error",
-            )
+            ),
         )
 
     def abandon(self, call: Call) -> None:
@@ -292,7 +294,7 @@ class Engine:
             body = await asyncio.to_thread(self._listed, listing, gathered)
         if body is None:
             raise missing(listing, bool(gathered.missing))
-        return exchange.answer(body, gathered.headers())
+        return replying.answer(exchange, body, gathered.headers())
 
     def _listed(self, listing: Listing, gathered: Gathered) -> bytes | None:
         """In a thread, for the prices know how long contexts are, and may still be read."""

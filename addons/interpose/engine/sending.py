@@ -31,10 +31,13 @@ from interpose.stages.draft import Attempt, Plan, Request, Resolve, Trip
 from interpose.upstream.client import UPGRADE, Outgoing, Upstream, UpstreamFailure
 from interpose.upstream.hops import onward
 
-from .exchange import Clock, Exchange, phrase
+from . import replying
+from .exchange import Exchange
 from .held import Answer, Held, hold
+from .journey import Clock
 from .legs import Leg
 from .preamble import Preamble, ended, failure_in, preamble
+from .replying import phrase
 from .unavailable import UNAVAILABLE
 
 logger = logging.getLogger(__name__)
@@ -117,7 +120,7 @@ class Sending:
     async def _answer(self, ready: Boarded) -> Reply | None:
         """The client's answer by that attempt; None if it fails before there is any, and another may be tried."""
         try:
-            return await self._exchange.begin(ready.leg)
+            return await replying.begin(self._exchange, ready.leg)
         except (UpstreamFailure, Refusal) as error:
             if self._plan.retry is None:
                 raise
@@ -424,7 +427,7 @@ class Sending:
             self._exchange.recall(best.leg)
             raise best.error
         self._exchange.recall(best.leg, best.held)
-        return await self._exchange.begin(best.leg)
+        return await replying.begin(self._exchange, best.leg)
 
     def _now(self) -> float:
         return self._means.clock.monotonic()

@@ -20,7 +20,8 @@ from interpose.alerts import Keeper, Senders, Surroundings
 from interpose.attempts.lanes import News
 from interpose.capturing import Desk
 from interpose.engine.engine import Engine
-from interpose.engine.exchange import Clock, Exchange
+from interpose.engine.exchange import Exchange
+from interpose.engine.journey import Clock
 from interpose.engine.witness import Witness
 from interpose.hosts.budgets import budgets_of, spent
 from interpose.issued import Keys, KeysError

@@ -12,6 +12,7 @@ from typing import Any
 from interpose.alerts import Keeper
 from interpose.engine.engine import Engine
 from interpose.engine.exchange import Exchange
+from interpose.engine.settlement import masked
 from interpose.ledger import Ledger
 from interpose.limits.store import Standing
 from interpose.stages.limits import KEY
@@ -134,7 +135,7 @@ def _names(exchange: Exchange) -> tuple[str | None, str | None, str | None]:
     sent = trip.attempt.model if trip is not None and trip.attempt.provider is not None else None
     asked = plan.facts.model if plan is not None and plan.facts is not None else None
     client = plan.client if plan is not None else None
-    return exchange.masked(exchange.call.peer.app), exchange.masked(sent or asked), client
+    return masked(exchange, exchange.call.peer.app), masked(exchange, sent or asked), client
 
 
 def _counts(whom: str, question: Question) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from interpose.call import header
-from interpose.engine.exchange import MOST_LOSSES, verdict
+from interpose.engine.settlement import MOST_LOSSES, verdict
 from interpose.errors import Outcome
 from interpose.formats.endpoints import Match
 from interpose.ir import Reading, Usage

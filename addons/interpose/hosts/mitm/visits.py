@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from interpose.call import Login
-from interpose.engine.exchange import Clock
+from interpose.engine.journey import Clock
 from interpose.hosts.process import Process
 from interpose.ledger import Connection
 from interpose.ledger.record import utc_text
