@@ -19,6 +19,8 @@ from tests.e2e.certificates import Authority
 from tests.e2e.conftest import Farm
 from tests.e2e.proxy import Gateway, Proxy
 from tests.e2e.settings import OPENAI, OWN, VIRTUAL, connect_to, digest, rules_text
+from tests.e2e.test_gateway_workers import listening
+from tests.e2e.test_gateway_workers import until as eventually
 from tests.e2e.upstream import Exchange, Upstream
 from tests.postgres import PASSWORD, Postgres
 
@@ -164,3 +166,48 @@ async def test_workers_of_a_gateway_start_without_the_database(
         assert await later.stop() == 0
     assert verify(Database(parsed(postgres.url(name)), PASSWORD)) == []
     without_secrets(postgres, name, gateway, later)
+
+
+async def test_what_a_killed_worker_has_left_is_brought_by_the_one_that_replaces_it(
+    tmp_path: Path, authority: Authority, upstream: Upstream, postgres: Postgres
+) -> None:
+    """As soon as the database answers, without a restart, and each call once: nobody else brings it too."""
+    name = postgres.database()
+    gateway = Gateway(tmp_path / "gateway")
+    text = rules(
+        authority, upstream, postgres.url(name),
+        providers={
+            "openai": {"format": "openai", "base_url": f"https://{OPENAI}/v1", "credential": {"env": "FAKE_OPENAI_KEY"}}
+        },
+        clients={"keys": [{"name": "ci", "sha256": digest(VIRTUAL)}]},
+    )  # fmt: skip
+
+    def waiting() -> list[Path]:
+        return sorted(gateway.state.glob("spool/*/*/*.jsonl"))
+
+    async def call() -> int:
+        async with httpx.AsyncClient(base_url=gateway.base_url, timeout=ACROSS) as sdk:
+            body = {"model": "openai/m", "messages": [{"role": "user", "content": "Hi"}]}
+            reply = await sdk.post("/chat/completions", json=body, headers={"authorization": f"Bearer {VIRTUAL}"})
+            return reply.status_code
+
+    with upstream.answering(answer):
+        await gateway.start(text, ENVIRON, "--workers", "2")
+        await eventually(lambda: len(listening(gateway)) == 2)
+        postgres.signal(signal.SIGKILL)
+        calls = 0
+        async with asyncio.timeout(ACROSS):
+            while len({path.parent for path in waiting()}) < 2:  # both have something to bring
+                assert await call() == 200
+                calls += 1
+        await eventually(lambda: sum(path.read_bytes().count(b'["calls"') for path in waiting()) == calls)
+        before = listening(gateway)
+        os.kill(min(before), signal.SIGKILL)
+        await eventually(lambda: len(after := listening(gateway)) == 2 and after != before)
+        postgres.start()
+        assert len({writer for writer, _ in await until(postgres, name, calls)}) == 2
+        await eventually(lambda: not waiting())
+        assert await gateway.stop() == 0
+    assert "Unexpected exit from worker" in gateway.errors
+    assert "they wait in" not in gateway.errors
+    assert verify(Database(parsed(postgres.url(name)), PASSWORD)) == []
