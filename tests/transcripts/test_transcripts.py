@@ -350,3 +350,80 @@ def test_what_is_nested_without_end_is_cut() -> None:
     for _ in range(100):
         result = [{"type": "tool_result", "tool_use_id": "t", "content": result}]
     assert render(made({**WEATHER, "messages": [{"role": "user", "content": result}]}, {}, MESSAGES))
+
+
+MESSAGE = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x", "stop_reason": "end_turn"}
+BEGUN = {"type": "message_start", "message": {**MESSAGE, "content": [], "usage": {"input_tokens": 5}}}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_response_that_failed_says_why(streamed: bool) -> None:
+    """Also one that comes whole, with a status of 200."""
+    error = {"code": "server_error", "message": "The model has stopped working."}
+    response = {"id": "resp_1", "object": "response", "status": "failed", "output": [], "error": error}
+    reply = sse({"type": "response.failed", "response": response}) if streamed else json.dumps(response).encode()
+    found = made({"model": "gpt-5", "input": "Hi"}, reply, "https://api.openai.com/v1/responses")
+    assert found.failure is not None
+    assert found.failure.message == "The model has stopped working."
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_is_heard_is_read(streamed: bool) -> None:
+    """The transcript of what a model speaks is shown beside its sound."""
+    data = base64.b64encode(b"RIFF\x24\0\0\0WAVEfmt ").decode()
+    sound = {"id": "audio_1", "expires_at": 1, "data": data, "transcript": "Good morning to you."}
+    choice = {"index": 0, "finish_reason": "stop", "delta" if streamed else "message": {"audio": sound}}
+    kind = "chat.completion.chunk" if streamed else "chat.completion"
+    document = {"id": "x", "object": kind, "created": 1, "model": "gpt-audio", "choices": [choice]}
+    reply = b"data: " + json.dumps(document).encode() + b"\n\ndata: [DONE]\n\n" if streamed else document
+    assert made(ASKS, reply).answers[0].turn.blocks == (
+        Media("audio", "audio/wav", data, size=16),
+        Text("Good morning to you."),
+    )
+
+
+def test_why_a_model_declines_is_told() -> None:
+    """Wherever a format says it, beside the turn."""
+    details = {"type": "refusal", "category": "cyber", "explanation": "This is about weapons."}
+    reply = {**MESSAGE, "content": [], "stop_reason": "refusal", "stop_details": details}
+    assert "This is about weapons." in render(made(ASKS, reply, MESSAGES))
+    blocked = {"promptFeedback": {"blockReason": "SAFETY", "blockReasonMessage": "It is not safe."}, "candidates": []}
+    url = "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash:generateContent"
+    assert "It is not safe." in render(made({"contents": []}, blocked, url))
+
+
+def test_what_a_model_has_searched_for_is_told_and_nothing_twice() -> None:
+    """The searches that an answer rests on are shown, but not what its text and its sources say already."""
+    said = "It rains in Paris today."
+    grounding = {
+        "webSearchQueries": ["weather", "paris rain radar"],
+        "searchEntryPoint": {"renderedContent": "<div class='chip'> paris </div>"},
+        "groundingChunks": [{"web": {"uri": "https://weather.example/", "title": "The weather today"}}],
+        "groundingSupports": [{"segment": {"endIndex": 24, "text": said}, "groundingChunkIndices": [0]}],
+    }
+    content = {"role": "model", "parts": [{"text": said}]}
+    reply = {"candidates": [{"content": content, "finishReason": "STOP", "groundingMetadata": grounding}]}
+    url = "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash:generateContent"
+    shown = render(made({"contents": []}, reply, url))
+    assert shown.endswith("{groundingMetadata}\nweather\nparis rain radar\n")
+    assert shown.count("The weather today") == 1
+
+
+def test_a_call_in_no_shape_of_its_format_is_shown() -> None:
+    """A call of a tool that the codec does not take for one is there all the same."""
+    message = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "delete the house"}}]}
+    shown = render(made(ASKS, {"model": "x", "message": message, "done": True}, "http://localhost:11434/api/chat"))
+    assert "delete the house" in shown
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_tokens_are_those_that_the_ledger_counts(streamed: bool) -> None:
+    """Compactions included, which Anthropic leaves out of its totals."""
+    step = {"input_tokens": 100, "output_tokens": 10, "cache_creation": {"ephemeral_5m_input_tokens": 7}}
+    usage = {"input_tokens": 100, "output_tokens": 10, "iterations": [{"type": "compaction", **step}, step]}
+    reply: Any = {**MESSAGE, "content": [], "usage": usage}
+    if streamed:
+        end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}
+        reply = sse(BEGUN, end, {"type": "message_stop"})
+    used = made(ASKS, reply, MESSAGES).usage
+    assert (used.input_tokens, used.cache_write_tokens, used.output_tokens) == (214, 14, 20)

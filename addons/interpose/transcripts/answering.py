@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,16 +15,22 @@ from interpose.ir import Assembler, Losses, Usage
 
 from . import generic
 from .blocks import blocks_of
-from .documents import compact, dumped
+from .documents import compact, dumped, pretty
 from .material import Material, as_text, document_in
 from .model import Answer, Block, Data, Failure, Turn
 from .recognising import Recognised
+from .text import turn_lines
 
 PIECE = 64 * 1024
 # So long is a text that somebody may have written.
 WORDS = 40
-# What Responses repeats of its request, and what it says twice.
-ECHOED = frozenset(("instructions", "output_text"))
+# What replies repeat of their requests, what they say twice, and what is told as a failure.
+ECHOED = frozenset(("instructions", "output_text", "metadata", "error"))
+# Words in pieces, and a search engine's page for a browser.
+UNSAID = frozenset(("logprobs", "logprobsResult", "tokens", "renderedContent"))
+# Calls that the codec does not take for some: names and arguments need not be words.
+CALLS = frozenset(("message.tool_calls", "message.function_call", "tool_calls"))
+DEEPEST = 32
 # A stream without this has not failed, it is of another kind.
 _TELLS_AN_ERROR = re.compile(rb'"error"|event: ?error|:exception-type|:error-code')
 
@@ -55,7 +61,8 @@ def answered(
         if said is None and not isinstance(document, dict):
             said = _stream(body, codec, known, asked, material, notes)
         if said is not None:
-            said.usage = said.usage or _metered(body, known, kind)
+            # As the ledger counts, which knows what a format leaves out of its totals.
+            said.usage = _metered(body, known, kind) or said.usage
             return said
     said = Answering(usage=_metered(body, known, kind), whole=document)
     blocks: tuple[Block, ...]
@@ -105,7 +112,7 @@ def _document(
         failure = None
     else:
         if isinstance(reply, ir.Reply):
-            return replace(_of(reply), whole=document)
+            return replace(_of(reply), failure=_error_inside(document), whole=document)
         failure = None
     blocks = () if failure is not None else generic.answered(document)
     answers = (Answer(Turn("output", blocks)),) if blocks else ()
@@ -183,26 +190,54 @@ def _whole(reply: ir.Reply, codec: Codec[Any, Any], asked: ir.Request | None) ->
 def _of(reply: ir.Reply) -> Answering:
     answers = [
         Answer(
-            Turn("assistant", (*blocks_of(answer.blocks), *_left_over(answer.own))),
+            _more(Turn("assistant", blocks_of(answer.blocks)), answer.own),
             answer.stop.reason if answer.stop is not None else "",
             (answer.stop.raw or "") if answer.stop is not None else "",
         )
         for answer in reply.answers
     ]
-    if (more := _left_over(reply.own)) and answers:
-        last = answers[-1]
-        answers[-1] = replace(last, turn=replace(last.turn, blocks=(*last.turn.blocks, *more)))
-    return Answering(tuple(answers), reply.model, reply.usage)
+    last = answers[-1] if answers else Answer(Turn("assistant", ()))
+    last = replace(last, turn=_more(last.turn, reply.own))
+    return Answering((*answers[:-1], *((last,) if answers or last.turn.blocks else ())), reply.model, reply.usage)
 
 
-def _left_over(own: ir.Own | None) -> tuple[Block, ...]:
-    """Words where the format has none: some server's own field for what the model thought."""
-    fields = {**own.fields, **(own.silent or {})} if own is not None else {}
-    return tuple(
-        Data(key, generic.dumped_text(value))
-        for key, value in fields.items()
-        if isinstance(value, str) and len(value) >= WORDS and " " in value and key not in ECHOED
-    )
+def _more(turn: Turn, own: ir.Own | None) -> Turn:
+    """With what its format says beside it."""
+    more = tuple(_left_over(own, turn)) if own is not None else ()
+    return replace(turn, blocks=(*turn.blocks, *more)) if more else turn
+
+
+def _left_over(own: ir.Own, turn: Turn) -> Iterator[Block]:
+    """Words where no block has a place for them: why the model declined, what it searched for, some server's own field
+    for its thoughts. What the turn says already is not said again.
+    """
+    told: str | None = None
+    for key, value in own.fields.items():
+        if key in CALLS and value:
+            yield Data(key, pretty(value))
+            continue
+        words = [*_words(value)] if key not in ECHOED and key not in UNSAID else []
+        if words and told is None:
+            told = "\n".join(turn_lines(turn))
+        if fresh := [text for text in words if text not in (told or "")]:
+            yield Data(key, generic.dumped_text("\n".join(dict.fromkeys(fresh))))
+    for key, value in (own.silent or {}).items():
+        if isinstance(value, str) and len(value) >= WORDS and " " in value and key not in ECHOED:
+            yield Data(key, generic.dumped_text(value))
+
+
+def _words(value: Any, depth: int = 0) -> Iterator[str]:
+    """The texts in it that somebody may have written: words with blanks between them, and what is listed with them."""
+    if isinstance(value, str):
+        if " " in value.strip():
+            yield value
+    elif isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        if any(" " in each.strip() for each in value):
+            yield "\n".join(value)
+    elif isinstance(value, (list, dict)) and depth < DEEPEST:
+        inside = value if isinstance(value, list) else [each for key, each in value.items() if key not in UNSAID]
+        for each in inside:
+            yield from _words(each, depth + 1)
 
 
 def _metered(body: bytes, known: Recognised, kind: str) -> Usage:

@@ -64,7 +64,10 @@ def _media(block: ir.Media, depth: int) -> Block | tuple[Block, ...]:
         name, said = _word(block.name), Text(_word(source.value))
         return (Media("document", block.media_type, name=name), said) if name else said
     if source.kind == "base64":
-        return medium(block.media_type, source.value, _word(block.name), block.kind)
+        shown = medium(block.media_type, source.value, _word(block.name), block.kind)
+        # What a model speaks comes with what it says: https://platform.openai.com/docs/guides/audio
+        heard = block.own.fields.get("transcript") if block.own is not None else None
+        return (shown, Text(_word(heard))) if heard and isinstance(heard, str) else shown
     if source.kind == "url" and (inline := from_data_url(source.value, _word(block.name), block.kind)) is not None:
         return inline
     return Media(block.kind, block.media_type, place=_word(source.value), name=_word(block.name))

@@ -17,11 +17,14 @@ _MAGIC = (
     ("iVBORw0KGgo", "image/png"),
     ("/9j/", "image/jpeg"),
     ("R0lGOD", "image/gif"),
-    ("UklGR", "image/webp"),
     ("JVBERi0", "application/pdf"),
     ("SUQz", "audio/mpeg"),
     ("T2dnUw", "audio/ogg"),
 )
+# One container of several things: RIFF, a size, then WEBP or WAVE.
+# https://developers.google.com/speed/webp/docs/riff_container
+_RIFF = re.compile(r"UklGR.{6}X(RUJQ|QVZF)")
+_IN_RIFF = {"RUJQ": "image/webp", "QVZF": "audio/wav"}
 
 
 def shortened(value: Any, depth: int = 0) -> Any:
@@ -82,4 +85,6 @@ def root(path: str) -> str:
 
 def media_type_of(data: str) -> str:
     """The type of what is in that base64, by how it begins; "" for what is none of the usual."""
+    if riff := _RIFF.match(data):
+        return _IN_RIFF[riff[1]]
     return next((kind for magic, kind in _MAGIC if data.startswith(magic)), "")
