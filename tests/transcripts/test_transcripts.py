@@ -427,3 +427,11 @@ def test_tokens_are_those_that_the_ledger_counts(streamed: bool) -> None:
         reply = sse(BEGUN, end, {"type": "message_stop"})
     used = made(ASKS, reply, MESSAGES).usage
     assert (used.input_tokens, used.cache_write_tokens, used.output_tokens) == (214, 14, 20)
+
+
+def test_thoughts_of_a_generation_are_shown() -> None:
+    """Ollama's /api/generate streams them in lines of their own."""
+    lines = [{"thinking": "I wonder"}, {"thinking": " why."}, {"response": "Because."}, {"done": True}]
+    reply = b"".join(json.dumps({"model": "x", "done": False, **line}).encode() + b"\n" for line in lines)
+    blocks = made({"model": "x", "prompt": "Why?"}, reply, "http://localhost:11434/api/generate").answers[0].turn.blocks
+    assert [block.text for block in blocks if isinstance(block, Text | Thinking)] == ["I wonder why.", "Because."]

@@ -74,7 +74,7 @@ def read_reply(body: Any) -> Reply:
 
 def generated(body: Json) -> Json:
     """What /api/generate says, as a message of /api/chat; the keys keep their values, of whatever type."""
-    message: Json = {"content": body.pop("response")}
+    message: Json = {"content": body.pop("response", "")}
     for key in ("thinking", "tool_calls"):
         if key in body:
             message[key] = body.pop(key)

@@ -97,7 +97,8 @@ class Reader:
             self._fail(failed_of(chunk), out)
             return
         message = chunk.pop("message", None)
-        generates = type(message) is not dict and type(chunk.get("response")) is str
+        # Thoughts may come in lines of their own.
+        generates = type(message) is not dict and str in (type(chunk.get("response")), type(chunk.get("thinking")))
         if generates:
             message = generated(chunk)
         if not self._started:
