@@ -285,6 +285,20 @@ async def test_a_client_that_leaves_closes_the_upstream() -> None:
     assert bench.record.outcome == "aborted"
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_a_client_that_leaves_at_the_formats_end_has_had_it_all(compressed: bool) -> None:
+    """SDKs hang up on `[DONE]`, before HTTP's end and before the trailer of a compressed stream: the call is ok."""
+    packer = zlib.compressobj(wbits=31)
+    last = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    chunk = packer.compress(last) + packer.flush(zlib.Z_SYNC_FLUSH) if compressed else last
+    headers = (*SSE, (b"content-encoding", b"gzip")) if compressed else SSE
+    bench = Bench(lambda: ScriptedReply([chunk, b"never asked for"], headers))
+    reply = await bench.handle()
+    await anext(reply.body)
+    await reply.body.aclose()
+    assert bench.record.outcome == "ok"
+
+
 async def test_a_client_that_leaves_before_the_reply_is_recorded_too() -> None:
     """A cancelled call is settled once."""
     waiting = asyncio.Event()

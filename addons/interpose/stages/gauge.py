@@ -76,16 +76,20 @@ class Gauge:
         # Without a meter there is nothing to miss: what HTTP calls the end is the end.
         reading = Reading(complete=True)
         if self._meter is not None:
+            cut: WireError | None = None
             try:
                 if self._decoder is not None and not self._stopped:
                     self._meter.feed(self._decoder.finish())
-            except Exception as error:  # noqa: BLE001 - a cut gzip stream has been read up to the cut
-                self._stop(error)
+            except WireError as error:  # a cut gzip stream has been read up to the cut
+                cut = error
             try:
                 reading = self._meter.finish()
             except Exception as error:  # noqa: BLE001 - as above
                 self._stop(error)
                 reading = Reading()
+            if cut is not None and not (self.streaming and reading.complete):
+                # Of a stream whose format has ended nothing is missing but the coding's own trailer.
+                self._stop(cut)
         if self._stopped:
             # What was read up to there stands, but nobody has seen the end.
             reading = replace(reading, complete=False)
