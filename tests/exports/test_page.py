@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import replace
 from html import unescape
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -136,6 +137,24 @@ def test_calls_whose_price_nobody_knows_are_counted() -> None:
         status=200, outcome="ok", input_tokens=10, output_tokens=5, usage_source="provider",
     )  # fmt: skip
     assert "calls without a price1" in text_of(exported(made))
+
+
+@pytest.mark.parametrize(("source", "inside"), [("estimated", "~10 in · ~5 out"), ("provider", " 10 in · 5 out")])
+@pytest.mark.parametrize("format_", ["html", "md"])
+def test_tokens_that_are_estimated_are_marked(
+    source: Literal["estimated", "provider"], inside: str, format_: str
+) -> None:
+    """As in every report; nobody takes an estimate for what a provider has told."""
+    made = call(1, [QUESTION], SAYS)
+    made.record = Record(
+        id="call-1", started_at="2026-11-26T07:00:00.000000Z", finished_at="2026-11-26T07:00:01.000000Z",
+        entrance="intercept", method="POST", host="api.openai.com", path="/v1/chat/completions", endpoint="chat",
+        status=200, outcome="ok", input_tokens=10, output_tokens=5, usage_source=source,
+    )  # fmt: skip
+    page = exported(made, format_=format_)
+    shown = text_of(page) if format_ == "html" else page
+    assert inside in shown
+    assert ("input tokens~10" in shown) == (source == "estimated" and format_ == "html")
 
 
 def test_what_limits_have_turned_away_is_no_error() -> None:

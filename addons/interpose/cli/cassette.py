@@ -62,7 +62,7 @@ def serve(options: Options) -> int:
     if not cassette.takes:
         raise InterposeError("there is nothing to play: no recording has a request and its answer, with their bodies")
     hosts = sorted({host for _, host, _ in cassette.hosts})
-    more = f" and {len(hosts) - SOME} other hosts" if len(hosts) > SOME else ""
+    more = f" and {len(hosts) - SOME} more" if len(hosts) > SOME else ""
     say(f"playing {cassette.takes} recorded calls of {', '.join(hosts[:SOME])}{more}; nothing leaves from here")
     player = Player(cassette, Territory(Rules.default()), speed=speed)
     if options.command:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from interpose.recordings import Recorded
 from interpose.transcripts import Transcript
@@ -13,13 +14,14 @@ from interpose.transcripts import Transcript
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What can be added up. None is not told."""
+    """What can be added up. None is not told; `estimated` says that no provider has told the tokens, or not of all."""
 
     input_tokens: int | None = None
     cached: int | None = None
     output_tokens: int | None = None
     reasoning: int | None = None
     cost: float | None = None
+    estimated: bool = False
 
 
 def figures(call: Recorded, transcript: Transcript) -> Figures:
@@ -32,6 +34,7 @@ def figures(call: Recorded, transcript: Transcript) -> Figures:
             record.output_tokens,
             record.reasoning_tokens,
             record.cost_usd,
+            record.usage_source == "estimated",
         )
     return Figures(
         usage.input_tokens,
@@ -44,12 +47,14 @@ def figures(call: Recorded, transcript: Transcript) -> Figures:
 
 def total(each: Iterable[Figures]) -> Figures:
     """The sum of what is told."""
-    rows = [(one.input_tokens, one.cached, one.output_tokens, one.reasoning, one.cost) for one in each]
-    sums = [
-        sum(told) if (told := [value for value in column if value is not None]) else None
-        for column in zip(*rows, strict=True)
-    ]
-    return Figures(*sums) if sums else Figures()
+    every = list(each)
+
+    def summed(name: str) -> Any:
+        told = [value for one in every if (value := getattr(one, name)) is not None]
+        return sum(told) if told else None
+
+    told = ("input_tokens", "cached", "output_tokens", "reasoning", "cost")
+    return Figures(**{name: summed(name) for name in told}, estimated=any(one.estimated for one in every))
 
 
 def status_of(call: Recorded) -> int | None:
@@ -95,17 +100,17 @@ def money(dollars: float | None) -> str:
     return f"${dollars:.2f}" if dollars >= 1 or dollars == 0 else f"${dollars:.6f}".rstrip("0")
 
 
-def count(tokens: int | None) -> str:
-    return "" if tokens is None else f"{tokens:,}"
+def count(tokens: int | None, *, estimated: bool = False) -> str:
+    return "" if tokens is None else f"{'~' if estimated else ''}{tokens:,}"
 
 
 def tokens(told: Figures) -> str:
-    """`1,234 in (900 cached) · 56 out (20 reasoning)`"""
+    """`1,234 in (900 cached) · 56 out (20 reasoning)`, `~22 in · ~19 out` where they are estimated."""
     inside = f" ({told.cached:,} cached)" if told.cached else ""
     thought = f" ({told.reasoning:,} reasoning)" if told.reasoning else ""
     parts = [
-        f"{told.input_tokens:,} in{inside}" if told.input_tokens is not None else "",
-        f"{told.output_tokens:,} out{thought}" if told.output_tokens is not None else "",
+        f"{count(told.input_tokens, estimated=told.estimated)} in{inside}" if told.input_tokens is not None else "",
+        f"{count(told.output_tokens, estimated=told.estimated)} out{thought}" if told.output_tokens is not None else "",
     ]
     return " · ".join(part for part in parts if part)
 

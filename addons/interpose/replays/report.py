@@ -162,7 +162,7 @@ def notes(summary: Summary) -> Iterator[str]:
         yield f"{_calls(summary.late)} stood far out of order in the recording: limits are counted a little late there"
     if summary.left_out:
         hosts = ", ".join(f"{printable(host)} ({count})" for host, count in summary.left_out.most_common(5))
-        more = f" and {len(summary.left_out) - 5} other hosts" if len(summary.left_out) > 5 else ""
+        more = f" and {len(summary.left_out) - 5} more" if len(summary.left_out) > 5 else ""
         yield f"left out, since the rules do not intercept them: {hosts}{more}"
 
 
