@@ -149,12 +149,16 @@ OLD = "--older-than", "2d"
 @pytest.fixture
 def aged(interpose: Command) -> Path:
     """A ledger with three records that are a year old, and two of now."""
+    return grown(SqliteSink(interpose.state / "usage.db"))
+
+
+def grown(sink: SqliteSink | JsonlSink) -> Path:
     now = time.time()
-    opened = Ledger.open(interpose.state / "usage.db", writer="a" * 32, clock=time.time)
+    opened = Ledger.start([Way(sink)], writer="a" * 32, pace=Pace(clock=time.time))
     for moment in (*(now - 366 * 86_400 + number for number in range(3)), now, now):
         opened.record(invented(1, started_at=utc_text(moment)))
     assert opened.close() == 0
-    return interpose.state / "usage.db"
+    return sink.path
 
 
 def test_what_is_old_is_deleted_by_hand(interpose: Command, aged: Path) -> None:
@@ -172,6 +176,23 @@ def test_what_is_old_is_deleted_by_hand(interpose: Command, aged: Path) -> None:
     assert "record 4: deleted: missing" in interpose("usage", "verify").stdout
 
 
+def test_json_lines_are_deleted_by_hand(interpose: Command) -> None:
+    """As records of a database: told beforehand, gone afterwards, sound at any time, and in no report."""
+    path = grown(JsonlSink(interpose.state / "calls.jsonl"))
+    place = ("--ledger", f"jsonl:{path}")
+    done = interpose("usage", "prune", *OLD, *place, "--dry-run")
+    assert (done.returncode, done.stderr) == (0, f"interpose: jsonl:{path}: would delete 3 of calls\n")
+    done = interpose("usage", "prune", *OLD, *place)
+    assert (done.returncode, done.stderr) == (0, f"interpose: jsonl:{path}: deleted 3 of calls\n")
+    found = interpose("usage", "verify", *place).stdout
+    assert "2 records in 1 chain: sound" in found
+    assert "sound, cut up to 3" in found
+    assert json.loads(interpose("usage", "--format", "json", *place).stdout)["total"]["calls"] == 2
+    part = path.with_name("calls.jsonl.part-00000001")
+    part.write_bytes(b"".join(line for line in part.read_bytes().splitlines(keepends=True) if b'"seq":4,' not in line))
+    assert "record 4: deleted: missing" in interpose("usage", "verify", *place).stdout
+
+
 def test_what_was_tampered_with_is_not_deleted_by_hand(interpose: Command, aged: Path) -> None:
     """It is told, with a status that a script sees."""
     tamper(aged, "UPDATE calls SET status = 500 WHERE seq = 2")
@@ -186,7 +207,7 @@ def test_what_was_tampered_with_is_not_deleted_by_hand(interpose: Command, aged:
     [
         ((), "how old? write --older-than 90d, or name rules that have ledger.keep", 2),
         (("--older-than", "soon"), '--older-than "soon" is not a duration; write for example 500ms', 2),
-        (("--older-than", "9d", "--ledger", "jsonl:a"), "is a file of JSON lines: what rotates your files removes", 1),
+        (("--older-than", "9d", "--ledger", "jsonl:none"), "there is no ledger at ", 1),
         (("--older-than", "9d", "--ledger", "none.db"), "there is no ledger at ", 1),
     ],
 )

@@ -25,6 +25,7 @@ from interpose.ledger import Connection, Ledger, LedgerError, utc_text
 from interpose.ledger.address import Database, Readable
 from interpose.ledger.captures import digest_of, stored
 from interpose.ledger.checkpoints import append, named, state
+from interpose.ledger.jsonl import JsonlSink, read
 from interpose.ledger.lane import Pace
 from interpose.ledger.postgres.retention import LOCK
 from interpose.ledger.postgres.sink import PostgresSink
@@ -35,6 +36,7 @@ from interpose.ledger.sqlite import SqliteSink
 from interpose.ledger.sums import usage
 from interpose.ledger.verify import Verification, examine, verify
 from interpose.ledger.writer import Way
+from interpose.rules.sinks import SinkFile
 from interpose.rules.sinks import database as parsed
 
 DAY = 86_400
@@ -43,7 +45,7 @@ DAYS = 10
 
 @dataclass(frozen=True)
 class Place:
-    """A ledger that is a database, and a way to do to it what retention did not."""
+    """A ledger, and a way to do to it what retention did not."""
 
     at: Readable
     sink: Callable[[], Sink]
@@ -91,8 +93,26 @@ def in_database(server: Postgres) -> Place:
     return Place(at, lambda: PostgresSink(at), lambda sql: server.run(sql, database=at.url.database))
 
 
+def in_lines(path: Path) -> Place:
+    def run(sql: str) -> list[tuple[Any, ...]]:
+        with closing(read(path)) as connection:
+            return connection.execute(sql).fetchall()
+
+    return Place(SinkFile("jsonl", path), lambda: JsonlSink(path), run)
+
+
+@pytest.fixture(params=["sqlite", "postgres", "jsonl"])
+def any_place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Of files of JSON lines `run` only reads."""
+    return in_lines(tmp_path / "calls.jsonl") if request.param == "jsonl" else of_kind(request, tmp_path)
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return of_kind(request, tmp_path)
+
+
+def of_kind(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return (
         in_file(tmp_path / "usage.db")
         if request.param == "sqlite"
@@ -109,47 +129,47 @@ def told(found: Verification) -> list[tuple[str, str, int, int]]:
     return [(each.flaw.value, each.writer, each.seq, each.last) for each in found.problems]
 
 
-def test_what_is_old_goes_and_the_rest_verifies(place: Place) -> None:
+def test_what_is_old_goes_and_the_rest_verifies(any_place: Place) -> None:
     """Of calls and of connections, however often it runs; the chains go on behind it."""
-    place.grow("a")
-    place.grow("b")
-    done = place.prune(4)
+    any_place.grow("a")
+    any_place.grow("b")
+    done = any_place.prune(4)
     assert done.records == {"calls": 8, "connections": 8}
-    assert place.ids() == [f"{writer}-{day}" for writer in "ab" for day in range(4, DAYS)]
-    assert verify(place.at) == []
-    assert [(each.writer, each.first, each.cut) for each in examine(place.at).chains] == [
+    assert any_place.ids() == [f"{writer}-{day}" for writer in "ab" for day in range(4, DAYS)]
+    assert verify(any_place.at) == []
+    assert [(each.writer, each.first, each.cut) for each in examine(any_place.at).chains] == [
         ("a", 5, 4), ("b", 5, 4), ("a", 5, 4), ("b", 5, 4),
     ]  # fmt: skip
-    assert place.prune(4).records == {}
-    place.grow("c")
-    assert place.prune(6.5, batch=1).records == {"calls": 3 + 3 + 7, "connections": 3 + 3 + 7}
-    assert verify(place.at) == []
-    assert sum(row.calls for row in usage(place.at)) == 9
+    assert any_place.prune(4).records == {}
+    any_place.grow("c")
+    assert any_place.prune(6.5, batch=1).records == {"calls": 3 + 3 + 7, "connections": 3 + 3 + 7}
+    assert verify(any_place.at) == []
+    assert sum(row.calls for row in usage(any_place.at)) == 9
 
 
-def test_what_would_go_is_told_beforehand(place: Place) -> None:
+def test_what_would_go_is_told_beforehand(any_place: Place) -> None:
     """And is what goes."""
-    place.grow("a", body=b"words " * 50)
-    place.grow("b")
+    any_place.grow("a", body=b"words " * 50)
+    any_place.grow("b")
     now = START + DAYS * DAY
     keep = Keep(now - START - 3 * DAY, now - START - 5 * DAY)
-    found = would_go(place.at, keep, now=now)
+    found = would_go(any_place.at, keep, now=now)
     assert (found.records, found.bodies) == ({"calls": 6, "connections": 6, "captures": 3}, 5)
-    assert len(place.ids()) == 2 * DAYS
-    done = prune(place.at, keep, clock=lambda: now, pause=lambda: False)
+    assert len(any_place.ids()) == 2 * DAYS
+    done = prune(any_place.at, keep, clock=lambda: now, pause=lambda: False)
     assert (done.records, done.bodies) == (found.records, found.bodies)
 
 
-def test_a_chain_that_is_gone_is_not_missed(place: Place) -> None:
+def test_a_chain_that_is_gone_is_not_missed(any_place: Place) -> None:
     """Though later writers name its head; and neither is its middle, which another writer has named."""
-    place.grow("a", days=range(2))
-    place.grow("b", days=range(1, 3))
-    place.grow("c", days=range(8, DAYS))
-    assert place.prune(5).records == {"calls": 4, "connections": 4}
-    assert verify(place.at) == []
-    assert [each.writer for each in examine(place.at).chains] == ["c", "c"]
-    place.grow("d")
-    assert verify(place.at) == []
+    any_place.grow("a", days=range(2))
+    any_place.grow("b", days=range(1, 3))
+    any_place.grow("c", days=range(8, DAYS))
+    assert any_place.prune(5).records == {"calls": 4, "connections": 4}
+    assert verify(any_place.at) == []
+    assert [each.writer for each in examine(any_place.at).chains] == ["c", "c"]
+    any_place.grow("d")
+    assert verify(any_place.at) == []
 
 
 def test_a_head_in_the_middle_is_not_missed(file: Place) -> None:
@@ -282,10 +302,10 @@ def test_it_stops_between_two_batches(place: Place) -> None:
     assert verify(place.at) == []
 
 
-def test_who_writes_meanwhile_is_not_disturbed(place: Place) -> None:
+def test_who_writes_meanwhile_is_not_disturbed(any_place: Place) -> None:
     """Records come and go at once, and all of it verifies."""
-    place.grow("a", days=range(DAYS))
-    ledger = Ledger.start([Way(place.sink())], writer="live", pace=Pace(clock=lambda: START, interval=0.001))
+    any_place.grow("a", days=range(DAYS))
+    ledger = Ledger.start([Way(any_place.sink())], writer="live", pace=Pace(clock=lambda: START, interval=0.001))
     ended = threading.Event()
 
     def write() -> None:
@@ -298,12 +318,12 @@ def test_who_writes_meanwhile_is_not_disturbed(place: Place) -> None:
     writing = threading.Thread(target=write)
     writing.start()
     while not ended.is_set():
-        place.prune(5, batch=50)
+        any_place.prune(5, batch=50)
     writing.join()
     assert ledger.close() == 0
-    place.prune(5, batch=50)
-    assert verify(place.at) == []
-    assert place.ids() == [f"a-{day}" for day in range(5, DAYS)]
+    any_place.prune(5, batch=50)
+    assert verify(any_place.at) == []
+    assert any_place.ids() == [f"a-{day}" for day in range(5, DAYS)]
 
 
 def test_it_drops_no_lock_of_who_writes(file: Place) -> None:

@@ -133,7 +133,7 @@ def prune(
         if records is None and bodies is None:
             refuse("how old? write --older-than 90d, or name rules that have ledger.keep")
         if not retention.prunable(of.place):
-            raise LedgerError(f"{of.place} is a file of JSON lines: what rotates your files removes the old ones")
+            raise LedgerError(f"{of.place} is a file of JSON lines, from which nothing can be deleted on this system")
         keep = retention.Keep(records, bodies)
         try:
             if dry_run:

@@ -25,6 +25,7 @@ from .address import Database, Readable
 from .chains import Flaw, Problem
 from .cuts import FIRST, as_told, rows_in
 from .jsonl import ends
+from .parts import cut_rows
 from .record import LedgerError
 from .schema import parse_heads, unnamed
 from .source import Source, open_source
@@ -101,10 +102,7 @@ class State:
 def state(place: Readable) -> State:
     """Raises LedgerError."""
     if isinstance(place, SinkFile) and place.kind == "jsonl":
-        try:
-            return State(ends(place.path))
-        except OSError as error:
-            raise LedgerError(f"the ledger {place.path} cannot be read: {error.strerror or error}") from error
+        return State(ends(place.path), [as_told(row) for row in cut_rows(place.path)])
     with open_source(place) as source:
         return State(_tips(source), [as_told(row) for row in rows_in(source)])
 

@@ -3,6 +3,7 @@
 In batches, each one transaction with the row of `cuts` that says what is gone (`cuts.py`). Nothing is deleted that was
 tampered with: a record that does not hold stops it, and stays as evidence. Several processes and machines may try at
 once; the row's number lets one of them through. What a database has to offer for that is a `Store`: here SQLite's.
+Files of JSON lines have a way of their own (`rotation.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeGuard
 
 from interpose.rules.sinks import SinkFile
 
@@ -23,6 +24,7 @@ from . import cuts
 from .address import Database, Readable
 from .chains import Chain, Cut, whole
 from .cuts import CutRow, Cuts
+from .parts import LOCKS
 from .record import CAPTURES, TABLES, LedgerError, Row, Table, genesis, utc_text
 from .schema import is_busy, open_for_writing, parse_heads, told, transaction
 
@@ -74,8 +76,12 @@ Pause = Callable[[], bool]
 
 
 def prunable(place: Readable) -> bool:
-    """Files of JSON lines are rotated by whoever rotates files."""
-    return not (isinstance(place, SinkFile) and place.kind == "jsonl")
+    """Files of JSON lines are taken away from whoever writes them, which takes locks."""
+    return LOCKS or not _of_lines(place)
+
+
+def _of_lines(place: Readable) -> TypeGuard[SinkFile]:
+    return isinstance(place, SinkFile) and place.kind == "jsonl"
 
 
 def open_store(place: Readable) -> Store:
@@ -91,6 +97,10 @@ def open_store(place: Readable) -> Store:
 
 def prune(place: Readable, keep: Keep, *, clock: Callable[[], float], pause: Pause, batch: int = BATCH) -> Pruned:
     """Deletes what is older. Raises LedgerError; Taken if another process is at it."""
+    if _of_lines(place):
+        from . import rotation
+
+        return rotation.prune(place.path, keep, clock=clock, pause=pause, batch=batch)
     done, now = Pruned(), clock()
     with open_store(place) as store:
         run = _Run(store, done, clock, pause, batch)
@@ -105,6 +115,10 @@ def prune(place: Readable, keep: Keep, *, clock: Callable[[], float], pause: Pau
 
 def would_go(place: Readable, keep: Keep, *, now: float) -> Pruned:
     """What `prune` would delete, as far as nothing was tampered with. Raises LedgerError."""
+    if _of_lines(place):
+        from . import rotation
+
+        return rotation.would_go(place.path, keep, now=now)
     found = Pruned()
     with open_store(place) as store:
         before = utc_text(now - keep.records) if keep.records is not None else ""

@@ -149,6 +149,10 @@ def open_source(place: Readable, tables: Sequence[Table] = TABLES) -> Source:
 
 def missing(place: Readable) -> bool:
     """Whether it is a file that is not there (yet)."""
+    if isinstance(place, SinkFile) and place.kind == "jsonl":
+        from .parts import there
+
+        return not there(place.path)
     path = place.path if isinstance(place, SinkFile) else place
     return isinstance(path, Path) and not path.exists()
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from interpose.rules.sinks import SinkFile
 
@@ -20,8 +19,9 @@ from .address import Readable
 from .chains import Chain, Flaw, Problem, sound, whole
 from .checkpoints import Kept, kept
 from .cuts import CutRow
-from .jsonl import ENTRY, WRITERS, Line, lines, size, values_of
-from .record import TABLES, Table, genesis
+from .jsonl import ENTRY, WRITERS, Line, lines, values_of
+from .parts import File, cut_rows, snapshot
+from .record import TABLES, Row, Table, genesis
 from .schema import parse_heads
 from .source import Source, open_source
 
@@ -65,6 +65,18 @@ class Verification:
     @property
     def records(self) -> int:
         return sum(chain.records for chain in self.chains)
+
+
+@dataclass(slots=True)
+class _Left:
+    """Records whose numbers retention has deleted: the first and the last one, and whether each follows from the one
+    before it.
+    """
+
+    first: int
+    last: int
+    hash: str
+    follows: bool
 
 
 @dataclass(slots=True)
@@ -135,7 +147,10 @@ class _Walk:
         self._wanted: dict[str, dict[str, str]] = {}
         self._hashes: set[str] = set()
         # Of a file: records whose number was there before, {(chain, number): [(line, hash)]}.
-        self._again: dict[tuple[str, int], list[tuple[int, str]]] = {}
+        self._again: dict[tuple[str, int], list[tuple[Line, str]]] = {}
+        # And records that retention has deleted, {chain: them}.
+        self._left: dict[str, _Left] = {}
+        self._of_files = False
         self._found = Verification()
         for name, last in expected.items():
             self._want(name, last, "the caller")
@@ -207,41 +222,48 @@ class _Walk:
     # --- a file of JSON lines ---------------------------------------------------------------------------------------
 
     def file(self, path: Path) -> None:
+        self._of_files = True
         # Others go on writing: what comes between the walks has no part in any.
-        until = size(path)
+        with snapshot(path) as files:
+            # Behind what was opened: what is deleted from now on is there, and what was before is told.
+            self._files(files, cut_rows(path))
+
+    def _files(self, files: Sequence[File], rows: Sequence[CutRow]) -> None:
         # A writer stands behind those whose heads it names.
-        for line in lines(path, start=ENTRY, until=until):
-            self._enter_line(path, line)
+        for line in lines(files, start=ENTRY):
+            self._enter_line(line)
+        self._retention(rows)
         tables = {table.name: table for table in TABLES}
         total = 1
-        for line in lines(path, until=until):
+        for line in lines(files):
             total = line.total
             if line.number % _STEP == 0:
                 self._progress(line.end, total)
             if line.told is None:
-                self._unreadable(path, line)
+                self._unreadable(line)
             elif (table := tables.get(str(line.told.get("table")))) is not None:
-                self._take_line(table, line.number, line.told)
+                self._take_line(table, line)
             elif line.told.get("table") != WRITERS:
-                self._garbage(path, line)
+                self._garbage(line)
         if self._again:
-            self._hold_against_first(path, tables, until)
+            self._hold_against_first(files, tables)
         self._progress(total, total)
 
-    def _enter_line(self, path: Path, line: Line) -> None:
+    def _enter_line(self, line: Line) -> None:
         if line.told is None:
             return  # the other walk comes by
         try:
             writer, known = str(line.told["writer"]), _Known(str(line.told["version"]), str(line.told["heads"]))
         except KeyError:
-            self._garbage(path, line)
+            self._garbage(line)
             return
         if writer not in self._known:
             self._enter(writer, known)
         elif self._known[writer] != known:
-            self._garbage(path, line, f"enters the writer {writer} again, with other heads")
+            self._garbage(line, f"enters the writer {writer} again, with other heads")
 
-    def _take_line(self, table: Table, number: int, told: dict[str, Any]) -> None:
+    def _take_line(self, table: Table, line: Line) -> None:
+        told = line.told or {}
         try:
             row = tuple(values_of(table, told))
             strange = len(told) != len(row) + 1
@@ -251,43 +273,57 @@ class _Walk:
             row = (*row[:-1], "")  # more or less than a record of ours: its hash is none
         chain = self._chain(table, str(row[0]))
         seq = whole(row[1])
-        if seq >= chain.due or seq < 1:
+        if chain.cut is not None and 1 <= seq <= chain.cut.seq:
+            self._left_over(chain, row)
+        elif seq >= chain.due or seq < 1:
             chain.take(row)
         elif not chain.take_late(row):
             # A batch whose commit was not heard of is written again, and is what it was.
             found = str(row[-1]) if sound(table, row) else ""
-            self._again.setdefault((chain.name, seq), []).append((number, found))
+            self._again.setdefault((chain.name, seq), []).append((line, found))
         if row[-1] in self._hashes:
             self._meet(chain.name, str(row[-1]))
 
-    def _hold_against_first(self, path: Path, tables: Mapping[str, Table], until: int | None) -> None:
-        """Walks the file again, for the records whose numbers came more than once."""
-        for line in lines(path, until=until):
+    def _left_over(self, chain: Chain, row: Row) -> None:
+        """What retention has deleted is there once more, in a row and up to the last, until it is done: a kill or a
+        reader was quicker.
+        """
+        seq, is_sound = whole(row[1]), sound(chain.table, row)
+        left = self._left.get(chain.name)
+        if left is None:
+            self._left[chain.name] = _Left(seq, seq, str(row[-1]), is_sound)
+            return
+        left.follows = left.follows and is_sound and seq == left.last + 1 and row[-2] == left.hash
+        left.last, left.hash = seq, str(row[-1])
+
+    def _hold_against_first(self, files: Sequence[File], tables: Mapping[str, Table]) -> None:
+        """Walks the files again, for the records whose numbers came more than once."""
+        for line in lines(files):
             if line.told is None or (table := tables.get(str(line.told.get("table")))) is None:
                 continue
             name, seq = table.chain(str(line.told.get("writer"))), whole(line.told.get("seq"))
-            for number, found in self._again.pop((name, seq), ()):
+            for again, found in self._again.pop((name, seq), ()):
                 if found != line.told.get("hash"):
                     self._found.problems.append(
                         Problem(
                             Flaw.UNLINKED, str(line.told.get("writer")), seq, seq,
-                            f"line {number} of {path} has its number, and is another record", table.name,
+                            f"line {again.number} of {again.path} has its number, and is another record", table.name,
                         )
                     )  # fmt: skip
 
-    def _unreadable(self, path: Path, line: Line) -> None:
+    def _unreadable(self, line: Line) -> None:
         """What a crash has torn begins as ours do; the record that it was to be is missing, or was written again."""
         if line.torn:
             self._found.notes.append(
-                f"line {line.number} of {path} is torn: a crash or a full disk has cut it, or somebody else; what is"
-                " missing for it is said above"
+                f"line {line.number} of {line.path} is torn: a crash or a full disk has cut it, or somebody else; what"
+                " is missing for it is said above"
             )
         else:
-            self._garbage(path, line)
+            self._garbage(line)
 
-    def _garbage(self, path: Path, line: Line, what: str = "is no record of ours") -> None:
+    def _garbage(self, line: Line, what: str = "is no record of ours") -> None:
         self._found.problems.append(
-            Problem(Flaw.GARBAGE, "", line.number, line.number, f"line {line.number} of {path} {what}")
+            Problem(Flaw.GARBAGE, "", line.number, line.number, f"line {line.number} of {line.path} {what}")
         )
 
     # --- the end ----------------------------------------------------------------------------------------------------
@@ -298,12 +334,15 @@ class _Walk:
         for name, chain in sorted(self._chains.items(), key=lambda item: (order[item[1].table.name], item[1].writer)):
             problems = list(chain.problems())
             known = self._known.get(chain.writer)
-            if known is None:
+            if known is None and not chain.records and chain.cut is not None and self._of_files:
+                pass  # it went with the last of its records
+            elif known is None:
                 detail = "no row of `writers` says what it began from"
                 problems.insert(0, Problem(Flaw.UNKNOWN_WRITER, chain.writer, 1, 1, detail, chain.table.name))
             elif chain.cut is not None and chain.start != chain.cut.start:
                 detail = "its writer began from other heads than those that its row of `writers` has"
                 problems.append(Problem(Flaw.UNLINKED, chain.writer, 1, 1, detail, chain.table.name))
+            problems.extend(self._left_wrongly(name, chain))
             problems.extend(self._missed(name, chain))
             found.problems.extend(problems)
             if chain.records or problems:  # of most that retention has deleted nothing is left to tell
@@ -311,6 +350,13 @@ class _Walk:
         for name in sorted({*self._wanted, *self._marks} - set(self._chains)):
             found.problems.extend(self._missed(name, None))
         return found
+
+    def _left_wrongly(self, name: str, chain: Chain) -> Iterator[Problem]:
+        if (left := self._left.get(name)) is None or chain.cut is None:
+            return
+        if not left.follows or (left.last, left.hash) != (chain.cut.seq, chain.cut.hash):
+            detail = "retention has deleted what had these numbers, and it was something else"
+            yield Problem(Flaw.UNLINKED, chain.writer, left.first, left.last, detail, chain.table.name)
 
     def _missed(self, name: str, chain: Chain | None) -> Iterator[Problem]:
         """What others know of a chain, and is not there."""

@@ -9,7 +9,6 @@ from interpose.limits.periods import Unit
 from .document import Document
 from .problem import BadValue, Path
 from .schema import RulesSpec
-from .sinks import file_named
 from .values import age
 
 # The longest that a period of a budget takes, in days.
@@ -34,13 +33,6 @@ def check(document: Document) -> None:
 def dangers(spec: RulesSpec) -> Iterator[tuple[Path, str, str]]:
     """Where it stands, what is unwise and what to do."""
     assert spec.ledger.keep is not None
-    sinks = [file_named(text) for text in spec.ledger.to or []]
-    if sinks and all(sink is not None and sink[0] == "jsonl" for sink in sinks):
-        yield (
-            ("ledger", "keep"),
-            "concerns databases alone, and all that ledger.to names are files of JSON lines",
-            "have whatever rotates your files remove the old ones",
-        )
     records = spec.ledger.keep.records
     budgets = [limit.budget for limit in spec.limits if limit.budget is not None]
     budgets += [key.budget for key in spec.clients.keys if key.budget is not None]
