@@ -435,3 +435,15 @@ def test_thoughts_of_a_generation_are_shown() -> None:
     reply = b"".join(json.dumps({"model": "x", "done": False, **line}).encode() + b"\n" for line in lines)
     blocks = made({"model": "x", "prompt": "Why?"}, reply, "http://localhost:11434/api/generate").answers[0].turn.blocks
     assert [block.text for block in blocks if isinstance(block, Text | Thinking)] == ["I wonder why.", "Because."]
+
+
+def test_half_a_character_is_written_out() -> None:
+    """Wherever it stands: what is shown can always be written."""
+    choice = {"index": 0, "finish_reason": "c\ud800", "message": {"role": "assistant", "content": "a\ud800"}}
+    shown = render(made({**ASKS, "model": "d\ud800"}, {"model": "e", "choices": [choice]}))
+    assert [word for word in ("a\\ud800", "c\\ud800", "d\\ud800") if word not in shown] == []
+    delta = {"audio": {"id": "i", "data": "b\ud800"}}
+    reply = sse({"type": "chunk", "choices": [{"index": 0, "delta": delta}]}) + b"data: [DONE]\n\n"
+    (block,) = made(ASKS, reply).answers[0].turn.blocks
+    assert isinstance(block, Media)
+    assert block.data == "b\\ud800"

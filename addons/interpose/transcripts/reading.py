@@ -5,6 +5,9 @@ The client's codec reads both; what it refuses is shown as JSON or text, with a 
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
 from .answering import answered
 from .asking import asked
 from .matching import matched
@@ -20,13 +23,14 @@ UNREADABLE = "could not be read"
 def read(material: Material) -> Transcript:
     """Never raises."""
     try:
-        return _read(material)
+        found: Transcript = _encodable(_read(material))
     except Exception as error:  # noqa: BLE001 - a stranger's bodies; nothing is known that leads here
         bodies: tuple[tuple[Role, bytes], ...] = (("input", material.request), ("output", material.reply))
         turns = tuple(Turn(role, (as_text(body[:LARGEST], UNREADABLE),)) for role, body in bodies if body)
         return Transcript(
             material.format, material.endpoint, turns=turns, notes=(f"{UNREADABLE} ({type(error).__name__})",)
         )
+    return found
 
 
 def _read(material: Material) -> Transcript:
@@ -69,3 +73,16 @@ def _mended(body: bytes, what: str, notes: list[str]) -> bytes:
     if body:
         notes.append(f"the {what} was kept in part only: {len(body):,} bytes of it are read")
     return mended(body) if body[:64].lstrip()[:1] in (b"{", b"[") else body
+
+
+def _encodable(value: Any) -> Any:
+    """The same with texts that UTF-8 holds: half a character, which JSON's escapes can carry, is written out."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, tuple):
+        return tuple(map(_encodable, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        told = {each.name: getattr(value, each.name) for each in fields(value)}
+        changed = {name: new for name, old in told.items() if (new := _encodable(old)) is not old}
+        return replace(value, **changed) if changed else value
+    return value
