@@ -145,7 +145,11 @@ def test_virtual_keys_are_masked_whoever_has_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "member", ["api_key", "apiKey", "x-api-key", "access_token", "refreshToken", "client_secret", "Authorization"]
+    "member",
+    [
+        *("api_key", "apiKey", "x-api-key", "access_token", "refreshToken", "client_secret", "Authorization"),
+        *("authorization_token", "apiKeyString", "bearer_token", "X-Figma-Token", "proxy-authorization"),
+    ],
 )
 def test_members_that_are_named_as_secrets_are_masked(member: str) -> None:
     """Whatever their value is; a token of a text is none of them, nor is a schema that describes one."""
@@ -154,6 +158,18 @@ def test_members_that_are_named_as_secrets_are_masked(member: str) -> None:
     assert json.loads(scrubbed(body, found.spans)) == {
         member: "***", "token": "Hello", "properties": {member: {"type": "string"}},
     }  # fmt: skip
+
+
+def test_what_an_object_holds_is_masked_by_the_name_of_the_object() -> None:
+    """Where the secret itself is called a value: connectors, the secrets of a container's network."""
+    connector = {"type": "connector", "authorization": {"type": "api-key", "value": "FAKE-1"}}
+    secrets = [{"domain": "a.test", "name": "KEY", "value": f"FAKE-{number}"} for number in (2, 3)]
+    policy = {"type": "allowlist", "domain_secrets": secrets}
+    body = json.dumps({"tools": [connector, policy], "filter": {"value": "a word"}}).encode()
+    kept = scrubbed(body, find(body, Secrets()).spans).decode()
+    assert "FAKE" not in kept
+    assert json.loads(kept)["tools"][1]["domain_secrets"][1] == {"domain": "a.test", "name": "KEY", "value": "***"}
+    assert json.loads(kept)["filter"] == {"value": "a word"}
 
 
 @pytest.mark.parametrize(

@@ -91,3 +91,13 @@ def test_a_key_that_a_stream_tells_in_pieces_is_masked(secret: str) -> None:
     shown = exported(hidden(replace(made, answered=streamed)), format_="json")
     assert "Your key is ***" in shown
     assert secret not in shown
+
+
+def test_what_a_body_names_as_a_secret_is_masked() -> None:
+    """What a provider is to show to servers of tools, whatever it looks like, and a header that somebody quotes."""
+    servers = [{"type": "url", "url": "https://tools.example/", "authorization_token": "FAKE 1"}]
+    tools = [{"type": "mcp", "headers": {"X-Tools-Secret": "FAKE 2"}, "authorization": {"value": "FAKE 3"}}]
+    message = {"role": "user", "content": "curl -H 'x-api-key: FAKE-4567' a.test"}
+    made = hidden(call(1, [message], SAYS, mcp_servers=servers, tools=tools))
+    assert b"FAKE" not in (made.asked.body or b"")
+    assert json.loads(made.asked.body or b"")["mcp_servers"][0] == {**servers[0], "authorization_token": "***"}

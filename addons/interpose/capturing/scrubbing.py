@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import re2  # type: ignore[import-untyped]  # it has no type information
 
+from interpose.masking import named
 from interpose.masking.torn import Span, joined
 from interpose.masking.whole import MASKED
 
-from .spellings import KEYS, NAMED_HEADER, NAMED_MEMBER, pattern, spelled
+from .spellings import KEYS, pattern, spelled
 
 # A shorter beginning of a secret, at the end of what is there, tells nobody anything.
 SHORTEST_BEGINNING = 4
@@ -54,8 +55,9 @@ def find(body: bytes, secrets: Secrets, *, streamed: bool = False, ends: bool = 
             spans += _beginning(body, value) if ends else []
         if word == "secret":
             spans += text.places(pattern(KEYS))
-            spans += text.within(pattern(NAMED_MEMBER), group=1)
-            spans += text.within(pattern(NAMED_HEADER), group=1)
+            spans += text.within(pattern(named.MEMBER), group=1)
+            spans += text.within(pattern(named.HEADER), group=1)
+            spans += text.held()
         if len(spans) > before:
             words.append(word)
     before = len(spans)
@@ -109,6 +111,15 @@ class _Text:
     def within(self, wanted: re2._Regexp, group: int = 0) -> list[Span]:
         """Where it stands in the body as that is."""
         return [span for span in (match.span(group) for match in wanted.finditer(self._body)) if span[0] < span[1]]
+
+    def held(self) -> list[Span]:
+        """What stands in objects that hold a secret."""
+        inside = pattern(named.HELD)
+        return [
+            (start + first, start + last)
+            for start, end in self.within(pattern(named.HOLDER))
+            for first, last in (match.span(1) for match in inside.finditer(self._body[start:end]))
+        ]
 
     def places(self, wanted: re2._Regexp) -> list[Span]:
         """The same, torn apart or not."""

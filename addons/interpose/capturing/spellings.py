@@ -24,17 +24,6 @@ _REST = r"[A-Za-z0-9._~+/=%\\-]*"
 # What is a key by its look: virtual ones, and those that OpenAI makes for a session of Realtime.
 # https://platform.openai.com/docs/api-reference/realtime-sessions
 KEYS = r"\b(?:vk-|ek_)[A-Za-z0-9_-]{16,}"
-# Members of JSON that are named as secrets are; their values are the group.
-NAMED_MEMBER = (
-    r'(?i)"(?:x-)?(?:api[_-]?key|(?:access|refresh|id|session|security)[_-]?token|client[_-]?secret|secret[_-]?access[_-]?key'
-    r'|private[_-]?key|authorization)"\s*:\s*"((?:[^"\\]|\\.)+)"'
-)
-
-
-# The same of headers as people write them, in a curl command or in the parts of a batch.
-NAMED_HEADER = (
-    r"(?i)\b(?:authorization:\s*(?:bearer|basic|token)\s+|(?:x-)?(?:goog-)?api-key:\s*)([A-Za-z0-9._~+/=-]{8,})"
-)
 
 
 @lru_cache(maxsize=512)
