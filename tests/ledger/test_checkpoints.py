@@ -227,6 +227,20 @@ def test_lines_have_tips_as_a_database_has(tmp_path: Path, kept: Path) -> None:
     assert (problem.flaw, problem.writer, problem.seq, problem.last) == ("cut", "b", LENGTH - 1, LENGTH)
 
 
+def test_a_copy_is_the_only_ledger_of_its_kind_that_the_file_knows(path: Path, kept: Path, tmp_path: Path) -> None:
+    """Of two sinks with one file of checkpoints, what was copied as evidence is held against its own lines."""
+    grow(path, "a")
+    checkpoint(path, kept)
+    append(kept, at="2026-11-01T00:00:00Z", ledger="jsonl:/var/log/calls.jsonl", state=State({"x": (9, "f" * 64)}))
+    copy = path.rename(tmp_path / "copy.db")
+    assert told(copy, kept) == []
+    with sqlite3.connect(copy) as connection:
+        connection.execute("DELETE FROM calls WHERE seq = ?", (LENGTH,))
+    connection.close()
+    (problem,) = examine(copy, files=[kept]).problems
+    assert problem.flaw == "cut"
+
+
 def _append_many(kept: Path, begin: int) -> None:
     for number in range(begin, begin + 20):
         append(kept, at="2026-11-01T00:00:00Z", ledger="sqlite:usage.db", state=State({"a": (number, "f" * 64)}))

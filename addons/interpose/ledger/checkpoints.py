@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,8 +146,7 @@ def kept(files: Sequence[Path], place: Readable) -> Kept:
     for path in files:
         known = list(_read(path, found))
         ledgers = {checkpoint.ledger for checkpoint in known}
-        # A ledger that was moved, or is looked at in a copy, has another name.
-        name = named(place) if named(place) in ledgers or len(ledgers) != 1 else next(iter(ledgers))
+        name = _name_in(ledgers, place)
         if known and name not in ledgers:
             raise LedgerError(
                 f"{path} has no checkpoint of {name}: it knows {', '.join(sorted(ledgers))}. Name the ledger as it did"
@@ -158,6 +157,19 @@ def kept(files: Sequence[Path], place: Readable) -> Kept:
             if checkpoint.ledger == name:
                 _add(found, checkpoint)
     return found
+
+
+def _name_in(ledgers: Set[str], place: Readable) -> str:
+    """A ledger that was moved, or is looked at in a copy, has another name: then the only one of its kind is it."""
+    name = named(place)
+    alike = [each for each in ledgers if _kind(each) == _kind(name)]
+    return alike[0] if name not in ledgers and len(alike) == 1 else name
+
+
+def _kind(name: str) -> str:
+    """Of a ledger, by its name: SQLite's may be a mere path."""
+    scheme = name.partition(":")[0]
+    return scheme if scheme in ("jsonl", "postgresql") else "sqlite"
 
 
 def _add(found: Kept, checkpoint: Checkpoint) -> None:
