@@ -7,23 +7,22 @@ person who starts them.
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
-import socket
 import sys
 import threading
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from interpose.call import Entrance
 from interpose.hosts.counting import counting_folder
 from interpose.hosts.served import ServedRules, served
-from interpose.hosts.serving import CUT, DRAIN, KEPT_BACK, VARIABLE, Service, spawned
+from interpose.hosts.serving import DRAIN, VARIABLE, Service, spawned
 from interpose.hosts.watching import can_be_read_again
+from interpose.hosts.working import CUT
 from interpose.issued import Keys, KeysError
 from interpose.rules.compiled import Rules
 from interpose.rules.problem import RulesError
@@ -36,18 +35,11 @@ from .terminal import own_command, refuse, say, say_plain
 from .tls import check_certificate
 
 if TYPE_CHECKING:
-    from granian.server.mp import MPServer
+    from .crew import Crew
 
 TARGET = "interpose.hosts.serving:application"
 # Connections of one worker that may be open at a time: streams are long, and idle connections count, too.
 CONNECTIONS = 16_384
-# What of the server's own log is said: it is at its errors, and at what it does about them.
-LOGS: dict[str, Any] = {
-    "formatters": {"ours": {"format": "interpose: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "ours", "filters": ["ours"]}},
-    "filters": {"ours": {"()": "interpose.cli.logs.of_the_server"}},
-    "loggers": {"_granian": {"handlers": ["stderr"], "propagate": False}},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,99 +81,65 @@ def serve(options: Options) -> int:
         rules_file = None if file is None else str(file.absolute())
         os.environ[VARIABLE] = Service(rules_file, str(state), None if counts is None else str(counts)).written()
         _tell_before(options, found)
-        Serving(_server(options, place), options, place, rules, state).run()
+        _Serving(_crew(options, place), options, place, rules, state).run()
     return 0
 
 
-def _server(options: Options, listen: Listen) -> MPServer:
+def _crew(options: Options, place: Listen) -> Crew:
     # Here, not above: a mistake should be told before the server is imported.
-    from granian.constants import Interfaces, Loops, SSLProtocols
-    from granian.log import LogLevels
+    from granian.constants import SSLProtocols
 
-    from .replacing import Workers
+    from .crew import Crew
 
-    return Workers(
+    return Crew(
         TARGET,
-        answered=lambda: _answers(listen.reachable()),
+        place,
+        options.workers,
+        patience=DRAIN + 5,
         factory=True,
-        address=listen.host,
-        port=listen.port,
-        interface=Interfaces.ASGI,
-        # Not whichever is installed for other programs.
-        loop=Loops.asyncio,
-        workers=options.workers,
-        workers_kill_timeout=int(DRAIN) + 5,
         backpressure=CONNECTIONS,
-        websockets=False,
-        log_level=LogLevels.info,
-        log_dictconfig=LOGS,
         ssl_cert=options.tls_cert,
         ssl_key=options.tls_key,
         ssl_protocol_min=SSLProtocols.tls12,
     )
 
 
-class Serving:
+class _Serving:
     """The process that has started the workers: it passes on to them what it is told, and says that they answer."""
 
-    def __init__(self, server: MPServer, options: Options, listen: Listen, rules: Rules, state: Path) -> None:
-        self._server = server
+    def __init__(self, crew: Crew, options: Options, listen: Listen, rules: Rules, state: Path) -> None:
+        self._crew = crew
         self._options = options
         self._listen = listen
         self._rules = rules
         self._state = state
-        self._stopping = False
         # A terminal that hangs up ends us, unless whoever has started us (nohup) wants that not.
         self._of_terminal = sys.platform != "win32" and has_terminal() and not _ignored(signal.SIGHUP)
 
     def run(self) -> None:
-        # A fork would take along whatever locks our threads hold at that moment.
-        multiprocessing.set_start_method("spawn", force=True)
+        hears = {signal.SIGINT: self._stop, signal.SIGTERM: self._stop}
         if sys.platform != "win32":
-            # Here, and in the workers until they listen to them: by themselves they would end them.
-            signal.pthread_sigmask(signal.SIG_BLOCK, KEPT_BACK)
-        self._server.on_startup(self._starting)
-        self._server.serve(spawn_target=spawned)
+            # What ends calls in a worker is nothing to us: by itself it would end us.
+            hears |= {signal.SIGHUP: self._hang_up, CUT: lambda: None}
+        self._crew.run(spawned, hears, self._begun)
 
-    def _starting(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
+    def _begun(self) -> None:
         threading.Thread(target=self._announce, name="interpose-listening", daemon=True).start()
-        if sys.platform != "win32":
-            threading.Thread(target=self._pass_on, name="interpose-reload", daemon=True).start()
 
-    def _stop(self, *_: object) -> None:
-        """The first time what is in flight may end by itself, for a while."""
-        if sys.platform != "win32":
-            if self._stopping:
-                self._signal(CUT)
-            else:
-                cutting = threading.Timer(DRAIN, self._signal, (CUT,))
-                cutting.daemon = True
-                cutting.start()
-        self._stopping = True
-        self._server.signal_handler_interrupt()  # type: ignore[no-untyped-call] # granian types its arguments alone
+    def _stop(self) -> None:
+        self._crew.stop(DRAIN)
 
-    def _pass_on(self) -> None:
+    def _hang_up(self) -> None:
         """SIGHUP is for every worker, but for that of a terminal that is gone."""
-        while True:
-            signal.sigwait((signal.SIGHUP,))
-            if self._of_terminal and not has_terminal():
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-            self._signal(signal.SIGHUP)
-
-    def _signal(self, number: signal.Signals) -> None:
-        for worker in list(self._server.wrks):
-            if worker.inner.is_alive():
-                os.kill(worker.inner.pid, number)
+        if self._of_terminal and not has_terminal():
+            self._stop()
+        elif sys.platform != "win32":
+            self._crew.tell(signal.SIGHUP)
 
     def _announce(self) -> None:
-        # Its workers listen, each for itself, when they have opened all that they need.
-        while not _answers(self._listen.reachable()):
+        while not self._crew.answers():
             time.sleep(0.05)
-        # One that dies from now on is replaced; before, there is something wrong with what they are to serve.
-        self._server.respawn_failed_workers = True
+        self._crew.replaces()
         options, workers = self._options, self._options.workers
         base = f"{'http' if options.tls_cert is None else 'https'}://{self._listen.reachable()}/v1"
         say(f"answering at {base} · {workers} worker{'s' * (workers != 1)}")
@@ -218,20 +176,10 @@ def _tell_before(options: Options, found: ServedRules) -> None:
         if found.without:
             left_out = ", ".join(f"{name} ({variable})" for name, variable in found.without.items())
             say_plain(f"  left out, since their variable is not set: {left_out}")
-    if options.workers > 1 and found.rules.state.store is None:
-        say(
-            f"{options.workers} workers, and each counts limits and budgets by itself: a client may get up to "
-            f"{options.workers} times as much. Name a Redis or Valkey server in the rules (state.store) for limits "
-            "that hold over all of them"
-        )
+    if options.workers > 1:
+        from .crew import tell_of_counting
 
-
-def _answers(listen: Listen) -> bool:
-    try:
-        with socket.create_connection((listen.host, listen.port), timeout=1):
-            return True
-    except OSError:
-        return False
+        tell_of_counting(options.workers, found.rules)
 
 
 def _listen(text: str | None) -> Listen:

@@ -9,10 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import multiprocessing
 import os
-import signal
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +19,7 @@ from interpose.errors import InterposeError
 from interpose.rules.compiled import Rules
 from interpose.rules.problem import RulesError
 
-from . import embedding, following
+from . import embedding, following, working
 from .application import Gateway
 from .asgi import Receive, Scope, Send
 from .served import default_file, served
@@ -30,14 +27,8 @@ from .served import default_file, served
 logger = logging.getLogger(__name__)
 
 VARIABLE = "INTERPOSE_SERVES"
-# Which of the workers a process is, from 1; one that takes another's place has its number.
-NUMBER = "INTERPOSE_WORKER"
-MOST_FILES = 1 << 16
 # Calls in flight get so long to end when we stop.
 DRAIN = 30.0
-# Ends what is in flight: a server that is to end waits for it as long as it takes. Windows has no such signals.
-CUT = signal.SIGTERM if sys.platform == "win32" else signal.SIGUSR1
-KEPT_BACK = () if sys.platform == "win32" else (signal.SIGHUP, CUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +51,10 @@ class Service:
 
 def spawned(number: int, *given: Any, **named: Any) -> None:
     """The whole life of a worker's process."""
-    # A terminal tells all of us; when a worker ends is said by the process that has started it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ[NUMBER] = str(number)
-    open_all_files()
+    working.begin(number)
     from granian.server.mp import MPServer
 
     MPServer._spawn_asgi_lifespan_worker(number, *given, **named)
-
-
-def open_all_files() -> None:
-    """Has this process open as many files as it may: a call takes two, and what is usual without asking is 1024."""
-    if sys.platform != "win32":
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
-        if soft != resource.RLIM_INFINITY and soft < most:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def application() -> Worker:
@@ -132,7 +109,7 @@ class Worker:
         except Exception:
             logger.exception("a worker failed at its start")
         else:
-            self._listen()
+            working.listen(self._gateway.ask, self._cut)
             await send({"type": "lifespan.startup.complete"})
             # The server says so when it has answered all that it has taken.
             await receive()
@@ -147,28 +124,9 @@ class Worker:
         handler.setFormatter(logging.Formatter("interpose: %(message)s"))
         handler.addFilter(self._gateway.scrubber)
         logging.getLogger().addHandler(handler)
-        first = self._environ.get(NUMBER, "1") == "1"
-        following.logger.setLevel(logging.INFO if first else logging.CRITICAL)
+        following.logger.setLevel(logging.INFO if working.first(self._environ) else logging.CRITICAL)
         # What is worth a warning at the start has been told by whoever has started us.
         embedding.log.setLevel(logging.ERROR)
-
-    def _listen(self) -> None:
-        """SIGHUP asks for the rules to be read again, CUT ends what is in flight. Who has started us keeps both back
-        until somebody listens.
-        """
-        if sys.platform != "win32":
-            loop = asyncio.get_running_loop()
-            loop.add_signal_handler(signal.SIGHUP, self._gateway.ask)
-            loop.add_signal_handler(CUT, self._cut)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, KEPT_BACK)
-            if (parent := multiprocessing.parent_process()) is not None:
-                loop.add_reader(parent.sentinel, self._orphaned, parent.sentinel)
-
-    def _orphaned(self, sentinel: int) -> None:
-        """Who has started us was killed: nobody could tell us to end any more, and the address would stay taken."""
-        asyncio.get_running_loop().remove_reader(sentinel)
-        logger.error("the process that has started this worker is gone: it answers what it has taken, and ends")
-        signal.raise_signal(signal.SIGTERM)
 
     def _cut(self) -> None:
         if self._live:

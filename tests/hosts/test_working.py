@@ -1,10 +1,10 @@
-"""One worker of a gateway, as far as it can be looked at without a process of its own."""
+"""One worker of several, as far as it can be looked at without a process of its own."""
 
 from __future__ import annotations
 
 import resource
 
-from interpose.hosts.serving import MOST_FILES, open_all_files
+from interpose.hosts.working import MOST_FILES, open_all_files
 
 
 def test_a_worker_may_open_as_many_files_as_the_system_allows() -> None:
