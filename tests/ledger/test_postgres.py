@@ -128,6 +128,7 @@ def test_reports_are_the_same_as_from_a_file(tmp_path: Path, database: Database,
     for by in ([name] for name in DIMENSIONS):
         assert usage(database, by=by) == usage(tmp_path / "usage.db", by=by)
     assert usage(database, by=(), writer="w1") == usage(tmp_path / "usage.db", by=(), writer="w1")
+    assert usage(database, by=(), writer="w") == usage(database, by=(), writer="w1")
     assert usage(database, writer="other") == []
     assert destinations(database) == destinations(tmp_path / "usage.db")
     for words in (["client"], ["provider", "model"], []):

@@ -61,6 +61,14 @@ def test_one_writer_alone(tmp_path: Path, record) -> None:
     assert [row.calls for row in usage(path, writer="nobody")] == []
 
 
+def test_the_workers_of_a_run_together(tmp_path: Path, record) -> None:
+    """They are writers whose names begin with the run's."""
+    path = write(tmp_path / "usage.db", [record(1), record(2)], writer="a1")
+    write(path, [record(3)], writer="a2")
+    write(path, [record(4)], writer="b1")
+    assert [row.calls for row in usage(path, writer="a")] == [3]
+
+
 def test_most_tokens_first_and_days_in_order(tmp_path: Path, record) -> None:
     """What weighs most is on top; days run in time."""
     path = write(

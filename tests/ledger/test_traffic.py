@@ -187,6 +187,7 @@ def test_destinations_are_summed_by_host_and_program(tmp_path: Path) -> None:
     ]
     assert (found[0].errors, found[0].reason, found[3].tls_refused) == (1, "reset", 1)
     assert destinations(path, writer="nobody") == []
+    assert destinations(path, writer="") == found
     after = destinations(path, since=datetime.fromtimestamp(NOON + 3, UTC))
     assert {each.host for each in after} == {"big.test", "api.x.ai", "example.org"}
     assert sum(each.connections for each in after) == 3

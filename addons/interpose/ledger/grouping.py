@@ -14,7 +14,7 @@ from functools import cache
 from zoneinfo import ZoneInfo
 
 from .record import LedgerError, utc_text
-from .source import Dialect
+from .source import Dialect, named_from
 
 # What `--by` may name, beside time: the SQL that gives it.
 WORDS: Mapping[str, str] = {
@@ -47,8 +47,9 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which calls are counted: begun at or after `since` and before `until`, of one writer if it is named, and with
-    `only` values of some words (`*` and `?` stand for anything, "" for none). `zone` is whose days they are.
+    """Which calls are counted: begun at or after `since` and before `until`, of the writers whose names begin with
+    `writer`, and with `only` values of some words (`*` and `?` stand for anything, "" for none). `zone` is whose days
+    they are.
     """
 
     since: datetime | None = None
@@ -66,8 +67,8 @@ class Selection:
                 conditions.append(f"started_at {sign} ?")
                 arguments.append(utc_text(moment.timestamp()))
         if self.writer is not None:
-            conditions.append("writer = ?")
-            arguments.append(self.writer)
+            conditions.append("writer >= ? AND writer < ?")
+            arguments += named_from(self.writer)
         return conditions, arguments
 
     def confines(self, dialect: Dialect) -> tuple[str, list[object]]:

@@ -28,11 +28,20 @@ from .address import Database, Readable
 from .record import TABLES, LedgerError, Table
 from .schema import open_for_reading, tables_in, told, version_of
 
+# Behind every text, as SQLite and PostgreSQL (collation C) compare them.
+_LAST = "\U0010ffff"
 # Rows that SQLite groups at once.
 _BLOCK = 10_000
 # Threads that read at once, and the pieces from which on they do.
 _THREADS = 4
 _WORTHWHILE = 4
+
+
+def named_from(name: str) -> tuple[str, str]:
+    """Between which two texts the names lie that begin with `name`: from the first on, before the second one. Several
+    workers of one run have names that begin alike.
+    """
+    return name, name + _LAST
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ def usage(
     selection: Selection | None = None,
     progress: Progress | None = None,
 ) -> Usage:
-    """The calls of a selection (or since a moment, or of one writer) grouped by `by`.
+    """The calls of a selection (or since a moment, or of the writers whose names begin so) grouped by `by`.
 
     By time the rows run in time, otherwise those with the most tokens come first. Raises LedgerError if there is no
     ledger at `place`, if it cannot be read, or if `by` names something that there is not.

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from .address import Readable
 from .record import CONNECTIONS, utc_text
-from .source import open_source
+from .source import named_from, open_source
 from .wording import human_count, printable, spreadsheet_safe
 
 _QUERY = """
@@ -24,7 +24,7 @@ SELECT kind, host, port, coalesce(app, ''), count(*) AS times, sum(bytes_up), su
        count(CASE WHEN outcome = 'error' THEN 1 END), count(CASE WHEN outcome = 'refused' THEN 1 END),
        count(CASE WHEN outcome = 'tls_refused' THEN 1 END), count(CASE WHEN outcome = 'tls_dropped' THEN 1 END),
        max(reason)
-FROM connections WHERE opened_at >= ? AND (writer = ? OR ? = '')
+FROM connections WHERE opened_at >= ? AND writer >= ? AND writer < ?
 GROUP BY 1, 2, 3, 4 ORDER BY sum(bytes_up + bytes_down) DESC, times DESC, host, coalesce(app, '')
 """
 SHOWN = 10
@@ -76,14 +76,14 @@ class Destination:
 
 
 def destinations(place: Readable, *, since: datetime | None = None, writer: str | None = None) -> list[Destination]:
-    """What went where, the most bytes first; of one writer, if one is named, and opened since a moment.
+    """What went where, the most bytes first; of the writers whose names begin with `writer`, and opened since a moment.
 
     Raises LedgerError if the file cannot be read. A ledger of an older version knows of no connections.
     """
     with open_source(place) as source:
         if CONNECTIONS not in source.tables():
             return []
-        rows = source.rows(_QUERY, utc_text(since.timestamp()) if since else "", writer or "", writer or "")
+        rows = source.rows(_QUERY, utc_text(since.timestamp()) if since else "", *named_from(writer or ""))
         return [Destination(*row) for row in rows]
 
 
