@@ -167,7 +167,9 @@ def rules(authority: Authority, dial: dict[str, str], collector: str) -> str:
         "scrub": [r"\b\d{3}-\d{2}-\d{4}\b"],
         "checkpoints": {"to": "checkpoints.jsonl"},
     }
-    made["telemetry"] = {"otlp": collector, "headers": {"authorization": "Bearer ${OTLP}"}, "interval": "1s"}
+    made["telemetry"] = {
+        "otlp": collector, "headers": {"authorization": "Bearer ${OTLP}"}, "interval": "1s", "content": True,
+    }  # fmt: skip
     return json.dumps(made)
 
 
@@ -192,6 +194,8 @@ async def test_no_key_is_in_anything_that_looks_on(
             told[f"{part.part} of {call.id}"] = repr(part).encode() + (part.body or b"")
     told |= (made := await report(proxy, shown["flows.mitm"], tmp_path))
     assert b"Your key is ***" in shown["flows.mitm"], "the echo did not work, so that nothing was tried"
+    events = b"".join(data for name, data in told.items() if name.endswith(" /v1/logs"))
+    assert b"Your key is ***" in events, "no content was told, so that nothing was tried"
     ours = {TOKEN, *(real(name) for name in ("openai", "gemini", "house"))}
     found = [f"{name} holds {key}" for name, data in (told | shown).items() for key in ours if key.encode() in data]
     found += [f"{name} holds {key}" for name, data in told.items() for key in (OWN, VIRTUAL) if key.encode() in data]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import ssl
 import sys
@@ -29,6 +30,7 @@ from tests.e2e.test_gateway import CLAUDE, HI
 from tests.e2e.test_metrics import RULES, STREAM
 from tests.e2e.upstream import Exchange, Upstream
 from tests.telemetry.collector import Collector, collecting
+from tests.telemetry.conventional import check
 
 from interpose import AsyncTransport
 
@@ -106,8 +108,9 @@ class Parent:
 
 async def asked(client: openai.AsyncOpenAI, model: str, headers: dict[str, str] | None = None, **more: Any) -> str:
     """The id of a call."""
+    messages = more.pop("messages", [{"role": "user", "content": SAID}])
     raw = await client.chat.completions.with_raw_response.create(
-        model=model, messages=[{"role": "user", "content": SAID}], extra_headers=headers, **more
+        model=model, messages=messages, extra_headers=headers, **more
     )
     return str(raw.headers["x-interpose-id"])
 
@@ -430,6 +433,52 @@ async def test_a_program_that_embeds_the_engine_tells_as_well(
     assert request.values("traceparent") == [f"00-{trace_id}-{attempt.id}-03".encode()]
     ours = {each.path for each in list(collector.seen) if each.headers["authorization"] == "a"}
     assert ours == {"/v1/traces", "/v1/logs"}
+
+
+async def test_what_was_said_is_told_where_the_rules_want_it(authority: Authority, upstream: Upstream) -> None:
+    """What the SDKs ask, with tools and a picture, in a stream and converted; without keys and the picture's bytes."""
+    with collecting() as collector:
+        rules = changed(both_providers(authority, upstream), telemetry={"otlp": collector.url, "content": True})
+        picture = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8).decode()
+        content = [
+            {"type": "text", "text": f"{SAID}: {PLACEHOLDER}"},
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}},
+        ]
+        parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
+        tools = [{"type": "function", "function": {"name": "weather", "parameters": parameters}}]
+        HEARD.set()
+        with upstream.answering(answer):
+            async with (
+                AsyncTransport(rules, environ=ENVIRON) as transport,
+                openai.AsyncOpenAI(
+                    api_key=PLACEHOLDER, max_retries=0, http_client=httpx.AsyncClient(transport=transport)
+                ) as client,
+            ):
+                ids = [
+                    await asked(client, model, messages=[{"role": "user", "content": content}], tools=tools)
+                    for model in ("gpt-4o", "fast")
+                ]
+                raw = await client.chat.completions.with_raw_response.create(model="gpt-4o", messages=HI, stream=True)
+                assert [chunk async for chunk in raw.parse()]
+                ids.append(raw.headers["x-interpose-id"])
+        # All is told when the transport is closed.
+        told = [collector.events(collector.call(id_))["gen_ai.client.inference.operation.details"] for id_ in ids]
+        for log in told:
+            check(log.attributes)
+        answers = [log.attributes["gen_ai.output.messages"][0] for log in told]
+        assert [each["finish_reason"] for each in answers[:2]] == ["stop", "stop"]
+        assert answers[0]["parts"] == [{"type": "text", "content": "Good morning ☀"}]
+        assert answers[1]["parts"] == [{"type": "text", "content": CLAUDE["content"][0]["text"]}]
+        assert answers[2]["parts"] == [{"type": "text", "content": "one"}]
+        for log in told[:2]:
+            (message,) = log.attributes["gen_ai.input.messages"]
+            assert message["parts"][0] == {"type": "text", "content": f"{SAID}: ***"}
+            assert (message["parts"][1]["type"], message["parts"][1]["mime_type"]) == ("blob", "image/png")
+            assert log.attributes["gen_ai.tool.definitions"][0]["parameters"] == parameters
+        everything = b"".join(seen.body for seen in collector.seen)
+        assert SAID.encode() in everything
+        for text in (PLACEHOLDER, picture[:40], *ENVIRON.values()):
+            assert text.encode() not in everything
 
 
 async def test_a_reload_leaves_telemetry_as_it_is(

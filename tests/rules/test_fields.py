@@ -300,6 +300,7 @@ for name, one, other in (
     ("traces", "true", "false"),
     ("metrics", "true", "false"),
     ("events", "true", "false"),
+    ("content", "true", "false"),
     ("service_name", "a", "b"),
     ("resource.*", "{a: b}", "{a: c}"),
     ("interval", "10s", "20s"),
@@ -313,7 +314,6 @@ for name, one, other in (
 ALONE = {"version", "losses.impossible", "providers.*.tls.ca", "upstream.ca"} | {
     "limits.trust_headers",
     "telemetry.tls.ca",
-    "telemetry.content",
 }
 
 

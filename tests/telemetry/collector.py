@@ -34,6 +34,8 @@ def plain(value: AnyValue) -> Any:
     kind = value.WhichOneof("value")
     if kind == "array_value":
         return [plain(each) for each in value.array_value.values]
+    if kind == "kvlist_value":
+        return attributes(value.kvlist_value.values)
     return getattr(value, kind) if kind else None
 
 

@@ -38,6 +38,13 @@ async def test_without_a_word_it_is_the_collector_of_this_machine() -> None:
     assert (here.interval, here.temporality) == (60.0, "cumulative")
 
 
+async def test_content_is_a_word_of_the_rules_alone() -> None:
+    """No variable turns it on, those of instrumentations included."""
+    capture = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_AND_EVENT"}
+    assert not (await found(**capture)).content
+    assert (await found("{content: true}")).content
+
+
 async def test_the_environment_says_what_the_rules_leave_out() -> None:
     """One signal's variable stands above that of all, and is taken as it is."""
     here = await found(

@@ -48,7 +48,9 @@ def opened(collector: Collector) -> Iterator[Open]:
     def open_telling(**more: Any) -> Telling:
         endpoints = (Endpoint(f"{collector.url}/v1/{kind}", timeout=5) for kind in ("traces", "metrics", "logs"))
         settings = Settings(*endpoints, **more)
-        known.append(Telling(settings, RULES, writer="w1", scrub=scrubber.scrub, every=0.01))
+        known.append(
+            Telling(settings, RULES, writer="w1", scrub=scrubber.scrub, credentials=lambda: scrubber.values, every=0.01)
+        )
         return known[-1]
 
     yield open_telling
@@ -257,7 +259,7 @@ def test_the_temporality_is_the_one_that_is_wanted(opened: Open, collector: Coll
 def test_without_traces_no_header_is_touched(opened: Open, collector: Collector) -> None:
     """There is no span that it could name."""
     endpoint = Endpoint(f"{collector.url}/v1/logs")
-    by = Telling(Settings(None, None, endpoint), RULES, writer="w", scrub=lambda text: text)
+    by = Telling(Settings(None, None, endpoint), RULES, writer="w", scrub=str, credentials=tuple)
     headers = ((b"traceparent", PARENT),)
     trace = by.begin(call(*headers), alters=True)
     assert trace is not None

@@ -14,7 +14,7 @@ import re2  # type: ignore[import-untyped]  # it has no type information
 
 from interpose.masking import named
 from interpose.masking.torn import Span, joined
-from interpose.masking.whole import MASKED
+from interpose.masking.whole import MASKED, Known
 
 from .spellings import KEYS, pattern, spelled
 
@@ -31,6 +31,12 @@ class Secrets:
     credentials: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, known: Known, credentials: tuple[str, ...], patterns: tuple[str, ...]) -> Secrets:
+        """Those of one call; `credentials` are all of this process, whoever's call it is."""
+        ours = dict.fromkeys((*known.told(credential=True), *credentials))
+        return cls(tuple(ours), known.told(credential=False), patterns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,8 @@ class Written:
 
 def written(seen: Seen, record: Record, credentials: tuple[str, ...]) -> Written:
     """`credentials` are those of this process, whoever's call it is."""
-    secrets = _secrets(seen, credentials)
     assert seen.known is not None
+    secrets = Secrets.of(seen.known, credentials, seen.rules.scrub)
     seen.asked.url = seen.known.url(seen.call.url)
     seen.asked.headers = seen.known.headers(seen.call.headers)
     began = datetime.fromisoformat(record.started_at).timestamp()
@@ -49,12 +49,6 @@ def written(seen: Seen, record: Record, credentials: tuple[str, ...]) -> Written
     echoed = [row.attempt for row in rows if row.part == "received" and '"credential"' in row.notes]
     crowded = any(side.pieces.crowded for side in seen.sides())
     return Written(tuple(rows), tuple(echoed), crowded)
-
-
-def _secrets(seen: Seen, credentials: tuple[str, ...]) -> Secrets:
-    assert seen.known is not None
-    ours = dict.fromkeys((*seen.known.told(credential=True), *credentials))
-    return Secrets(tuple(ours), seen.known.told(credential=False), seen.rules.scrub)
 
 
 class _Finder:

@@ -245,6 +245,8 @@ class Engine:
         exchange.plan = chosen = self.plan(exchange.call, by=exchange.inforce)
         if chosen.bodies and self._keep is not None:
             exchange.witnessed_by(self._keep(exchange))
+        if chosen.facts is not None and chosen.attempts:
+            exchange.traced_as(chosen.facts.endpoint)
         return chosen
 
     async def _carry(self, exchange: Exchange) -> Reply:

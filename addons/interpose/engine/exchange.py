@@ -69,6 +69,13 @@ class Exchange(Journey):
             self.watch = Watch(self.call, (), self.inforce.rules.intercept.placeholders)
         self.watch.join(witness)
 
+    def traced_as(self, endpoint: str) -> None:
+        """That kind of call it is: whoever traces it may want to look on."""
+        if self._trace is not None:
+            witness = self._trace.witness(endpoint, self.inforce.rules.ledger.scrub)
+            if witness is not None:
+                self.witnessed_by(witness)
+
     def hold(self, granted: Granted | None) -> None:
         """What the limits have granted to the call."""
         if granted is not None:

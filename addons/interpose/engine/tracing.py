@@ -9,6 +9,8 @@ from typing import Protocol
 from interpose.call import Call, Headers
 from interpose.ledger.record import Record
 
+from .witness import Witness
+
 
 @dataclass(frozen=True, slots=True)
 class Tried:
@@ -20,6 +22,12 @@ class Tried:
 
 class Trace(Protocol):
     """One call's place in a trace."""
+
+    def witness(self, endpoint: str, scrub: tuple[str, ...]) -> Witness | None:
+        """Who is to look on at that call of that endpoint, if anybody; `scrub` are the rules' patterns of what must not
+        be kept of bodies.
+        """
+        ...
 
     def onward(self, headers: Headers, attempt: int) -> Headers:
         """The headers with which that attempt goes on to the provider."""

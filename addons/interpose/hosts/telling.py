@@ -31,7 +31,9 @@ async def opened(
         raise RulesError([_problem(rules, _MISSING)]) from error
     try:
         settings = await settings_of(rules.telemetry, environ, secrets.resolve, scrubber.learn)
-        return Telling(settings, rules, writer=writer, scrub=scrubber.scrub) if settings is not None else None
+        if settings is None:
+            return None
+        return Telling(settings, rules, writer=writer, scrub=scrubber.scrub, credentials=lambda: scrubber.values)
     except TelemetryError as error:
         raise RulesError([_problem(rules, str(error))]) from error
 

@@ -355,6 +355,8 @@ class _Compiler:
         if url is not None and headers and url.startswith("http:") and not telemetry.near(url):
             message = "goes to another machine without TLS: who listens on the way sees the headers"
             self._warnings.append(self._document.place((*path, "otlp")).problem(message, "write https://", "warning"))
+        for message, hint in telemetry.exposed(url) if spec.content else ():
+            self._warnings.append(self._document.place((*path, "content")).problem(message, hint, "warning"))
         return telemetry.TelemetryRules(
             url,
             headers,
@@ -365,6 +367,7 @@ class _Compiler:
             spec.service_name,
             tuple(spec.resource.items()),
             spec.interval,
+            spec.content,
         )
 
     def _path(self, text: str) -> Path:

@@ -339,7 +339,7 @@ class TelemetrySpec(Section):
     traces: bool = Field(default=True, description="a span for each call and for each attempt")
     metrics: bool = Field(default=True, description="tokens, durations, calls, dollars")
     events: bool = Field(default=True, description="an event for each call, and for what is refused or lost")
-    content: bool = Field(default=False, description="what was asked and answered")
+    content: bool = Field(default=False, description="what was asked and answered, in events; never a key")
     service_name: Line | None = Field(default=None, description="default: OTEL_SERVICE_NAME, or interpose")
     resource: dict[Line, Line] = Field(default={}, description="attributes of all that is sent")
     interval: Duration | None = Field(default=None, description="between two sendings of metrics (60s)")

@@ -141,14 +141,8 @@ class Unsupported:
         return self.when is _given
 
 
-UNSUPPORTED: tuple[Unsupported, ...] = (
-    Unsupported(
-        _p("telemetry.content"),
-        lambda value: value is True,
-        "telemetry with what was asked and answered",
-        "leave it out: content stays on this machine",
-    ),
-)
+# None at present: all of the schema is carried out.
+UNSUPPORTED: tuple[Unsupported, ...] = ()
 
 
 def found(data: object) -> Iterator[tuple[Path, Unsupported]]:

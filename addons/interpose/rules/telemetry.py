@@ -57,7 +57,8 @@ class Header:
 @dataclass(frozen=True, slots=True)
 class TelemetryRules:
     """`otlp` is the base URL of a collector, None for the one that the environment names; `resource` are attributes of
-    all that is sent, `interval` the seconds between two sendings of metrics, None for what the environment says.
+    all that is sent, `interval` the seconds between two sendings of metrics, None for what the environment says. With
+    `content` events tell what was asked and answered.
     """
 
     otlp: str | None = None
@@ -69,6 +70,7 @@ class TelemetryRules:
     service_name: str | None = None
     resource: tuple[tuple[str, str], ...] = ()
     interval: float | None = None
+    content: bool = False
 
     @property
     def sources(self) -> tuple[CredentialSource, ...]:
@@ -102,6 +104,17 @@ def dangers(header: str, text: str) -> Iterator[tuple[str, str]]:
         )
 
 
+def exposed(url: str | None) -> Iterator[tuple[str, str]]:
+    """What is unwise about telling that collector what was asked and answered: the message and what to do."""
+    if url is None:
+        yield (
+            "goes to whatever collector the environment names, or to localhost:4318",
+            "name by telemetry.otlp the one that may read what is asked and answered",
+        )
+    elif url.startswith("http:") and not near(url):
+        yield "goes to another machine without TLS: who listens on the way reads it", "write https:// in telemetry.otlp"
+
+
 def is_header(name: str) -> bool:
     """Whether that is the name of a header that a collector may be sent."""
     return _NAME.fullmatch(name) is not None and name.lower() not in _RESERVED
@@ -117,6 +130,8 @@ def check(document: Document) -> None:
             continue
         if all(value.get(name) is False for name in ("traces", "metrics", "events")):
             document.report(path, "sends nothing: traces, metrics and events are all off", "leave the section out")
+        if value.get("content") is True and value.get("events") is False:
+            document.report((*path, "content"), "is told in events, and they are off", "leave one out", key=True)
         if value.get("interval") is not None and value.get("metrics") is False:
             document.report((*path, "interval"), "is that of metrics, and they are off", "leave it out", key=True)
         if isinstance(value.get("tls"), dict) and str(value.get("otlp") or "").startswith("http:"):

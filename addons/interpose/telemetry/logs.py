@@ -5,10 +5,10 @@ https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/pr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs, SeverityNumber
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
@@ -16,23 +16,34 @@ from interpose import __version__
 
 from .conventions import SCHEMA_URL, SCOPE
 
-Value = str | bool | int | float | Sequence[str]
+type Value = str | bool | int | float | Sequence[Value | None] | Mapping[str, Value | None]
+# What a whole number may be: beyond, it is told in words.
+_LEAST, _MOST = -(2**63), 2**63 - 1
+
+# With what was said, an event may be large; a post of them is about so large at most.
+LOT = 1 << 20
 
 INFO = SeverityNumber.SEVERITY_NUMBER_INFO
 WARN = SeverityNumber.SEVERITY_NUMBER_WARN
 _TEXTS = {INFO: "INFO", WARN: "WARN"}
 
 
-def any_value(value: Value) -> AnyValue:
+def any_value(value: Value | None) -> AnyValue:
+    """None is a value without one."""
     match value:
+        case None:
+            return AnyValue()
         case bool():
             return AnyValue(bool_value=value)
         case int():
-            return AnyValue(int_value=value)
+            return AnyValue(int_value=value) if _LEAST <= value <= _MOST else AnyValue(string_value=str(value))
         case float():
             return AnyValue(double_value=value)
         case str():
             return AnyValue(string_value=value)
+        case Mapping():
+            pairs = [KeyValue(key=name, value=any_value(each)) for name, each in value.items()]
+            return AnyValue(kvlist_value=KeyValueList(values=pairs))
     return AnyValue(array_value=ArrayValue(values=[any_value(each) for each in value]))
 
 
@@ -85,6 +96,21 @@ def request(
         ]
     ).SerializeToString()
     return data
+
+
+def lots(records: Sequence[LogRecord]) -> Iterator[Sequence[LogRecord]]:
+    """So many at a time as a collector takes at once."""
+    lot: list[LogRecord] = []
+    size = 0
+    for record in records:
+        more = record.ByteSize()
+        if lot and size + more > LOT:
+            yield lot
+            lot, size = [], 0
+        lot.append(record)
+        size += more
+    if lot:
+        yield lot
 
 
 def refused(answer: bytes) -> tuple[int, str]:

@@ -55,7 +55,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`traces`, `metrics` and `events` are None where they are not sent."""
+    """`traces`, `metrics` and `events` are None where they are not sent. With `content` events tell what was said."""
 
     traces: Endpoint | None
     metrics: Endpoint | None
@@ -64,6 +64,7 @@ class Settings:
     resource: Mapping[str, str] = field(default_factory=dict)
     interval: float = INTERVAL
     temporality: Temporality = "cumulative"
+    content: bool = False
 
 
 async def settings_of(
@@ -92,6 +93,7 @@ async def settings_of(
         _TEMPORALITIES.get(
             environ.get("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "").strip().lower(), "cumulative"
         ),
+        rules.content,
     )
     return found if found.traces or found.metrics or found.events else None
 

@@ -2,6 +2,7 @@
 
 On a call's way there is no more than an id or two and the parsing of a header; what has ended goes into a queue that
 has an end, beyond which calls are counted and not told. The rest is the thread's: spans, instruments, events, posts.
+What was said, where it is told, is the first to be left out when there is too much.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ import logging
 import random
 import threading
 import time
-from array import array
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 from opentelemetry.context import Context
@@ -38,21 +38,24 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, set_span_in_context
 
 from interpose import __version__
-from interpose.call import Call, Headers, Origin
+from interpose.call import Call
+from interpose.capturing.pieces import Room
 from interpose.engine.tracing import Tried
-from interpose.ledger.record import Record, from_row, storable
+from interpose.ledger.record import from_row, storable
 from interpose.metrics.counting import Models, named_in
 from interpose.rules.compiled import Rules
 
 from . import logs
-from .context import RANDOM, SAMPLED, Parent, continued, parent_of, traceparent
+from .context import RANDOM, SAMPLED, Parent, parent_of
 from .conventions import SCHEMA_URL, SCOPE
 from .events import events
 from .measures import Measures
 from .outbox import Outbox, Parcel
 from .post import Post
+from .said import Reader
 from .settings import Settings
 from .spans import Place, spans, told
+from .traced import Ended, Traced
 
 logger = logging.getLogger(__name__)
 
@@ -61,54 +64,22 @@ MOST_CALLS = 10_000
 # They are sent so often, and at the latest when so many wait.
 EVERY = 1.0
 BATCH = 256
-# Of so many pieces of a stream the times are kept: the SDK takes 15 µs for each.
-MOST_CHUNKS = 17
+BATCH_OF_CONTENT = 32
 # What is left to be told at the end gets so many seconds.
 LAST = 3.0
+# So many bytes of what was said wait to be told, in all.
+ROOM = 64 << 20
+# When so many calls wait, what was said in them is left out: reading it is what takes time.
+CROWD = 1000
+# So long a client may take the last of a stream until its call is told as it is.
+PATIENCE = 5.0
 
 _SERVICE = "interpose"
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A call that is to be told."""
-
-    record: Record
-    tried: Sequence[Tried]
-    reason: str | None
-    place: Place | None
-    asked: Origin
-    arrivals: array[float]
-
-
-@dataclass(slots=True)
-class Traced:
-    """One call on its way; see `tracing.Trace`."""
-
-    _telling: Telling
-    _place: Place | None
-    _asked: Origin
-    _alters: bool
-    _arrivals: array[float] = field(default_factory=lambda: array("d"))
-
-    def onward(self, headers: Headers, attempt: int) -> Headers:
-        place = self._place
-        if not self._alters or place is None or place.parent is None or not place.flags & SAMPLED:
-            return headers
-        span = place.attempts[attempt] = self._telling.span_id()
-        return continued(headers, traceparent(place.trace_id, span, place.flags))
-
-    def arrived(self, at: float) -> None:
-        if len(self._arrivals) < MOST_CHUNKS:
-            self._arrivals.append(at)
-
-    def settled(self, record: Record, tried: Sequence[Tried], reason: str | None) -> None:
-        self._telling.take(Ended(record, tried, reason, self._place, self._asked, self._arrivals))
-
-
 class Telling:
     """Open while it is there; `close` when done. `writer` is this process' name in the ledger, `scrub` takes secrets
-    out of every text.
+    out of every text; `credentials` are these secrets. `room` is None where what was said is not told.
     """
 
     def __init__(
@@ -118,6 +89,7 @@ class Telling:
         *,
         writer: str,
         scrub: Callable[[str], str],
+        credentials: Callable[[], tuple[str, ...]],
         timer: Callable[[], float] = time.monotonic,
         clock: Callable[[], int] = time.time_ns,
         every: float = EVERY,
@@ -142,7 +114,12 @@ class Telling:
             settings.metrics, "metrics", _refused_points, only_last=settings.temporality == "cumulative"
         )
         self._reader, self._measures = self._meters()
+        self.room = Room(ROOM) if settings.content and settings.events is not None else None
         self._queue: deque[Ended] = deque()
+        # Their clients have not had the last of them.
+        self._late: deque[Ended] = deque()
+        self._content = Reader(credentials, timer)
+        self._reading_until = float("inf")
         self._dropped = 0
         self._wake = threading.Event()
         self._closing = False
@@ -188,7 +165,7 @@ class Telling:
 
     def _begun(self, call: Call, *, alters: bool) -> Traced:
         place = self._placed(call) if self._traces is not None or self._events is not None else None
-        return Traced(self, place, call.url.origin, alters and self._traces is not None)
+        return Traced(self, place, call, alters and self._traces is not None)
 
     def _placed(self, call: Call) -> Place:
         parent = parent_of(call.headers)
@@ -216,6 +193,8 @@ class Telling:
         """Never waits. What finds no room is counted."""
         if len(self._queue) >= MOST_CALLS:
             self._dropped += 1
+            if ended.heard is not None:
+                ended.heard.let_go()
             return
         self._queue.append(ended)
         if len(self._queue) in (1, BATCH):
@@ -226,6 +205,8 @@ class Telling:
         if self._closing:
             return
         self._deadline = self._timer() + timeout
+        # The rest of the time is for sending it.
+        self._reading_until = self._timer() + timeout / 2
         self._closing = True
         self._wake.set()
         self._thread.join(timeout + 0.5)
@@ -242,20 +223,24 @@ class Telling:
             until = min(next_metrics, again)
             if gathered_since is not None:
                 until = min(until, gathered_since + self._every)
+            if self._late:
+                until = min(until, self._timer() + self._every)
             self._wake.wait(max(0.0, until - self._timer()))
             self._wake.clear()
             now = self._timer()
+            self._revive(now)
             if self._queue and gathered_since is None:
                 gathered_since = now
             full = len(self._queue) >= BATCH
             if gathered_since is not None and (full or now >= gathered_since + self._every):
-                while self._queue:
-                    self._tell()
-                gathered_since = None
+                self._tell()
+                # What is left is due, and what there is goes out in between.
+                gathered_since = gathered_since if self._queue else None
             if now >= next_metrics:
                 self._measure()
                 next_metrics = now + self._settings.interval
             self._deliver(float("inf"))
+        self._revive(float("inf"))
         while self._queue:
             self._tell()
         self._measure()
@@ -276,12 +261,18 @@ class Telling:
         """Makes parcels of what has ended."""
         found: list[ReadableSpan] = []
         events_: list[LogRecord] = []
-        for _ in range(min(BATCH, len(self._queue))):
+        batch = BATCH if self.room is None else BATCH_OF_CONTENT
+        for _ in range(min(batch, len(self._queue))):
             ended = self._queue.popleft()
+            if self._is_late(ended):
+                continue
             try:
                 self._one(ended, found, events_)
             except Exception as error:  # noqa: BLE001 - whatever it is: this thread must outlive it
                 self._complain("a call is missing in the telemetry", error)
+            finally:
+                if ended.heard is not None:
+                    ended.heard.let_go()
         if self._dropped and (dropped := self._dropped):
             self._dropped = 0
             for outbox in (self._traces, self._events):
@@ -297,7 +288,8 @@ class Telling:
             self._traces.put(Parcel(encode_spans(found).SerializeToString(), len(found)))
         if events_ and self._events is not None:
             attributes = dict(self._resource.attributes)
-            self._events.put(Parcel(logs.request(attributes, SCOPE, events_), len(events_)))  # type: ignore[arg-type]
+            for records in logs.lots(events_):
+                self._events.put(Parcel(logs.request(attributes, SCOPE, records), len(records)))  # type: ignore[arg-type]
 
     def _one(self, ended: Ended, found: list[ReadableSpan], events_: list[LogRecord]) -> None:
         # As the ledger has it: no secret, nothing endless.
@@ -326,7 +318,29 @@ class Telling:
         if self._events is not None:
             # Without a span nobody looks for one.
             where = place if self._traces is not None and sampled else None
-            events_ += events(call, where, self._clock())
+            said = None
+            if ended.heard is not None and call.attempts:
+                hurried = len(self._queue) > CROWD or self._timer() > self._reading_until
+                said = self._content.read(ended.heard, record, hurried=hurried)
+            events_ += events(call, where, self._clock(), said)
+
+    def _is_late(self, ended: Ended) -> bool:
+        """Whether something of what is said is still to come: then it waits for that."""
+        if ended.heard is None or ended.heard.over or self._closing:
+            return False
+        if not ended.until:
+            ended = replace(ended, until=self._timer() + PATIENCE)
+        elif ended.until <= self._timer():
+            return False
+        self._late.append(ended)
+        return True
+
+    def _revive(self, now: float) -> None:
+        """Those are told for which nothing more is to come, or whose time is over."""
+        for _ in range(len(self._late)):
+            ended = self._late.popleft()
+            assert ended.heard is not None
+            (self._queue if ended.heard.over or ended.until <= now else self._late).append(ended)
 
     def _clean(self, model: str | None) -> str | None:
         return None if model is None else self._scrub(model.encode("utf-8", "backslashreplace").decode())
