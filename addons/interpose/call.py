@@ -27,6 +27,11 @@ class Entrance(StrEnum):
     EMBEDDED = "embedded"
 
 
+def bracketed(host: str) -> str:
+    """A host as URLs have it: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """The unit that a credential is bound to: scheme, lower-case host (IPv6 without brackets) and port."""
@@ -36,7 +41,7 @@ class Origin:
     port: int
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = bracketed(self.host)
         return (
             f"{self.scheme}://{host}"
             if DEFAULT_PORTS.get(self.scheme) == self.port

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from interpose.cli.javastore import java_home, read_store, trusted_by_java, write_truststore
-from interpose.cli.trust import certificates, truststore_for_java
+from interpose.cli.javastore import java_home, read_store, trusted_by_java, truststore_for_java, write_truststore
+from interpose.cli.trust import certificates
 from interpose.errors import InterposeError
 
 from .test_trust import authority

@@ -19,8 +19,8 @@ from interpose.engine.lists import FRESH, KEPT, PAUSE, Lists, Models, Untold
 from interpose.formats.modellists.neutral import Model
 from interpose.rules.compiled import Clients, Provider, Rules
 from interpose.rules.secrets import CredentialSource
-from interpose.stages.draft import Draft, View
-from interpose.stages.listing import Ask, ask_of
+from interpose.stages.draft import Ask, Draft, View
+from interpose.stages.listing import ask_of
 from interpose.upstream.client import Outgoing, UpstreamFailure
 
 THERE = Origin("https", "api.openai.test", 443)

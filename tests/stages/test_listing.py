@@ -20,8 +20,8 @@ from interpose.rules.compiled import ClientKey, Clients, Match, Model, Provider,
 from interpose.rules.patterns import AnyOf
 from interpose.rules.secrets import CredentialSource
 from interpose.stages import plan
-from interpose.stages.draft import Plan, View
-from interpose.stages.listing import Listing, answer, listed, missing, the_one
+from interpose.stages.draft import Listing, Plan, View
+from interpose.stages.listing import answer, listed, missing, the_one
 
 VIRTUAL = "vk-team-fake"
 HERE = Origin("http", "gateway.test", 80)

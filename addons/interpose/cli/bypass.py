@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from interpose.call import bracketed
+
 # Often at first, when programs connect; then seldom enough to cost nothing.
 LOOKS = (0.1, 0.2, 0.3, 0.5, 1.0)
 
@@ -27,8 +29,7 @@ class Past:
     port: int
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.process} to {host}:{self.port}"
+        return f"{self.process} to {bracketed(self.host)}:{self.port}"
 
 
 class Lookout:

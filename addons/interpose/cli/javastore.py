@@ -32,6 +32,12 @@ _JKS = b"\xfe\xed\xfe\xed"
 _KEY, _CERTIFICATE = 1, 2
 
 
+def truststore_for_java(folder: Path, authority: Path, environ: Mapping[str, str]) -> Path | None:
+    """Java's truststore, where there is a Java to use it. Raises InterposeError if it cannot be written."""
+    home = java_home(environ)
+    return None if home is None else write_truststore(folder, authority, home, environ)
+
+
 def write_truststore(folder: Path, authority: Path, home: Path, environ: Mapping[str, str]) -> Path:
     """The truststore for the Java in `home`, below `folder`; `authority` is the PEM file of our CA.
 

@@ -25,8 +25,14 @@ def leading_environment(rules: Rules, environ: Mapping[str, str], *, proxy: str,
         claims=(*claims(rules), *virtual(rules)),
         withheld=sorted(set(withheld(rules))),
         placeholder=min(rules.intercept.placeholders, default=PLACEHOLDER),
-        truststore=trust.truststore_for_java(authority.parent, authority, environ),
+        truststore=_java(authority.parent, authority, environ),
     )
+
+
+def _java(folder: Path, authority: Path, environ: Mapping[str, str]) -> Path | None:
+    from .javastore import truststore_for_java  # here: it brings the whole of `cryptography`
+
+    return truststore_for_java(folder, authority, environ)
 
 
 def withheld(rules: Rules) -> Iterator[str]:

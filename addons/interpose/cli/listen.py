@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
+from interpose.call import bracketed
 from interpose.errors import InterposeError
 
 DEFAULT_HOST = "127.0.0.1"
@@ -43,7 +44,7 @@ class Listen:
         return cls(host, int(port))
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
     @property
     def url(self) -> str:

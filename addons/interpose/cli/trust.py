@@ -134,14 +134,6 @@ def write_bundles(folder: Path, authority: Path, environ: Mapping[str, str]) -> 
     return bundles
 
 
-def truststore_for_java(folder: Path, authority: Path, environ: Mapping[str, str]) -> Path | None:
-    """Java's truststore, where there is a Java to use it. Raises InterposeError if it cannot be written."""
-    from . import javastore  # here: it brings the whole of `cryptography`
-
-    home = javastore.java_home(environ)
-    return None if home is None else javastore.write_truststore(folder, authority, home, environ)
-
-
 def _write(folder: Path, text: str) -> Path:
     data = text.encode("ascii")
     return write_once(folder / f"ca-bundle-{hashlib.sha256(data).hexdigest()[:12]}.pem", data)

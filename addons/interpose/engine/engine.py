@@ -33,9 +33,9 @@ from interpose.rules.compiled import ClientKey, Rules
 from interpose.rules.problem import printable
 from interpose.rules.secrets import SecretError
 from interpose.stages import plan
-from interpose.stages.draft import Attempt, Plan, Resolve, View
+from interpose.stages.draft import Attempt, Listing, Plan, Resolve, View
 from interpose.stages.holder import holder
-from interpose.stages.listing import Listing, in_full, missing
+from interpose.stages.listing import in_full, missing
 from interpose.stages.proxied import proxied
 from interpose.upstream.client import Upstream, UpstreamFailure
 

@@ -23,8 +23,7 @@ from interpose.rules.compiled import Provider
 from interpose.rules.facts import Facts
 from interpose.rules.secrets import SecretError
 from interpose.stages.credentials import Credentials
-from interpose.stages.draft import Attempt, Request, Resolve, Trip
-from interpose.stages.listing import Ask
+from interpose.stages.draft import Ask, Attempt, Request, Resolve, Trip
 from interpose.upstream.client import Outgoing, Upstream, UpstreamFailure, UpstreamReply
 from interpose.wire.coding import decode
 from interpose.wire.error import WireError

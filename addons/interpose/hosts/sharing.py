@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from interpose.call import bracketed
 from interpose.errors import InterposeError
 from interpose.issued import Keys
 from interpose.limits.store import Store
@@ -80,5 +81,4 @@ def address(url: StoreUrl) -> str:
     """The URL without its login, which goes another way: no error of a client can show it."""
     if url.socket is not None:
         return f"unix://{url.socket}?db={url.db}"
-    host = f"[{url.host}]" if url.host is not None and ":" in url.host else url.host
-    return f"{'rediss' if url.tls else 'redis'}://{host}:{url.port}/{url.db}"
+    return f"{'rediss' if url.tls else 'redis'}://{bracketed(url.host or '')}:{url.port}/{url.db}"

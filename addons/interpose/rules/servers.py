@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from interpose.call import bracketed
+
 from . import urls
 from .problem import BadValue, did_you_mean, printable
 
@@ -31,7 +33,7 @@ def parted(text: str, example: str) -> SplitResult:
 
 
 def host_of(name: str) -> str:
-    return urls.host(f"[{name}]" if ":" in name else name)
+    return urls.host(bracketed(name))
 
 
 def password_of(given: str | None) -> tuple[str | None, str | None]:

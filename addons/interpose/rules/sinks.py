@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qsl, unquote, urlencode
 
+from interpose.call import bracketed
 from interpose.secret import MASK
 
 from . import telemetry, urls
@@ -79,7 +80,7 @@ class DatabaseUrl:
         if self.socket is not None:
             port = "" if self.port == PORT else f":{self.port}"
             return f"postgresql://{login}{port}/{self.database}?host={self.socket}"
-        host = f"[{self.host}]" if self.host is not None and ":" in self.host else self.host
+        host = bracketed(self.host or "")
         return f"postgresql://{login}{host}:{self.port}/{self.database}"
 
     @property

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
+from interpose.call import bracketed
 from interpose.secret import MASK
 
 from . import urls
@@ -63,7 +64,7 @@ class StoreUrl:
         login = f"{self.user or ''}{'' if secret is None else f':{secret}'}@" if self.user or secret else ""
         if self.socket is not None:
             return f"unix://{login}{self.socket}"
-        host = f"[{self.host}]" if self.host is not None and ":" in self.host else self.host
+        host = bracketed(self.host or "")
         return f"{self.scheme}://{login}{host}:{self.port}/{self.db}"
 
     @property

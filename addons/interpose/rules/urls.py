@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from interpose.call import DEFAULT_PORTS, Origin
+from interpose.call import DEFAULT_PORTS, Origin, bracketed
 from interpose.formats.hostnames import canonical_host
 
 from . import regexlike
@@ -131,7 +131,7 @@ def _split(text: str, schemes: tuple[str, ...], example: str) -> tuple[Origin, s
         raise BadValue("has a query or fragment", "leave out what follows the path")
     if port == 0:
         raise BadValue("has the port 0", example)
-    name = host(f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
+    name = host(bracketed(parts.hostname))
     return Origin(parts.scheme, name, port or DEFAULT_PORTS[parts.scheme]), parts.path
 
 

@@ -10,15 +10,17 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from interpose.attempts.lanes import Lane
 from interpose.attempts.pace import Lap, Standing, Way
 from interpose.call import Call, Headers, Url
 from interpose.errors import Refusal
+from interpose.formats.codecs import Codec
 from interpose.formats.endpoints import Match
 from interpose.formats.hosts import HostRow
 from interpose.formats.keys import ClientKey, Placement
+from interpose.formats.modellists.neutral import Reply
+from interpose.formats.modellists.neutral import Request as Question
 from interpose.ir.losses import Loss
 from interpose.limits.store import Demand
 from interpose.rules.compiled import ClientKey as Virtual
@@ -30,9 +32,6 @@ from interpose.secret import Secret
 from .gauge import Gauge
 from .session import SessionGauge
 from .translation import Translation
-
-if TYPE_CHECKING:
-    from .listing import Listing
 
 # What an answer is expected to have, in tokens, before anything is known of its model.
 EXPECTED_OUTPUT = 500
@@ -169,6 +168,37 @@ class Plan:
             or self.attempts[0].injection is not None
             or self.attempts[0].stripped
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A provider that is asked for its models, or for one of that name: with each of its keys, until one is taken."""
+
+    provider: Provider
+    model: str
+    codec: Codec[Question, Reply]
+    headers: Headers
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What the call asks for in which format, and of whom. `asks` are made together; `then` is asked where they do not
+    answer the question for a single model.
+    """
+
+    draft: Draft = field(repr=False)
+    lead: Callable[[Draft], None] = field(repr=False)
+    format: str
+    codec: Codec[Question, Reply] = field(repr=False)
+    request: Question
+    asks: tuple[Ask, ...] = ()
+    then: Ask | None = None
+
+    @property
+    def model(self) -> str:
+        """The one that is asked for; "" for all."""
+        return self.request.model
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,19 +12,19 @@ they lead to. No id is there twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from interpose import __version__
-from interpose.call import Headers, Url
+from interpose.call import Url
 from interpose.errors import Refusal
 from interpose.formats import modellists
-from interpose.formats.codecs import Asked, Codec, Malformed, Target
+from interpose.formats.codecs import Asked, Malformed, Target
 from interpose.formats.codecs.codec import Json, encoded
 from interpose.formats.dialects import locate
 from interpose.formats.makers import makers
 from interpose.formats.modellists.abilities import abilities, context
-from interpose.formats.modellists.neutral import Model, Reply, Request
+from interpose.formats.modellists.neutral import Model, Request
 from interpose.formats.modellists.ours import Listed, codec_for, written
 from interpose.formats.modellists.uses import endpoint, known, use
 from interpose.formats.paths import Wire
@@ -35,7 +35,7 @@ from interpose.rules.facts import Facts
 
 from .conversion import address
 from .credentials import placed
-from .draft import Attempt, Draft, Injection, View
+from .draft import Ask, Attempt, Draft, Injection, Listing, View
 
 # What runs there does not tell, by its API with a key of its models, which of them it has: their owner's console does.
 WITHOUT_LISTS = frozenset(("azure", "vertex", "bedrock"))
@@ -64,17 +64,6 @@ Told = Mapping[str, Mapping[str, Model]]
 Window = Callable[[str | None, str], int | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A provider that is asked for its models, or for one of that name: with each of its keys, until one is taken."""
-
-    provider: Provider
-    model: str
-    codec: Codec[Request, Reply]
-    headers: Headers
-    attempts: tuple[Attempt, ...]
-
-
 class End(NamedTuple):
     """Where an id leads: which model of which provider. `ruled` says that a rule leads there, `named` that it names
     the model, too.
@@ -84,26 +73,6 @@ class End(NamedTuple):
     model: str
     ruled: bool
     named: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What the call asks for in which format, and of whom. `asks` are made together; `then` is asked where they do not
-    answer the question for a single model.
-    """
-
-    draft: Draft = field(repr=False)
-    lead: Callable[[Draft], None] = field(repr=False)
-    format: str
-    codec: Codec[Request, Reply] = field(repr=False)
-    request: Request
-    asks: tuple[Ask, ...] = ()
-    then: Ask | None = None
-
-    @property
-    def model(self) -> str:
-        """The one that is asked for; "" for all."""
-        return self.request.model
 
 
 def asks_for_models(facts: Facts) -> bool:

@@ -18,6 +18,7 @@ from mitmproxy.flow import Flow
 from mitmproxy.tools.web.app import RequestHandler
 from mitmproxy.tools.web.master import WebMaster
 
+from interpose.call import bracketed
 from interpose.hosts.pages import Served
 from interpose.live import Counts, Question, QuestionError
 from interpose.live.answer import answer
@@ -25,7 +26,6 @@ from interpose.live.around import Around
 from interpose.live.page import page
 from interpose.secret import Scrubber
 
-from .proxy import shown
 from .remarks import known
 
 PATH = "/interpose"
@@ -64,7 +64,7 @@ class LivePage:
         """The answer, as JSON."""
         async with self._turn:
             around = await self._around.told(question, self._counts.now())
-            around["proxy"] = [f"http://{shown(host)}:{port}" for host, port in listening()]
+            around["proxy"] = [f"http://{bracketed(host)}:{port}" for host, port in listening()]
             # Made in a thread: beside hundreds of groups, calls go on meanwhile.
             calls = await asyncio.to_thread(answer, self._counts, question)
             for call in calls["calls"]:

@@ -25,6 +25,7 @@ from mitmproxy.master import Master
 from mitmproxy.options import CONF_BASENAME, Options
 from mitmproxy.utils.asyncio_utils import set_eager_task_factory
 
+from interpose.call import bracketed
 from interpose.engine.engine import Engine
 from interpose.errors import InterposeError
 from interpose.gateway import Answers
@@ -145,8 +146,8 @@ class Interceptor:
             raise RulesError([unusable(rules, str(error))]) from error
         if not applied.clients.required and (open_to := [host for host, _ in self.addresses if not loopback(host)]):
             message = (
-                f"must stay true while the interceptor listens on {shown(open_to[0])}: whoever reaches it could use "
-                "your keys"
+                f"must stay true while the interceptor listens on {bracketed(open_to[0])}: whoever reaches it "
+                "could use your keys"
             )
             raise RulesError([unusable(rules, message, "clients.required")])
         await self._assembly.reload(applied)
@@ -216,7 +217,7 @@ class Interceptor:
         except (OptionsError, OSError, RuntimeError, ValueError) as error:
             raise ListenError(f"{self.mode}: {error}") from error
         if not listening:
-            failed = ", ".join(f"{shown(host)}:{port}" for host, port in self.addresses)
+            failed = ", ".join(f"{bracketed(host)}:{port}" for host, port in self.addresses)
             if redirector is not None:
                 raise ListenError(told(reason(server)))
             raise ListenError(f"cannot listen on {failed}: {reason(server)}")
@@ -229,7 +230,7 @@ class Interceptor:
         except OSError as error:
             # mitmproxy's text proposes an option that is not ours.
             why = os.strerror(error.errno) if error.errno else str(error)
-            where = f"{shown(self._web[0])}:{self._web[1]}" if self._web is not None else "the page"
+            where = f"{bracketed(self._web[0])}:{self._web[1]}" if self._web is not None else "the page"
             raise ListenError(f"--web: {where} cannot be listened on: {why}") from error
         if self._web is not None:
             self.live_url = self._show_live(master, served)
@@ -341,11 +342,7 @@ def free_port(host: str) -> int:
                 return port
         except OSError:
             continue
-    raise ListenError(f"--web: no free port was found on {shown(host)}")
-
-
-def shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    raise ListenError(f"--web: no free port was found on {bracketed(host)}")
 
 
 def reason(server: proxyserver.Proxyserver) -> str:
