@@ -41,19 +41,28 @@ def parts(line: Line) -> dict[str, int]:
         for told in (at(document, "message", "usage"), at(document, "usage"), document.get("usageMetadata")):
             merged.update({name: value for name, value in (told or {}).items() if value is not None})
 
-    def kind(name: str, modality: str) -> int | None:
-        rows = [row for row in merged.get(name) or () if row.get("modality") == modality]
+    def kind(names: tuple[str, ...], *modalities: str) -> int | None:
+        rows = [row for name in names for row in merged.get(name) or () if row.get("modality") in modalities]
         return sum(row.get("tokenCount", 0) for row in rows) if rows else None
 
     heard = number(usage, "prompt_tokens_details", "audio_tokens")
     said = number(usage, "completion_tokens_details", "audio_tokens")
+    asked, answered, kept = (
+        ("promptTokensDetails", "toolUsePromptTokensDetails"),
+        ("candidatesTokensDetails",),
+        ("cacheTokensDetails",),
+    )
     told = {
         "cache_write_1h_tokens": number(merged, "cache_creation", "ephemeral_1h_input_tokens"),
         "web_searches": number(merged, "server_tool_use", "web_search_requests"),
-        "input_audio_tokens": heard or kind("promptTokensDetails", "AUDIO"),
-        "output_audio_tokens": said or kind("candidatesTokensDetails", "AUDIO"),
-        "cache_audio_read_tokens": kind("cacheTokensDetails", "AUDIO"),
-        "output_image_tokens": kind("candidatesTokensDetails", "IMAGE"),
+        "input_audio_tokens": heard or kind(asked, "AUDIO"),
+        "input_image_tokens": kind(asked, "IMAGE", "DOCUMENT"),
+        "input_video_tokens": kind(asked, "VIDEO"),
+        "output_audio_tokens": said or kind(answered, "AUDIO"),
+        "output_image_tokens": kind(answered, "IMAGE", "DOCUMENT"),
+        "output_video_tokens": kind(answered, "VIDEO"),
+        "cache_audio_read_tokens": kind(kept, "AUDIO"),
+        "cache_image_read_tokens": kind(kept, "IMAGE", "DOCUMENT"),
     }
     return {name: count for name, count in told.items() if count}
 

@@ -123,3 +123,35 @@ def test_no_message_makes_a_reader_fail(name: str, messages: list[object], from_
         reader.message(b'"usage" usageMetadata response.done ' + data, from_client=from_client)
         reader.message(data, from_client=from_client)
     assert reader.reading().error is None
+
+
+def test_what_has_a_price_of_its_own_adds_up() -> None:
+    """Sound and pictures of all turns, in the words of Realtime and of Live."""
+    usage = {
+        "input_tokens": 100,
+        "input_token_details": {
+            "text_tokens": 10,
+            "audio_tokens": 60,
+            "image_tokens": 30,
+            "cached_tokens": 50,
+            "cached_tokens_details": {"text_tokens": 5, "audio_tokens": 40, "image_tokens": 5},
+        },
+        "output_tokens": 20,
+        "output_token_details": {"text_tokens": 5, "audio_tokens": 15},
+    }
+    turn = {"type": "response.done", "response": {"usage": usage}}
+    reading = told(OpenAISession(), turn, turn).reading()
+    assert reading.usage == Usage(input_tokens=200, cache_read_tokens=100, output_tokens=40)
+    assert reading.units == {
+        "input_audio_tokens": 120,
+        "input_image_tokens": 60,
+        "cache_audio_read_tokens": 80,
+        "cache_image_read_tokens": 10,
+        "output_audio_tokens": 30,
+    }
+    kinds = {
+        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 2}, {"modality": "AUDIO", "tokenCount": 8}],
+        "responseTokensDetails": [{"modality": "AUDIO", "tokenCount": 5}],
+    }
+    end = {"serverContent": {"turnComplete": True}, "usageMetadata": {**counts(10, 5), **kinds}}
+    assert told(GeminiSession(), end, end).reading().units == {"input_audio_tokens": 16, "output_audio_tokens": 10}

@@ -949,3 +949,77 @@ def test_usage_from_headers() -> None:
     for value in (b"", b"-1", b"1.5", b"abc", b"\xb2", b"9" * 5000, b" 1"):
         assert usage_from_headers([(b"x-amzn-bedrock-input-token-count", value)]) == Usage()
     assert usage_from_headers(()) == Usage()
+
+
+def rows(**kinds: int) -> list[dict[str, object]]:
+    return [{"modality": kind, "tokenCount": count} for kind, count in kinds.items()]
+
+
+UNITS: dict[str, tuple[str, dict[str, object], dict[str, int]]] = {
+    "pictures that were asked for with pictures": (
+        "openai-other",
+        {
+            "data": [],
+            "usage": {
+                "input_tokens": 90,
+                "input_tokens_details": {"image_tokens": 70, "text_tokens": 20},
+                "output_tokens": 500,
+                "output_tokens_details": {"image_tokens": 450, "text_tokens": 50},
+            },
+        },
+        {"input_image_tokens": 70, "output_image_tokens": 450},
+    ),
+    "sound that was written down": (
+        "openai-other",
+        {
+            "text": "Hello.",
+            "usage": {
+                "type": "tokens",
+                "input_tokens": 30,
+                "input_token_details": {"text_tokens": 2, "audio_tokens": 28},
+                "output_tokens": 3,
+            },
+        },
+        {"input_audio_tokens": 28},
+    ),
+    "what Gemini counts by kind": (
+        "gemini",
+        {
+            "candidates": [],
+            "usageMetadata": {
+                "promptTokensDetails": rows(TEXT=1, AUDIO=2, IMAGE=3, DOCUMENT=4, VIDEO=5),
+                "toolUsePromptTokensDetails": rows(TEXT=6, IMAGE=7),
+                "cacheTokensDetails": rows(AUDIO=8, IMAGE=9),
+                "candidatesTokensDetails": rows(TEXT=10, AUDIO=11, IMAGE=12, VIDEO=13),
+            },
+        },
+        {
+            "input_audio_tokens": 2,
+            "input_image_tokens": 14,
+            "input_video_tokens": 5,
+            "cache_audio_read_tokens": 8,
+            "cache_image_read_tokens": 9,
+            "output_audio_tokens": 11,
+            "output_image_tokens": 12,
+            "output_video_tokens": 13,
+        },
+    ),
+    "what Bedrock keeps for an hour": (
+        "bedrock-converse",
+        {
+            "usage": {
+                "inputTokens": 1,
+                "outputTokens": 2,
+                "cacheWriteInputTokens": 30,
+                "cacheDetails": [{"ttl": "5m", "inputTokens": 10}, {"ttl": "1h", "inputTokens": 20}],
+            }
+        },
+        {"cache_write_1h_tokens": 20},
+    ),
+}
+
+
+@pytest.mark.parametrize(("wire", "document", "units"), UNITS.values(), ids=UNITS.keys())
+def test_what_may_have_a_price_of_its_own_is_read(wire: str, document: object, units: dict[str, int]) -> None:
+    """By the names that genai-prices has for it."""
+    assert read_json(wire, document).units == units

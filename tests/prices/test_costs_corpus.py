@@ -30,6 +30,7 @@ FLAVOURS = {
     "mistral": ("default", "chat"),
     "openai-chat": ("chat", "default"),
     "openai-embeddings": ("embeddings", "default"),
+    "openai-other": ("images",),
     "openai-responses": ("responses", "default"),
 }
 # So many costs of each wire are equal, to the last digit.
@@ -41,6 +42,7 @@ EQUAL = {
     "mistral": 106,
     "openai-chat": 1690,
     "openai-embeddings": 119,
+    "openai-other": 3,
     "openai-responses": 813,
 }
 

@@ -19,6 +19,10 @@ def usage_of(reader: Reader, usage: Json) -> Usage:
     fresh = reader.pick(usage, "inputTokens", "inputTokenCount")
     read = reader.pick(usage, *CACHE_READ)
     write = reader.pick(usage, *CACHE_WRITE)
+    # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CacheDetail.html
+    for detail in objects(usage.get("cacheDetails")):
+        if detail.get("ttl") == "1h":
+            reader.part("cache_write_1h_tokens", detail, "inputTokens")
     return Usage(
         input_tokens=total(fresh, read, write),
         cache_read_tokens=read,

@@ -18,14 +18,29 @@ COUNTERS = (
     "thoughtsTokenCount",
 )
 # What is counted by its kind, and has a price of its own at some models: https://ai.google.dev/api/generate-content#Modality
-KINDS = {
-    ("promptTokensDetails", "AUDIO"): "input_audio_tokens",
-    ("cacheTokensDetails", "AUDIO"): "cache_audio_read_tokens",
-    ("candidatesTokensDetails", "AUDIO"): "output_audio_tokens",
-    ("candidatesTokensDetails", "IMAGE"): "output_image_tokens",
+# Documents are counted as pictures, and what tools added is counted apart. Live says `response` for `candidates`.
+_SIDES = {
+    "promptTokensDetails": "input_{}_tokens",
+    "toolUsePromptTokensDetails": "input_{}_tokens",
+    "cacheTokensDetails": "cache_{}_read_tokens",
+    "candidatesTokensDetails": "output_{}_tokens",
+    "responseTokensDetails": "output_{}_tokens",
 }
+_KINDS = {"AUDIO": "audio", "IMAGE": "image", "DOCUMENT": "image", "VIDEO": "video"}
 # The zero value of an enum in proto3: not a reason.
 UNSPECIFIED = frozenset(("", "FINISH_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED"))
+
+
+def kinds_of(reader: Reader, usage: Json) -> dict[str, int]:
+    """What a usage counts by its kind, by genai-prices' names."""
+    found: dict[str, int] = {}
+    for name, unit in _SIDES.items():
+        for row in objects(usage.get(name)):
+            kind = row.get("modality")
+            if isinstance(kind, str) and kind in _KINDS and (count := reader.pick(row, "tokenCount")):
+                key = unit.format(_KINDS[kind])
+                found[key] = found.get(key, 0) + count
+    return found
 
 
 class GeminiReader(Reader):
@@ -63,7 +78,7 @@ class GeminiReader(Reader):
         for name, value in child(chunk, "usageMetadata").items():
             if name in COUNTERS and (counted := self.count(value, name)) is not None:
                 self._counters[name] = counted
-        self._kinds(child(chunk, "usageMetadata"))
+        self.units |= kinds_of(self, child(chunk, "usageMetadata"))
         self.billed(child(chunk, "usageMetadata").get("trafficType"))
         self.billed(child(chunk, "usageMetadata").get("serviceTier"))
         if "error" in chunk:
@@ -84,12 +99,6 @@ class GeminiReader(Reader):
             self.complete = self._candidates.done
         elif _reason(child(chunk, "promptFeedback").get("blockReason")):
             self.complete = True
-
-    def _kinds(self, usage: Json) -> None:
-        for (name, kind), unit in KINDS.items():
-            for row in objects(usage.get(name)):
-                if row.get("modality") == kind:
-                    self.part(unit, row, "tokenCount")
 
     def _part(self, part: Json) -> None:
         if isinstance(text := part.get("text"), str):

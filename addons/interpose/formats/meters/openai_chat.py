@@ -35,6 +35,25 @@ REASONING = (
     "reasoning_tokens",  # Perplexity
 )
 AUDIO = "prompt_tokens_details.audio_tokens"
+# What may have a price of its own, where it is told: Chat's sound; of images
+# (https://platform.openai.com/docs/api-reference/images/object#images-object-usage); and, in the words of Realtime,
+# whose cache has prices by kind (https://platform.openai.com/docs/api-reference/realtime-server-events/response/done),
+# and of transcriptions.
+PARTS = (
+    ("input_audio_tokens", (AUDIO, "input_tokens_details.audio_tokens", "input_token_details.audio_tokens")),
+    ("input_image_tokens", ("input_tokens_details.image_tokens", "input_token_details.image_tokens")),
+    ("cache_audio_read_tokens", ("input_token_details.cached_tokens_details.audio_tokens",)),
+    ("cache_image_read_tokens", ("input_token_details.cached_tokens_details.image_tokens",)),
+    (
+        "output_audio_tokens",
+        (
+            "completion_tokens_details.audio_tokens",
+            "output_tokens_details.audio_tokens",
+            "output_token_details.audio_tokens",
+        ),
+    ),
+    ("output_image_tokens", ("output_tokens_details.image_tokens",)),
+)
 # One text under several names: DeepSeek's, OpenRouter's.
 REASONING_TEXTS = ("reasoning_content", "reasoning")
 
@@ -45,13 +64,8 @@ def usage_of(reader: Reader, usage: Json) -> Usage:
     completion = reader.pick(usage, *COMPLETION)
     reasoning = reader.pick(usage, *REASONING)
     audio = reader.pick(usage, AUDIO)
-    reader.part("input_audio_tokens", usage, AUDIO, "input_tokens_details.audio_tokens")
-    reader.part(
-        "output_audio_tokens",
-        usage,
-        "completion_tokens_details.audio_tokens",
-        "output_tokens_details.audio_tokens",
-    )
+    for unit, paths in PARTS:
+        reader.part(unit, usage, *paths)
     if (reasoning or audio) and prompt is not None and completion is not None:
         # The total tells what stands beside the counters instead of in them: reasoning at xAI
         # (https://docs.x.ai/docs/guides/reasoning), audio at Mistral (https://docs.mistral.ai/capabilities/audio).

@@ -6,12 +6,12 @@ never raises.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 
 from interpose.ir import Usage
 
-from .gemini import COUNTERS
+from .gemini import COUNTERS, kinds_of
 from .openai_chat import usage_of
 from .reader import Json, Reader, child, parse, total
 
@@ -49,8 +49,10 @@ class SessionReader(Reader):
     def told(self, message: Json) -> None:
         """A message of the provider."""
 
-    def add(self, usage: Usage) -> None:
-        """One more turn's usage."""
+    def add(self, usage: Usage, units: Mapping[str, int]) -> None:
+        """One more turn's usage, and what of it may have a price of its own."""
+        for unit, count in units.items():
+            self.units[unit] = self.units.get(unit, 0) + count
         sums = {each.name: total(getattr(self.usage, each.name), getattr(usage, each.name)) for each in fields(Usage)}
         self.usage = Usage(**sums)
 
@@ -72,6 +74,12 @@ class OpenAISession(SessionReader):
             self.requests += 1
             self.name_model(message.get("model") or child(message, "response").get("model"))
 
+    def _count(self, usage: Json) -> None:
+        turn = Reader()
+        self.add(usage_of(turn, usage), turn.units)
+        if turn.flaw is not None:
+            self.note(turn.flaw)
+
     def told(self, message: Json) -> None:
         kind = message.get("type")
         if kind in self.TERMINAL:
@@ -79,10 +87,10 @@ class OpenAISession(SessionReader):
             self.responses += 1
             self.name_model(response.get("model"))
             if usage := child(response, "usage"):
-                self.add(usage_of(self, usage))
+                self._count(usage)
         elif kind == "conversation.item.input_audio_transcription.completed":
             if usage := child(message, "usage"):
-                self.add(usage_of(self, usage))
+                self._count(usage)
         elif kind in ("session.created", "session.updated"):
             self.name_model(child(message, "session").get("model"))
 
@@ -97,11 +105,12 @@ class GeminiSession(SessionReader):
     # Live says `response` where generateContent says `candidates`.
     NAMES = (*COUNTERS, "responseTokenCount")
 
-    __slots__ = ("_over", "_turn")
+    __slots__ = ("_kinds", "_over", "_turn")
 
     def __init__(self) -> None:
         super().__init__()
         self._turn: dict[str, int] = {}
+        self._kinds: dict[str, int] = {}
         self._over = False
 
     def asked(self, message: Json) -> None:
@@ -114,6 +123,7 @@ class GeminiSession(SessionReader):
         for name, value in child(message, "usageMetadata").items():
             if name in self.NAMES and (counted := self.count(value, name)) is not None:
                 self._turn[name] = counted
+        self._kinds |= kinds_of(self, child(message, "usageMetadata"))
         content = child(message, "serverContent")
         ends = content.get("turnComplete") is True or content.get("interrupted") is True
         if ends:
@@ -130,6 +140,7 @@ class GeminiSession(SessionReader):
 
     def _end_turn(self) -> None:
         told, self._turn = self._turn, {}
+        kinds, self._kinds = self._kinds, {}
         prompt, tools, cached, candidates, thoughts = (told.get(name) for name in COUNTERS)
         answered = told.get("responseTokenCount", candidates)
         self.add(
@@ -138,7 +149,8 @@ class GeminiSession(SessionReader):
                 cache_read_tokens=cached,
                 output_tokens=total(answered, thoughts),
                 reasoning_tokens=thoughts,
-            )
+            ),
+            kinds,
         )
 
 
