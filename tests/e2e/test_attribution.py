@@ -26,7 +26,7 @@ PLACE = "registry.test"
 
 # Two curls, one to an AI host and one that is tunnelled; each says its process id.
 LEAVES = """
-curl -sS -o chat.json -H "Authorization: Bearer $1" -d "$2" https://api.openai.com/v1/chat/completions &
+curl -sS -o chat.json -A "patient 12" -H "Authorization: Bearer $1" -d "$2" https://api.openai.com/v1/chat/completions &
 echo $!; wait $!
 curl -sS -o page --proxytunnel --data-binary @upload http://registry.test:8080/upload?token=$1 &
 echo $!; wait $!
@@ -48,7 +48,9 @@ async def usage(folder: Path, *options: str) -> str:
 async def test_everything_that_left_is_told_with_whose_it_was(
     authority: Authority, upstream: Upstream, plain_upstream: Upstream, tmp_path: Path
 ) -> None:
-    """Process, user, command without its key, and for a tunnel the very bytes that the other end has counted."""
+    """Process, user, command without its key, its body and what the rules scrub; and for a tunnel the very bytes that
+    the other end has counted.
+    """
     (tmp_path / "upload").write_bytes(bytes(300_000))
 
     async def page(exchange: Exchange) -> None:
@@ -57,7 +59,9 @@ async def test_everything_that_left_is_told_with_whose_it_was(
     body = json.dumps({"model": "gpt-4o-mini", "messages": []})
     there = {f"{PLACE}:8080": ("127.0.0.1", plain_upstream.port)}
     async with Relay(("127.0.0.1", upstream.port), there) as relay:
-        text = rules_text(upstream={"ca": str(authority.pem), "proxy": relay.url})
+        text = rules_text(
+            upstream={"ca": str(authority.pem), "proxy": relay.url}, ledger={"scrub": ["(?i)patient [0-9]+"]}
+        )
         with upstream.answering(providers), plain_upstream.answering(page):
             command = ("bash", "-c", LEAVES, "leaves", KEY, body)
             async with await Program.start(tmp_path, text, *command) as program:
@@ -71,7 +75,8 @@ async def test_everything_that_left_is_told_with_whose_it_was(
     first, second = program.connections()
     assert [first["pid"], second["pid"]] == pids
     assert {(row["app"], row["user"], row["outcome"]) for row in (first, second)} == {("curl", getpass.getuser(), "ok")}
-    assert first["command"].startswith("curl -sS -o chat.json -H Authorization: *** -d ")
+    wanted = "curl -sS -o chat.json -A *** -H Authorization: *** -d *** https://api.openai.com/v1/chat/completions"
+    assert first["command"] == wanted
     assert second["command"].endswith("http://registry.test:8080/upload?token=***")
     assert (first["kind"], first["host"], first["port"]) == ("ai", OPENAI, 443)
     assert first["bytes_up"] > len(body)

@@ -36,13 +36,20 @@ _USERINFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.\-]{0,20}://)[^/\s?#]{1,256}
 _OPTION = re.compile(r"-{1,2}[\w\-]*(?:key|token|secret|pass|pwd|credential|auth|cookie)[\w\-]*", re.IGNORECASE)
 # Options whose next word is a secret by convention: curl's and wget's user:password, curl's cookies.
 _SECRET_OPTIONS = frozenset(("-u", "--user", "--proxy-user", "-U", "-p", "-b"))
+# Options whose next word is what is said, and to be kept by rules alone (`ledger.capture`): a body as such. A file's
+# name stays.
+_BODIES = {
+    "curl": re.compile(r"(?P<name>-d|-F|--data(?:-[a-z]+)?|--json|--form(?:-string)?)(?P<said>=?.*)", re.DOTALL),
+    "wget": re.compile(r"(?P<name>--post-data|--body-data)(?P<said>=?.*)", re.DOTALL),
+}
 _USER_AND_PASSWORD = re.compile(r"-[uU][^-=].*:.*", re.DOTALL)
 
 
 def scrub_command(arguments: Sequence[str]) -> str:
     """A command line as one line of text, of at most COMMAND_LIMIT characters, with what looks like a secret masked."""
     words: list[str] = []
-    secret_follows = False
+    secret_follows = body_follows = False
+    bodies = _BODIES.get(re.split(r"[\\/]", arguments[0])[-1].removesuffix(".exe")) if arguments else None
     for whole in arguments:
         if sum(map(len, words)) > COMMAND_LIMIT:
             break
@@ -51,6 +58,12 @@ def scrub_command(arguments: Sequence[str]) -> str:
         if secret_follows:
             words.append(MASK)
             secret_follows = False
+        elif body_follows:
+            words.append(scrub_text(argument) if argument.startswith("@") else MASK)
+            body_follows = False
+        elif bodies is not None and (found := bodies.fullmatch(argument)) is not None:
+            body_follows = not found["said"]
+            words.append(found["name"] + (f"={MASK}" if found["said"] else ""))
         elif option not in _SECRET_OPTIONS and _OPTION.fullmatch(option) is None:
             words.append(f"{argument[:2]}{MASK}" if _USER_AND_PASSWORD.match(argument) else scrub_text(argument))
         else:

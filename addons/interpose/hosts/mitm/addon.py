@@ -32,6 +32,7 @@ from interpose.gateway import Answers
 from interpose.hosts.asgi import READABLE as GATEWAYS
 from interpose.hosts.process import Process, Processes
 from interpose.ledger import Connection
+from interpose.secret import MASK
 from interpose.stages.claim import is_address, split_authority
 from interpose.upstream.pool import embedded, metadata_address
 
@@ -135,8 +136,17 @@ class EngineAddon:
         peer = client.peername[:2]
         process = self._processes_of(client, peer)
         clock = self.engine.clock
-        visit = Visit(peer, process=process, clock=clock, new_id=self._new_id, record=self._record)
+        visit = Visit(peer, process=process, clock=clock, new_id=self._new_id, record=self._over)
         self._visits[client.id] = visit
+
+    def _over(self, connection: Connection) -> None:
+        """Records it. Prompts are said on command lines, too: what the rules scrub is not kept from there."""
+        if connection.command and (scrub := self.engine.rules.ledger.scrub):
+            from interpose.capturing.spellings import pattern
+
+            for each in scrub:
+                connection.command = pattern(each).sub(MASK, connection.command)
+        self._record(connection)
 
     def _processes_of(self, client: Client, peer: tuple[str, int]) -> asyncio.Task[Process | None] | None:
         """Finds whose connection that is, if it is one of this machine."""
