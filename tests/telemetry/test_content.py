@@ -17,7 +17,7 @@ from tests.engine.test_sending import rules as rules_with
 from tests.telemetry.collector import Collector, collecting
 from tests.telemetry.conventional import check
 
-from interpose.call import Headers, Origin, Url
+from interpose.call import Headers, Origin, Reply, Url
 from interpose.engine.engine import Engine
 from interpose.engine.exchange import Clock
 from interpose.rules.compiled import LedgerRules, Rules, Target
@@ -505,17 +505,58 @@ async def test_a_fault_of_ours_costs_the_content_and_not_the_call(
     assert "Hi there" not in caplog.text
 
 
-async def test_a_client_that_does_not_take_the_end_is_not_waited_for_for_ever(
-    opened: Opening, monkeypatch: pytest.MonkeyPatch
+def spoken() -> list[bytes | Exception]:
+    """Claude's stream, for a client that speaks another format: its end is written when the provider's has come."""
+    usage = {"input_tokens": 1, "output_tokens": 1}
+    message = {
+        "id": "m", "type": "message", "role": "assistant", "model": "claude-x", "content": [], "stop_reason": None,
+        "usage": usage,
+    }  # fmt: skip
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": message},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Good"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage},
+        {"type": "message_stop"},
+    ]
+    return [f"event: {each['type']}\ndata: {json.dumps(each)}\n\n".encode() for each in events]
+
+
+async def until_recorded(bench: Teller, reply: Reply) -> int:
+    """Takes pieces of it until its call has a record, and says how many they were."""
+    taken = 0
+    while not bench.records:
+        await anext(reply.body)
+        taken += 1
+    return taken
+
+
+def converting() -> Rules:
+    by = rules_with()
+    return replace(by, routes=(replace(by.routes[0], targets=(Target("claude", "claude-x"),)),))
+
+
+@pytest.mark.parametrize("patience", [0.01, 3600.0])
+async def test_a_client_that_takes_its_time_holds_up_nobody(
+    opened: Opening, monkeypatch: pytest.MonkeyPatch, patience: float
 ) -> None:
-    """Its call is told with what it had; until then those of others are told."""
-    monkeypatch.setattr(telling, "PATIENCE", 0.05)
-    bench = opened(ScriptedReply(streamed("Good"), SSE), ScriptedReply([completion({"content": "other"})]))
-    reply = await bench.handle(headers=HEADERS, body=json.dumps(asked("Hi", stream=True)).encode())
-    taken = [await anext(reply.body) for _ in range(3)]
-    assert len(taken) == 3
-    await body(await bench.handle(headers=HEADERS, body=json.dumps(asked("Hi")).encode()))
-    bench.collector.until(lambda here: any("other" in str(log.attributes) for log in here.logs))
-    await reply.body.aclose()
+    """Its call waits until it has come to the end, though not for ever; the others do not."""
+    monkeypatch.setattr(telling, "PATIENCE", patience)
+    bench = opened(ScriptedReply(spoken(), SSE), ScriptedReply(spoken(), SSE), rules=converting())
+    slow = await bench.handle(headers=HEADERS, body=json.dumps(asked("Slow", stream=True)).encode())
+    assert await until_recorded(bench, slow)
+    await body(await bench.handle(headers=HEADERS, body=json.dumps(asked("Quick", stream=True)).encode()))
+    bench.collector.until(lambda here: any("Quick" in str(log.attributes) for log in here.logs))
+    if patience < 1:
+        bench.collector.until(lambda here: any("Slow" in str(log.attributes) for log in here.logs))
+    else:
+        assert not any("Slow" in str(log.attributes) for log in bench.collector.logs)
+    await body(slow)
+    bench.collector.until(lambda here: len([log for log in here.logs if log.event == DETAILS]) == 2)
     bench.telling.close(20)
-    assert {answer(log.attributes) for log in bench.collector.logs if log.event == DETAILS} == {"Good", "other"}
+    for log in bench.collector.logs:
+        if log.event == DETAILS:
+            assert answer(log.attributes) == "Good"
+    assert bench.telling.room is not None
+    assert bench.telling.room.taken == 0
