@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gc
 import gzip
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -340,6 +342,15 @@ async def test_the_patterns_of_the_rules_hold_here_too(opened: Opening) -> None:
     assert not any(digit in answer(found) for digit in "123456789")
 
 
+async def test_a_pattern_may_be_one_of_the_body_as_it_is(opened: Opening) -> None:
+    """As for what the ledger keeps, across its JSON: the rest can be read as a text alone, and has no word of it."""
+    bench = opened(ScriptedReply([completion({"content": "a"})]), scrub=(r'"user", "content": "[^"]*"',))
+    found = await bench.said(asked("What nobody is to read"))
+    assert b"nobody is to read" not in bench.everything
+    assert '"role": ***' in found["gen_ai.input.messages"][0]["parts"][0]["content"]
+    assert any(note.startswith("the request is not JSON") for note in found["interpose.content.notes"])
+
+
 async def test_a_link_keeps_its_signature_to_itself(opened: Opening) -> None:
     """Whoever has it may fetch what it leads to."""
     link = "https://files.test/a.png?X-Amz-Signature=0123456789abcdef&n=1"
@@ -462,6 +473,21 @@ async def test_when_there_is_no_room_the_call_is_told_without(
     assert "it is left out of 1 events" in caplog.text
     assert bench.telling.room is not None
     assert bench.telling.room.taken == 0
+
+
+async def test_what_has_no_room_is_not_held_on_to(opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by way of the call that it belongs to either, however long that waits to be told."""
+    monkeypatch.setattr(telling, "ROOM", 20_000)
+    bench = opened(ScriptedReply([completion({"content": "a"})]))
+    bench.telling._every = 3600.0
+    large = json.dumps(asked("x y " * 10_000)).encode()
+    before = sys.getrefcount(large)
+    await body(await bench.handle(headers=HEADERS, body=large))
+    bench.upstream.sent.clear()
+    gc.collect()
+    assert sys.getrefcount(large) == before
+    bench.telling.close(20)
+    assert bench.collector.calls()
 
 
 async def test_when_too_many_calls_wait_their_content_goes_first(

@@ -20,11 +20,11 @@ LARGEST = 8 << 20
 
 class Heard(Witness):
     """`scrub` are the rules' patterns. Once `over` all is there: another thread may look at it after an `end`, and lets
-    go of it, once.
+    go of it, once. The call itself is not held on to: it has a body.
     """
 
     def __init__(self, call: Call, scrub: tuple[str, ...], room: Room) -> None:
-        self.call = call
+        self.method, self.url, self.asking = call.method, call.url, call.headers
         self.scrub = scrub
         self.known: Known | None = None
         self.asked = Pieces(room, LARGEST + SLACK)

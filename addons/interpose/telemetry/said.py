@@ -75,18 +75,17 @@ def _said(heard: Heard, record: Record, credentials: tuple[str, ...]) -> dict[st
     if heard.status == 101:
         return _nothing("it was said over a WebSocket")
     secrets = Secrets.of(heard.known, credentials, heard.scrub)
-    call = heard.call
     found = Content()
-    request, request_cut = _body(heard.asked, call.headers, secrets, "request", found.notes)
+    request, request_cut = _body(heard.asked, heard.asking, secrets, "request", found.notes)
     reply, reply_cut = _body(heard.answered_with, heard.headers, secrets, "reply", found.notes)
     transcript = read(
         Material(
-            method=call.method,
-            url=heard.known.url(call.url),
+            method=heard.method,
+            url=heard.known.url(heard.url),
             format=record.client_format or "",
             endpoint=record.endpoint,
             request=request,
-            request_headers=_named(heard.known.headers(call.headers)),
+            request_headers=_named(heard.known.headers(heard.asking)),
             request_cut=request_cut,
             status=heard.status,
             reply=reply,
