@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,10 @@ from interpose.ledger import Ledger
 from interpose.ledger.address import Readable
 from interpose.ledger.lane import Pace
 from interpose.ledger.record import utc_text
+from interpose.ledger.schema import open_for_reading
 from interpose.ledger.sink import Sink
+from interpose.ledger.source import SqliteSource
+from interpose.ledger.sqlite import SqliteSink
 from interpose.ledger.writer import Way
 from interpose.recordings import Flaws, Recorded
 
@@ -67,6 +72,39 @@ def test_a_call_means_its_conversation(kind: tuple[Sink, Readable]) -> None:
     read = list(calls(place, ["ip_one_1", "ip_one_2"], str(place), Flaws()))
     assert [each.id for each in read] == ["ip_one_1", "ip_one_2"]
     assert "It is <strong>15 °C</strong> and clear." in exported(*read)
+
+
+def test_a_conversation_takes_no_walk_through_all_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many calls it has: its records are found by when they were."""
+    path = tmp_path / "usage.db"
+    ledger = Ledger.start([Way(SqliteSink(path))], writer="w1", pace=Pace(clock=lambda: START))
+    recorded = named("ip_one", *agent(), client="ci")
+    for number, each in enumerate(recorded):
+        assert each.answered is not None
+        at, kind = utc_text(START + number), "application/json"
+        url = str(each.asked.url)
+        ledger.capture(part("asked", each.id, each.asked.body, at=at, method="POST", url=url, media_type=kind))
+        ledger.capture(part("answered", each.id, each.answered.body, at=at, status=200, media_type=kind))
+        ledger.record(invented(number, id=each.id, client="ci", client_format="openai"))
+    assert ledger.close() == 0
+    asked: list[tuple[str, tuple[object, ...]]] = []
+    rows = SqliteSource.rows
+
+    def noted(source: SqliteSource, sql: str, *arguments: object) -> Iterator[tuple[object, ...]]:
+        asked.append((sql, arguments))
+        return rows(source, sql, *arguments)
+
+    monkeypatch.setattr(SqliteSource, "rows", noted)
+    names = ids(path, "ip_one_2")
+    assert len(list(calls(path, names, str(path), Flaws()))) == len(names) == 3
+    of_calls = [each for each in asked if " FROM calls " in each[0]]
+    with closing(open_for_reading(path)) as connection:
+        plans = [
+            str(step[3])
+            for sql, arguments in of_calls
+            for step in connection.execute(f"EXPLAIN QUERY PLAN {sql}", arguments)
+        ]
+    assert [plan for plan in plans if plan.startswith("SCAN calls")] == []
 
 
 def test_calls_are_chosen_by_run_time_and_client(kind: tuple[Sink, Readable]) -> None:

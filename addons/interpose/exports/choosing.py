@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from interpose.errors import InterposeError
 from interpose.ledger.address import Readable
-from interpose.ledger.captures import captured_in
+from interpose.ledger.captures import captured_in, records_of, span_of
 from interpose.ledger.record import CAPTURES, GAP_ENTRANCE, utc_text
 from interpose.ledger.source import Source, open_source
 from interpose.recordings import Flaws, Recorded
@@ -134,7 +134,13 @@ def _all(source: Source, where: _Where) -> tuple[int, int, list[str]]:
 
 def _by_id(source: Source, number: str, where: _Where) -> list[str]:
     select = f"SELECT id FROM calls WHERE {where.sql} AND"  # noqa: S608 - our columns
-    found = [str(each) for (each,) in source.rows(f"{select} id = ?", *where.arguments, number)]
+    exact, when = f"{select} id = ?", span_of(source, [number])
+    if when is not None:  # there is an index for that
+        rows = source.rows(f"{exact} AND started_at BETWEEN ? AND ?", *where.arguments, number, *when)
+        found = [str(each) for (each,) in rows]
+    else:
+        found = []
+    found = found or [str(each) for (each,) in source.rows(exact, *where.arguments, number)]
     if not found and len(number) >= SHORTEST:
         beginning = number.replace("!", "!!").replace("%", "!%").replace("_", "!_") + "%"
         order = f"ORDER BY started_at, writer, seq LIMIT {MOST + 1}"
@@ -188,10 +194,8 @@ def _captured_of(source: Source, ids: list[str]) -> list[str]:
 
 def _conversation(source: Source, number: str, flaws: Flaws) -> list[str]:
     """The ids of all calls of the conversation that a call is of."""
-    facts = next(
-        source.rows("SELECT started_at, COALESCE(client, ''), COALESCE(app, '') FROM calls WHERE id = ?", number)
-    )
-    began, client, app = str(facts[0]), str(facts[1]), str(facts[2])
+    record = records_of(source, [number])[number]
+    began, client, app = record.started_at, record.client or "", record.app or ""
     when = datetime.fromtimestamp(moment(began)).astimezone()
     earliest, latest = (utc_text((when + shift).timestamp()) for shift in (-FAR, FAR))
     who = "COALESCE(client, '') = ? AND COALESCE(app, '') = ? AND id IN (SELECT id FROM captures)"

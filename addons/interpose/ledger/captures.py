@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import orjson
 import zstandard
 
 from .address import Readable
-from .record import CALLS, CAPTURES, GAP_ENTRANCE, Record, Row, from_row
+from .record import CALLS, CAPTURES, GAP_ENTRANCE, Record, Row, from_row, utc_text
 from .source import Source, open_source
 
 ZSTD = "zstd"
@@ -25,6 +26,9 @@ LEVEL = 3
 # No capture is larger, whatever a tampered row says.
 MOST = 1 << 30
 
+# Records are looked up so many at a time; a call waits no longer, in seconds, before a part of it is there.
+_AT_ONCE = 500
+_WAITED = 3600.0
 _PARTIAL = frozenset(("cut", "gap", "undecodable"))
 _PLACE = {name: place for place, name in enumerate(CAPTURES.columns)}
 
@@ -87,8 +91,12 @@ def captured_in(source: Source, ids: Sequence[str] | None = None, *, since: str 
     if CAPTURES not in source.tables():
         return
     if ids is not None:
-        for number in ids:
-            yield from _by_id(source, number)
+        for begin in range(0, len(ids), _AT_ONCE):
+            some = ids[begin : begin + _AT_ONCE]
+            known = records_of(source, some)
+            for number in some:
+                if parts := parts_of(source, number):
+                    yield Captured(number, known.get(number), parts)
         return
     began = [] if since is None else [since]
     for row in source.rows(
@@ -103,15 +111,32 @@ def captured_in(source: Source, ids: Sequence[str] | None = None, *, since: str 
         yield Captured(str(number), None, parts_of(source, str(number)))
 
 
-def _by_id(source: Source, number: str) -> Iterator[Captured]:
-    if parts := parts_of(source, number):
-        rows = source.rows(
-            f"SELECT {CALLS.listed} FROM calls WHERE id = ? AND entrance <> ?",  # noqa: S608 - our columns
-            number,
-            GAP_ENTRANCE,
-        )
-        found = [from_row(row) for row in rows]
-        yield Captured(number, found[0] if found else None, parts)
+def records_of(source: Source, ids: Sequence[str]) -> dict[str, Record]:
+    """The records of captured calls by their ids, as far as the ledger has them.
+
+    No index knows a call by its id: it would cost each record more than half as much again. When a captured call was is
+    known, and of that there is an index.
+    """
+    marks = ", ".join("?" * len(ids))
+    select = f"SELECT {CALLS.listed} FROM calls WHERE id IN ({marks}) AND entrance <> ?"  # noqa: S608 - our columns
+    found: dict[str, Record] = {}
+    if (when := span_of(source, ids)) is not None:
+        rows = source.rows(f"{select} AND started_at BETWEEN ? AND ?", *ids, GAP_ENTRANCE, *when)
+        found = {record.id: record for record in map(from_row, rows)}
+    if len(found) < len(set(ids)):
+        # The record is gone, or the call has waited for longer.
+        found.update((record.id, record) for record in map(from_row, source.rows(select, *ids, GAP_ENTRANCE)))
+    return found
+
+
+def span_of(source: Source, ids: Sequence[str]) -> tuple[str, str] | None:
+    """When these calls began, if they were captured: not before the one and not behind the other (`utc_text`)."""
+    marks = ", ".join("?" * len(ids))
+    ((first, last),) = source.rows(f"SELECT min(at), max(at) FROM captures WHERE id IN ({marks})", *ids)  # noqa: S608 - marks
+    try:
+        return utc_text(datetime.fromisoformat(first).timestamp() - _WAITED), str(last)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def parts_of(source: Source, number: str) -> tuple[Part, ...]:
