@@ -14,7 +14,7 @@ import orjson
 
 from .chains import Chain, Cut, sound, whole
 from .cuts import Cuts
-from .jsonl import ENTRY, start_of, values_of
+from .jsonl import ENTRY, begins_as_ours, start_of, values_of
 from .record import CAPTURES, TABLES, Row, Table, genesis
 from .schema import parse_heads
 
@@ -118,7 +118,8 @@ class Ageing:
             gone.records_left = True
             return text
         if (found := placed(text)) is None:
-            gone.records_left |= bool(text.strip())
+            # What is no record is evidence; a line that a crash has torn goes with the part.
+            gone.records_left |= bool(text.strip()) and not _torn(text)
             return text
         table, row = found
         body = row[table.body] if table.body is not None else None
@@ -198,6 +199,14 @@ class Ageing:
 def _light(table: Table, row: Row) -> Row:
     """Without its body, which no chain holds."""
     return row if table.body is None else (*row[: table.body], None, *row[table.body + 1 :])
+
+
+def _torn(text: bytes) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return begins_as_ours(text)
+    return False
 
 
 def placed(text: bytes) -> tuple[Table, Row] | None:

@@ -234,7 +234,7 @@ def lines(
                 if isinstance(told, dict):
                     yield Line(each.path, number, before + end, total, told)
                 elif text.strip():
-                    torn = told is None and _begins_as_ours(text)
+                    torn = told is None and begins_as_ours(text)
                     yield Line(each.path, number, before + end, total, None, torn=torn)
         before += each.size
 
@@ -253,7 +253,8 @@ def texts(each: File, begin: int = 0) -> Iterator[tuple[int, int, bytes]]:
         raise LedgerError(f"the ledger {each.path} cannot be read: {error.strerror or error}") from error
 
 
-def _begins_as_ours(text: bytes) -> bool:
+def begins_as_ours(text: bytes) -> bool:
+    """Whether a line that cannot be read may be one that a crash has torn."""
     text = text.rstrip(b"\n")
     return any(text.startswith(start[: len(text)]) for start in _STARTS)
 

@@ -71,7 +71,8 @@ def parts(path: Path) -> dict[int, Path]:
 def there(path: Path) -> bool:
     """Whether there is such a ledger."""
     try:
-        return path.exists() or bool(parts(path))
+        # Between the two names that a file has it has neither.
+        return path.exists() or bool(parts(path)) or path.exists()
     except OSError:
         return False
 
@@ -105,7 +106,7 @@ def _opened(path: Path, tail: int | None, stack: ExitStack) -> list[File]:
                     stack.push(trying.pop_all())
                     return files
             except FileNotFoundError:
-                if left == 0 or not parts(path):
+                if left == 0 or not there(path):
                     raise
     raise OSError("it is changed all the time")
 
