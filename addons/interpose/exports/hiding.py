@@ -11,7 +11,8 @@ import re
 from dataclasses import replace
 
 from interpose.call import Call, Headers, Origin, Peer, Url
-from interpose.masking import named, torn
+from interpose.capturing.scrubbing import Secrets, find, scrubbed
+from interpose.masking import torn
 from interpose.masking.whole import MASKED, Known
 from interpose.recordings import Answered, Asked, Recorded
 from interpose.wire.error import WireError
@@ -30,8 +31,6 @@ _SHAPES = re.compile(
     rb"|vk-[A-Za-z0-9_-]{16,}"  # ours
     rb")"
 )
-_NAMED = tuple(re.compile(each.encode()) for each in (named.MEMBER, named.HEADER))
-_HOLDER, _HELD = (re.compile(each.encode()) for each in (named.HOLDER, named.HELD))
 _BEARER = re.compile(rb"(?i)\b(bearer\s+)[A-Za-z0-9._~+/-]{20,}=*")
 # What is true of a body on the wire alone.
 _CODING = frozenset((b"content-encoding", b"content-length", b"transfer-encoding"))
@@ -95,19 +94,10 @@ def _body(body: bytes | None, known: Known) -> bytes | None:
     """Also of what a stream says in pieces, for it is shown put together."""
     if body is None:
         return None
-    return torn.masked(shapeless(_nameless(known.masked(body))), (*torn.literally(known.values), _SHAPES))
-
-
-def _nameless(data: bytes) -> bytes:
-    """The data without what it names as a secret itself."""
-    for each in _NAMED:
-        data = each.sub(_without_group, data)
-    return _HOLDER.sub(lambda found: _HELD.sub(_without_group, found[0]), data)
-
-
-def _without_group(found: re.Match[bytes]) -> bytes:
-    start, end = found.start(1) - found.start(), found.end(1) - found.start()
-    return found[0][:start] + MASKED + found[0][end:]
+    body = known.masked(body)
+    return torn.masked(
+        shapeless(scrubbed(body, find(body, Secrets(), ends=False).spans)), (*torn.literally(known.values), _SHAPES)
+    )
 
 
 def shapeless(data: bytes) -> bytes:
