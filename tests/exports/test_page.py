@@ -282,6 +282,8 @@ def test_markdown_is_for_an_issue() -> None:
     assert '→ `weather` #1\n```json\n{\n  "city": "Paris"\n}\n```' in shown
     assert "*3 turns as before*" in shown
     assert "> # not a heading\n> \\<b>" in shown
+    again = exported(call(1, [QUESTION], None, status=503), call(2, [QUESTION], SAYS), format_="md")
+    assert "*1 turn as before*" in again
 
 
 def test_json_is_all_of_it() -> None:

@@ -63,7 +63,7 @@ def serve(options: Options) -> int:
         raise InterposeError("there is nothing to play: no recording has a request and its answer, with their bodies")
     hosts = sorted({host for _, host, _ in cassette.hosts})
     more = f" and {len(hosts) - SOME} more" if len(hosts) > SOME else ""
-    say(f"playing {cassette.takes} recorded calls of {', '.join(hosts[:SOME])}{more}; nothing leaves from here")
+    say(f"playing {_calls(cassette.takes, 'recorded ')} of {', '.join(hosts[:SOME])}{more}; nothing leaves from here")
     player = Player(cassette, Territory(Rules.default()), speed=speed)
     if options.command:
         for name, other in KEYS.items():
@@ -77,8 +77,12 @@ def serve(options: Options) -> int:
         listen = () if options.listen is None else (options.listen,)
         status = run.run(run.Options(options.command, rules, listen, options.state, True, hint=False, front=player))
     missed = f"; {player.refused} had no recording" if player.refused else ""
-    say(f"answered {player.answered} calls from the recordings{missed}")
+    say(f"answered {_calls(player.answered)} from the recordings{missed}")
     return status
+
+
+def _calls(count: int, how: str = "") -> str:
+    return f"{count} {how}{'call' if count == 1 else 'calls'}"
 
 
 def faster(text: str) -> float:

@@ -63,7 +63,7 @@ def _step(step: Step) -> Iterator[str]:
         yield f"\n*changed: {_line(each.what)}: {_line(each.before)[:200]} → {_line(each.now)[:200]}*"
     for piece in pieces(step.before if step.link != "reply id" else (), transcript.turns):
         if isinstance(piece, Kept):
-            yield f"\n*{piece.count} turns as before*"
+            yield f"\n*{piece.count} {'turn' if piece.count == 1 else 'turns'} as before*"
         else:
             yield from _turn(piece.turn, piece.mark)
             if piece.diff:
