@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,28 @@ def test_a_command_that_survives_a_signal_goes_on(interpose: Command) -> None:
     process.send_signal(signal.SIGUSR1)
     out, error = process.communicate(timeout=60)
     assert (out, error, process.returncode) == ("got\n", "", 9)
+
+
+ASKS = """
+import http.client, os
+proxy = os.environ["HTTP_PROXY"].removeprefix("http://")
+connection = http.client.HTTPConnection(proxy)
+connection.request("GET", "http://nobody.invalid/")
+connection.getresponse().read()
+"""
+
+
+def test_records_that_wait_are_no_sign_that_nothing_was_caught(interpose: Command) -> None:
+    """With the ledger locked to the end, the summary does not judge by what has not come there."""
+    assert interpose("run", "--", "true").returncode == 0
+    with closing(sqlite3.connect(interpose.state / "usage.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        done = interpose("run", "--", *python(ASKS))
+        other.execute("ROLLBACK")
+    assert done.returncode == 0
+    assert "they wait in" in done.stderr
+    assert "no summary: the ledger has not got the records of this run yet" in done.stderr
+    assert "no AI call" not in done.stderr
 
 
 COUNT_INTERRUPTS = """

@@ -196,6 +196,7 @@ class _Run:
                     sys.stderr,
                     command=bool(self.options.command),
                     again=self._usage_command(),
+                    waiting=interceptor.waiting,
                 )
             else:
                 say_plain(f"interpose: the records went to {', '.join(map(str, self.rules.ledger.to))}")

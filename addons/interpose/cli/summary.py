@@ -17,9 +17,11 @@ no AI call was caught. If there should have been one:
   - did it trust our CA? a TLS error in its output says that it pins or brings its own CAs"""
 
 
-def show(ledger: Readable, writer: str, stream: IO[str], *, command: bool, again: str | None) -> None:
+def show(
+    ledger: Readable, writer: str, stream: IO[str], *, command: bool, again: str | None, waiting: int = 0
+) -> None:
     """The summary of the calls that `writer` recorded in that ledger; `again` is the command that shows it later, if
-    it can be shown later.
+    it can be shown later. So many records are `waiting` elsewhere until that ledger takes them.
 
     Never raises for an unreadable ledger.
     """
@@ -31,7 +33,9 @@ def show(ledger: Readable, writer: str, stream: IO[str], *, command: bool, again
         return
     refused = traffic.untrusting(passed, prepared=command)
     if rows or rows.lost:
-        _show_calls(rows, ledger, stream, again)
+        _show_calls(rows, ledger, stream, again, whole=not waiting)
+    elif waiting:
+        say("no summary: the ledger has not got the records of this run yet")
     else:
         # Why is known where a certificate was refused.
         say(NOTHING_CAUGHT if command and not refused else "no AI call was caught")
@@ -50,14 +54,14 @@ def _show_others(others: list[traffic.Destination], stream: IO[str]) -> None:
         pass  # as below
 
 
-def _show_calls(rows: report.Usage, ledger: Readable, stream: IO[str], again: str | None) -> None:
+def _show_calls(rows: report.Usage, ledger: Readable, stream: IO[str], again: str | None, *, whole: bool) -> None:
     total = rows.total
     calls, tokens, failed = (total.calls, total.tokens, total.not_ok) if total is not None else (0, 0, 0)
     ending = f", {report.human_count(failed)} not ok" if failed else ""
     paid = ""
     if total is not None and total.cost_usd is not None:
         paid = f", {'at least ' * bool(total.unpriced)}{report.human_cost(total.cost_usd)}"
-    caught = f"caught {report.human_count(calls)} AI call{'s' * (calls != 1)}"
+    caught = f"caught {'' if whole else 'at least '}{report.human_count(calls)} AI call{'s' * (calls != 1)}"
     say(f"{caught}, {report.human_count(tokens)} tokens{paid}{ending}")
     try:
         terminal = console(stream)

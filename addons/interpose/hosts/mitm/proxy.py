@@ -36,6 +36,7 @@ from interpose.hosts.recording import first_file
 from interpose.ledger.address import Readable
 from interpose.rules.compiled import Rules
 from interpose.rules.problem import RulesError
+from interpose.rules.sinks import SinkFile
 from interpose.secret import Scrubber
 
 from . import views
@@ -125,6 +126,15 @@ class Interceptor:
         if self._assembly is None:
             raise InterposeError("the interceptor does not run yet")
         return self._assembly.engine
+
+    @property
+    def waiting(self) -> int:
+        """How many records have not come to the place where the ledger is read: after the end, they wait in a spool."""
+        if self._assembly is None or not self.places:
+            return 0
+        read = self.places[0]
+        name = str(read.path if isinstance(read, SinkFile) else read)
+        return next((sink.pending for sink in self._assembly.ledger.sinks() if sink.name == name), 0)
 
     async def committed(self, seconds: float) -> bool:
         """Waits until the calls in flight have ended and all records are in the ledger; False if that takes longer."""
