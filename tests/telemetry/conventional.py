@@ -13,6 +13,8 @@ PARTS: dict[str, dict[str, tuple[type, ...]]] = {
     "reasoning": {"content": (str,)},
     "tool_call": {"name": (str,), "id": (str, type(None))},
     "tool_call_response": {"response": (str, list, dict, int, float, bool), "id": (str, type(None))},
+    "server_tool_call": {"name": (str,), "id": (str, type(None)), "server_tool_call": (dict,)},
+    "server_tool_call_response": {"id": (str, type(None)), "server_tool_call_response": (dict,)},
     "blob": {"modality": (str,), "content": (str,), "mime_type": (str, type(None))},
     "uri": {"modality": (str,), "uri": (str,), "mime_type": (str, type(None))},
     "file": {"modality": (str,), "file_id": (str,), "mime_type": (str, type(None))},
@@ -25,6 +27,8 @@ def _part(part: Any) -> None:
     assert part["type"]
     for name, kinds in PARTS.get(part["type"], {}).items():
         assert isinstance(part.get(name), kinds), (name, part)
+        if isinstance(part[name], dict) and part["type"].startswith("server_"):
+            assert isinstance(part[name]["type"], str)
 
 
 def _message(message: Any) -> None:

@@ -208,6 +208,33 @@ async def test_instructions_that_stand_apart_are_told_apart(opened: Opening) -> 
     assert b"c2lnbmF0dXJl" not in bench.everything
 
 
+async def test_a_tool_that_the_provider_runs_is_told_as_one(opened: Opening) -> None:
+    """With what it was called with and what it returned, in one answer; and an answer may not say why it ended."""
+    message = {
+        "id": "m", "type": "message", "role": "assistant", "model": "claude", "stop_reason": None,
+        "content": [
+            {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "sky"}},
+            {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [{"title": "Blue", "url": "http://a.b"}]},
+            {"type": "compaction", "content": "All of it"},
+        ],
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }  # fmt: skip
+    found = await opened(ScriptedReply([json.dumps(message).encode()])).said(
+        {"model": "claude", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]},
+        url=Url(Origin("https", "api.anthropic.com", 443), "/v1/messages"),
+        headers=((b"Host", b"api.anthropic.com"),),
+    )
+    (said,) = found["gen_ai.output.messages"]
+    call, result, other = said["parts"]
+    assert (call["type"], call["id"], call["name"]) == ("server_tool_call", "s1", "web_search")
+    assert call["server_tool_call"] == {"type": "server_tool_use", "input": {"query": "sky"}}
+    assert (result["type"], result["id"]) == ("server_tool_call_response", "s1")
+    assert result["server_tool_call_response"]["content"] == [{"title": "Blue", "url": "http://a.b"}]
+    assert other["type"] == "compaction"
+    assert "All of it" in other["content"]
+    assert said["finish_reason"] == "unknown"
+
+
 SAID = {
     "openai-chat": "Good morning ☀", "openai-responses": "Good evening", "anthropic": "Bonjour", "gemini": "Ciao bella",
     "ollama": "Hallo Welt", "bedrock-converse": "Hola mundo",

@@ -69,7 +69,8 @@ def content(transcript: Transcript, outcome: str, clean: Callable[[str], str], l
     """`outcome` is the record's, `clean` masks a text, `link` a URL."""
     writing = _Writing(clean, link)
     found = writing.found
-    ended = "aborted" if outcome == "aborted" else "error"
+    # Of an answer that does not say why it ended.
+    ended = "error" if transcript.failure is not None else {"ok": "unknown", "aborted": "aborted"}.get(outcome, "error")
     answers = writing.first(names.OUTPUT_MESSAGES, (_answering(answer, ended) for answer in transcript.answers))
     asides = [turn for turn in transcript.turns if _apart(turn)]
     said = [turn for turn in transcript.turns if not _apart(turn)]

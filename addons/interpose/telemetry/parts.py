@@ -27,6 +27,13 @@ MOST_PARTS = 200
 # level of JSON takes three.
 DEEPEST = 12
 SHORTEST = 64
+# What a provider's own tools are called by: Anthropic's blocks, and items of OpenAI's Responses.
+_SERVER_CALLS = frozenset(
+    (
+        *("server_tool_use", "mcp_tool_use", "web_search_call", "file_search_call", "code_interpreter_call"),
+        *("image_generation_call", "mcp_call", "tool_search_call"),
+    )
+)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{512,}={0,2}")
 _DIGITS = tuple(map(re.compile, ("[A-Z]", "[a-z]", "[0-9]")))
 
@@ -166,7 +173,35 @@ def _refusal(scribe: Scribe, block: Refusal) -> Part:
 
 
 def _data(scribe: Scribe, block: Data) -> Part:
-    return {"type": scribe.text(block.kind) or "data", "content": scribe.text(block.json)}
+    value = scribe.json(block.json)
+    if isinstance(value, dict) and value.get("type") == block.kind:
+        if block.kind in _SERVER_CALLS:
+            return _called_there(block.kind, value)
+        if block.kind.endswith("_tool_result"):
+            return _returned_there(value)
+    text = value if isinstance(value, str) else without_blobs(scribe.clean(block.json))
+    return {"type": scribe.text(block.kind) or "data", "content": text}
+
+
+def _called_there(kind: str, value: dict[str, Any]) -> Part:
+    """A tool that the provider runs: what it is called with, and in OpenAI's items what it returned."""
+    name = value.pop("name", None)
+    id_ = value.pop("id", None)
+    return {
+        "type": "server_tool_call",
+        "id": id_ if isinstance(id_, str) else None,
+        "name": name if isinstance(name, str) and name else kind.removesuffix("_call"),
+        "server_tool_call": value,
+    }
+
+
+def _returned_there(value: dict[str, Any]) -> Part:
+    id_ = value.pop("tool_use_id", None)
+    return {
+        "type": "server_tool_call_response",
+        "id": id_ if isinstance(id_, str) else None,
+        "server_tool_call_response": value,
+    }
 
 
 def _raw(scribe: Scribe, block: Raw) -> Part:
