@@ -376,6 +376,27 @@ def test_files_belong_to_whom_they_belonged(place: Place) -> None:
         assert (status.st_uid, status.st_gid) == ((65534, 65534) if os.geteuid() == 0 else (os.geteuid(), os.getegid()))
 
 
+def test_a_link_stays_one(place: Place) -> None:
+    """What it leads to is set aside where it lies, on that disk, and nothing old is left there."""
+    folder = path_of(place).parent
+    there = folder.with_name("disk")
+    folder.mkdir()
+    there.mkdir()
+    path_of(place).symlink_to(there / "calls.jsonl")
+    place.grow("a")
+    assert place.prune(4).records == {"calls": 4, "connections": 4}
+    assert [each.name for each in folder.iterdir()] == ["calls.jsonl"]
+    assert path_of(place).is_symlink()
+    assert b"a-3" not in b"".join(each.read_bytes() for each in there.iterdir())
+    place.grow("b")
+    assert place.ids() == [*(f"a-{day}" for day in range(4, DAYS)), *(f"b-{day}" for day in range(DAYS))]
+    assert verify(place.at) == []
+    assert [row["number"] for row in state(place.at).cuts] == [1]
+    assert place.prune(DAYS).records == {"calls": 6 + DAYS, "connections": 6 + DAYS}
+    assert sorted(each.name for each in there.iterdir()) == ["calls.jsonl", "calls.jsonl.cuts"]
+    assert verify(place.at) == []
+
+
 def test_a_torn_line_is_gone_on_behind(place: Place) -> None:
     """Also one that another process has torn since. With the last record of its part it goes, unlike what is none of
     ours.

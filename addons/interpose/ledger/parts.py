@@ -45,6 +45,11 @@ class File:
     size: int
 
 
+def true(path: Path) -> Path:
+    """Where the file lies, if the path is a link to it: there it stays, with its parts beside it."""
+    return path.resolve() if path.is_symlink() else path
+
+
 def part_path(path: Path, number: int, *, bare: bool = False) -> Path:
     return path.with_name(f"{path.name}.part-{number:08d}{BARE * bare}")
 
@@ -72,7 +77,7 @@ def there(path: Path) -> bool:
     """Whether there is such a ledger."""
     try:
         # Between the two names that a file has it has neither.
-        return path.exists() or bool(parts(path)) or path.exists()
+        return path.exists() or bool(parts(true(path))) or path.exists()
     except OSError:
         return False
 
@@ -84,7 +89,7 @@ def snapshot(path: Path, tail: int | None = None) -> Iterator[list[File]]:
     """
     with ExitStack() as stack:
         try:
-            files = _opened(path, tail, stack)
+            files = _opened(true(path), tail, stack)
         except FileNotFoundError:
             raise LedgerError(
                 f"there is no ledger at {path}: nothing has been recorded there yet, or it is elsewhere"
@@ -151,12 +156,13 @@ def _same(each: File) -> bool:
 
 def cut_rows(path: Path) -> list[CutRow]:
     """The rows of `cuts`, in their order; one that a crash has torn was never any. Raises LedgerError."""
+    cuts = cuts_path(true(path))
     try:
-        data = cuts_path(path).read_bytes()
+        data = cuts.read_bytes()
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise LedgerError(f"{cuts_path(path)} cannot be read: {error.strerror or error}") from error
+        raise LedgerError(f"{cuts} cannot be read: {error.strerror or error}") from error
     return [_cut_row(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
 
 

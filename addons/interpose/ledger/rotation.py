@@ -27,7 +27,7 @@ from . import cuts
 from .ageing import Ageing, Gone, placed
 from .cuts import CutRow, Cuts
 from .jsonl import ENTRY, TAIL, texts
-from .parts import BARE, File, cut_rows, cuts_path, locked, part_path, parts, snapshot, there
+from .parts import BARE, File, cut_rows, cuts_path, locked, part_path, parts, snapshot, there, true
 from .record import LedgerError, utc_text
 from .retention import Keep, Pause, Pruned, Taken
 
@@ -48,6 +48,7 @@ _NEW = ".new"
 
 def prune(path: Path, keep: Keep, *, clock: Callable[[], float], pause: Pause, batch: int) -> Pruned:
     """As `retention.prune`; a pause comes behind `batch` lines. Raises LedgerError; Taken."""
+    path = true(path)
     if not there(path):
         raise LedgerError(f"there is no ledger at {path}: nothing has been recorded there yet, or it is elsewhere")
     try:
