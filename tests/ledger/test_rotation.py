@@ -363,6 +363,26 @@ def test_a_run_that_is_ended_changes_nothing(place: Place) -> None:
     assert verify(place.at) == []
 
 
+def test_a_disk_that_is_full_gets_back_what_was_written_in_vain(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At whatever is written: nothing is deleted, nothing lies there that was not before."""
+    place.grow("a")
+    place.prune(2)
+    before = {each: each.read_bytes() for each in path_of(place).parent.iterdir()}
+    write = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        write(descriptor, data[:20])
+        return 20
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(LedgerError, match="the disk is full"):
+            place.prune(6)
+    assert {each: each.read_bytes() for each in path_of(place).parent.iterdir()} == before
+    assert place.prune(6).records == {"calls": 4, "connections": 4}
+    assert verify(place.at) == []
+
+
 def test_files_belong_to_whom_they_belonged(place: Place) -> None:
     """Who may read the ledger may read what retention makes of it, whoever prunes."""
     place.grow("a")

@@ -229,19 +229,24 @@ class _Run:
         tagged = final.with_name(f"{final.name}{_NEW}-{row[-1][:16]}")
         new.rename(tagged)
         self._sync()
-        self._tell(row)
+        self._tell(row, tagged)
         self._place(tagged)
         for table, count in gone.records.items():
             self.done.records[table] = self.done.records.get(table, 0) + count
         self.done.bodies += gone.bodies
 
-    def _tell(self, row: CutRow) -> None:
+    def _tell(self, row: CutRow, new: Path) -> None:
+        """Says so on the disk; without room for that, the `new` part is nothing."""
         assert self._out is not None
         line = orjson.dumps(cuts.as_told(row)) + b"\n"
         begin = os.fstat(self._out).st_size
-        if os.write(self._out, line) != len(line):
+        try:
+            if os.write(self._out, line) != len(line):
+                raise OSError("the disk is full")
+        except OSError:
             os.ftruncate(self._out, begin)
-            raise OSError("the disk is full")
+            new.unlink()  # which takes room while there is none
+            raise
         os.fsync(self._out)
         self._cuts.add(row)
 
