@@ -23,7 +23,7 @@ from interpose.call import Headers, Origin, Reply, Url
 from interpose.engine.engine import Engine
 from interpose.engine.exchange import Clock
 from interpose.rules.compiled import LedgerRules, Rules, Target
-from interpose.telemetry import messages, parts, telling
+from interpose.telemetry import messages, outbox, parts, telling
 from interpose.telemetry.settings import Endpoint, Settings
 from interpose.telemetry.telling import Telling
 
@@ -530,6 +530,18 @@ async def test_when_too_many_calls_wait_their_content_goes_first(
     logs = sorted((log for log in bench.collector.logs), key=lambda log: int(log.attributes["interpose.id"][3:]))
     assert ["gen_ai.output.messages" in log.attributes for log in logs] == [False] * 3 + [True] * 3
     assert len(bench.collector.calls()) == 6
+
+
+async def test_what_is_left_at_the_end_is_sent_as_it_is_read(opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much more it is than may wait for a collector."""
+    monkeypatch.setattr(outbox, "LARGEST", 100_000)
+    count = 80
+    bench = opened(*(ScriptedReply([completion({"content": "said"})]) for _ in range(count)))
+    bench.telling._every = 3600.0
+    for _ in range(count):
+        await body(await bench.handle(headers=HEADERS, body=json.dumps(asked("Hi " * 1000)).encode()))
+    bench.telling.close(60)
+    assert len([log for log in bench.collector.logs if "gen_ai.output.messages" in log.attributes]) == count
 
 
 async def test_what_finds_no_place_in_the_queue_gives_its_room_back(

@@ -241,8 +241,12 @@ class Telling:
                 next_metrics = now + self._settings.interval
             self._deliver(float("inf"))
         self._revive(float("inf"))
+        for outbox in self._outboxes:
+            outbox.hurry()
         while self._queue:
             self._tell()
+            # It may be more than may wait.
+            self._deliver(self._deadline)
         self._measure()
         for outbox in self._outboxes:
             outbox.hurry()
