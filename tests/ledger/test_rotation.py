@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -215,6 +216,21 @@ def test_who_writes_waits_for_the_file_and_keeps_its_records(place: Place) -> No
     assert sink.write(writer, [(CALLS, row)], 0) is True
     assert [json.loads(line)["table"] for line in path_of(place).read_text().splitlines()] == ["writers", "calls"]
     assert verify(place.at) == []
+
+
+def test_a_lock_that_is_held_for_long_is_told(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """By somebody who was stopped in the middle, say; what waits is written when it is free."""
+    place.grow("a", days=range(1))
+    ledger = Ledger.start([Way(JsonlSink(path_of(place)))], writer="w1", pace=Pace(clock=lambda: START))
+    with path_of(place).open("r+b") as file, caplog.at_level(logging.ERROR):
+        assert locked(file.fileno(), alone=True, patience=30)
+        ledger.record(invented(1))
+        deadline = time.monotonic() + 60
+        while "cannot be written (another process holds its lock)" not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert ledger.close(30) == 0
+    assert place.ids() == ["a-0", "call-1"]
 
 
 def test_of_two_processes_one_prunes(place: Place) -> None:

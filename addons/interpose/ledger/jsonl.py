@@ -42,6 +42,8 @@ _STARTS = tuple(map(start_of, (*(table.name for table in TABLES), WRITERS)))
 TAIL = 16 << 20
 # A start waits so long for whoever takes the file away, which is a matter of milliseconds.
 _START = 1.0
+# And who takes longer is worth a word.
+HELD_LONG = 1.0
 
 
 class JsonlSink:
@@ -53,6 +55,8 @@ class JsonlSink:
         self._entered: dict[str, tuple[int, bytes]] = {}
         # {(writer, table): seq} of what stands in the file, or did.
         self._last: dict[tuple[str, str], int] = {}
+        # Since when another process takes it away, by the monotonic clock.
+        self._busy: float | None = None
 
     @property
     def name(self) -> str:
@@ -80,7 +84,11 @@ class JsonlSink:
         """Raises OSError, LedgerError."""
         out = self._opened(patience)
         if out is None:
-            return False
+            self._busy = self._busy or time.monotonic()
+            if time.monotonic() - self._busy < HELD_LONG:
+                return False
+            raise OSError("another process holds its lock")
+        self._busy = None
         try:
             self._write(out, writer, rows)
             # Whoever takes the file away now has all of the batch.
