@@ -338,6 +338,35 @@ def test_a_head_in_the_middle_is_not_missed(place: Place) -> None:
     assert verify(place.at) == []
 
 
+def test_a_head_that_is_named_while_it_goes_is_not_missed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process starts when it is settled what is deleted, and names its last record; the chain goes on, and on goes
+    retention.
+    """
+    first = Ledger.start([Way(JsonlSink(path_of(place)))], writer="a", pace=Pace(clock=lambda: START))
+    for day in range(3):
+        first.record(invented(day * DAY, id=f"a-{day}"))
+    assert first.wait(30)
+    place.prune(1)
+    commit = rotation._Run._commit
+    late = Writer(writer="late", opened_at="", version="0")
+
+    def interrupted(run: rotation._Run, new: Path, final: Path, gone: ageing.Gone) -> None:
+        named = JsonlSink(path_of(place)).open(late)
+        assert named is not None
+        assert '"a":' in named.heads
+        commit(run, new, final, gone)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rotation._Run, "_commit", interrupted)
+        assert place.prune(3).records == {"calls": 2}
+    for day in range(3, DAYS):
+        first.record(invented(day * DAY, id=f"a-{day}"))
+    assert first.close() == 0
+    assert verify(place.at) == []
+    assert place.prune(5).records == {"calls": 2}
+    assert verify(place.at) == []
+
+
 def test_large_parts_are_not_written_anew_for_little(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor read to their ends each time: an eighth has to be old."""
     monkeypatch.setattr(rotation, "SMALL", 1000)

@@ -46,6 +46,8 @@ class Cuts:
         number, _, cut, met, bodies, _, last = row
         for chain, (seq, last_hash, start) in orjson.loads(cut).items():
             self.by_chain[chain] = Cut(int(seq), str(last_hash), str(start))
+            # A writer that came while it was deleted has named it, perhaps.
+            self.met.setdefault(chain, set()).add(str(last_hash))
         for chain, hashes in orjson.loads(met).items():
             self.met.setdefault(chain, set()).update(hashes)
         self.bodies.update({chain: int(seq) for chain, seq in orjson.loads(bodies).items()})

@@ -39,7 +39,7 @@ def start_of(name: str) -> bytes:
 
 _STARTS = tuple(map(start_of, (*(table.name for table in TABLES), WRITERS)))
 # How much of the end of a file is searched for what a writer has written last: a batch with bodies, as base64.
-TAIL = 16 << 20
+_TAIL = 16 << 20
 # A start waits so long for whoever takes the file away, which is a matter of milliseconds.
 _START = 1.0
 # And who takes longer is worth a word.
@@ -269,8 +269,8 @@ def begins_as_ours(text: bytes) -> bool:
 
 def _said(path: Path) -> Iterator[dict[str, Any]]:
     """What the lines near the end say that are whole."""
-    with snapshot(path, TAIL) as files:
-        yield from (line.told for line in lines(files, tail=TAIL) if line.told is not None)
+    with snapshot(path, _TAIL) as files:
+        yield from (line.told for line in lines(files, tail=_TAIL) if line.told is not None)
 
 
 def _last_of(path: Path, writer: str, table: str) -> int:

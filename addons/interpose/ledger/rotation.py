@@ -26,7 +26,7 @@ import orjson
 from . import cuts
 from .ageing import Ageing, Gone, placed
 from .cuts import CutRow, Cuts
-from .jsonl import ENTRY, TAIL, texts
+from .jsonl import ENTRY, texts
 from .parts import BARE, File, cut_rows, cuts_path, locked, part_path, parts, snapshot, there, true
 from .record import LedgerError, utc_text
 from .retention import Keep, Pause, Pruned, Taken
@@ -298,28 +298,13 @@ class _Run:
         return True
 
     def _learn_names(self, part: File) -> None:
-        """Which records writers have named as heads. Those of a part they have found near the end of a file, so they
-        have said so in it or not far behind.
+        """Which of its records writers have named as heads. One that came while it was written stands in it; for one
+        that came later the last record of each chain was a head, and that one `cuts` name by themselves.
         """
-        paths = [*parts(self._path).values(), self._path]
-        self._learn(part.path, part.size)
-        far = 2 * TAIL
-        for path in paths[paths.index(part.path) + 1 :]:
-            with suppress(FileNotFoundError):
-                far -= self._learn(path, far)
-            if far <= 0:
-                return
-
-    def _learn(self, path: Path, far: int) -> int:
-        """Reads no further than that; gives how far."""
-        with path.open("rb") as file:
-            each = File(path, file, os.fstat(file.fileno()).st_size)
-            for _, end, text in texts(each):
+        with part.path.open("rb") as file:
+            for _, _, text in texts(File(part.path, file, part.size)):
                 if text.startswith(ENTRY):
                     self._age.enter(text)
-                if end >= far:
-                    break
-        return each.size
 
 
 class _Rewritten:
