@@ -1,11 +1,13 @@
-"""The request of Cohere's chat as its SDK's types have it, printed as a JSON Schema."""
+"""Cohere's chat as its SDK's types have it, printed as JSON Schemas: its request, or all of it by name (`all`)."""
 
 import inspect
 import json
+import sys
 from typing import get_type_hints
 
 import pydantic
 from cohere.v2.client import V2Client
+from cohere.v2.types import V2ChatResponse, V2ChatStreamResponse
 
 
 def strict(schema):
@@ -29,4 +31,14 @@ told = {
     if name not in ("self", "request_options")
 }
 told["stream"] = (bool, None)  # the SDK's method says it by its name
-print(json.dumps(strict(pydantic.create_model("ChatRequest", **told).model_json_schema())))
+kinds = {
+    "Request": pydantic.create_model("ChatRequest", **told),
+    "Reply": V2ChatResponse,
+    "Event": V2ChatStreamResponse,
+}
+schemas = {name: strict(pydantic.TypeAdapter(kind).json_schema()) for name, kind in kinds.items()}
+if "all" in sys.argv:
+    named = [schema.pop("$defs") for schema in schemas.values()]
+    print(json.dumps({name: each for some in (*named, schemas) for name, each in some.items()}))
+else:
+    print(json.dumps(schemas["Request"]))
