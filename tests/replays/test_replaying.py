@@ -264,6 +264,16 @@ def test_chance_falls_as_it_fell() -> None:
     assert set(first) == {"openai", "claude"}
 
 
+def test_a_reply_in_another_name_costs_what_has_answered() -> None:
+    """A converted reply names the model that the client had asked for, whose price is not that of our header's."""
+    marks = ((b"x-interpose-id", b"ip_1"), (b"x-interpose-provider", b"claude"))
+    call = chat(reply_headers=(*marks, (b"x-interpose-model", b"claude-haiku-4-5")), tokens=(1000, 100))
+    priced = "  claude-haiku-4-5: {input: 1, output: 5}\n"
+    [unknown], _ = replayed(TO_CLAUDE, call)
+    [known], _ = replayed(TO_CLAUDE.replace("providers:\n", f"{priced}providers:\n", 1), call)
+    assert (unknown.before.cost, known.before.cost) == (None, Decimal("0.0015"))
+
+
 def test_a_gateways_calls_are_known_by_our_header() -> None:
     """Its host is any name; its clients need keys."""
     call = chat(

@@ -168,7 +168,7 @@ def _rows(call: Recorded, transcript: Transcript) -> Iterator[tuple[str, object]
         yield "attempts", "; ".join(_attempts(record.attempts))
         yield "losses", "; ".join(losses(call))
         yield "rules", record.rules_version
-        yield "ledger", f"{record.writer} {record.seq}"
+        yield "ledger", f"{record.writer} {record.seq}" if record.writer else None
         yield "hash", record.hash
     else:
         yield "found in", call.place

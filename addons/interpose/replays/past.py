@@ -17,6 +17,7 @@ from interpose.call import header
 from interpose.engine.settlement import MOST_LOSSES, verdict
 from interpose.errors import Outcome
 from interpose.formats.endpoints import Match
+from interpose.formats.makers import makers
 from interpose.ir import Reading, Usage
 from interpose.ledger.record import Record
 from interpose.prices import vendor
@@ -183,7 +184,12 @@ def _of_bodies(call: Recorded, match: Match | None, model: str | None, pricing: 
     provider = marks.get("provider")
     sent = marks.get("model") or model
     origin = str(call.asked.url.origin)
-    cost = pricing.cost(vendor(call.asked.url.origin.host), (sent, reading.model), usage, call.started_at, reading)
+    seller = vendor(call.asked.url.origin.host)
+    models: tuple[str | None, ...] = (sent, reading.model)
+    if sent and sent != model and "model" in marks:
+        # Another one has answered, under the name that the client had asked for.
+        seller, models = next((maker.vendor for maker in makers(sent)), None), (sent,)
+    cost = pricing.cost(seller, models, usage, call.started_at, reading)
     fate = Fate(
         outcome=outcome,
         status=answered.status,

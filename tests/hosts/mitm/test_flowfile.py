@@ -12,6 +12,7 @@ from mitmproxy.version import FLOW_FORMAT_VERSION
 from interpose.call import Origin
 from interpose.hosts.mitm.calls import CUT
 from interpose.hosts.mitm.flowfile import read
+from interpose.ledger import Record
 from interpose.recordings import Flaws, Recorded
 
 BODY = b'{"model":"gpt-4o","messages":[]}'
@@ -154,3 +155,38 @@ def test_junk_ends_the_reading_without_an_exception(junk: bytes) -> None:
     found, flaws = calls(saved(flow()) + junk)
     assert len(found) == 1
     assert len(flaws) == 1
+
+
+RECORD: dict[str, Any] = {
+    "id": "ip_1", "started_at": "2026-11-26T07:00:00.000000Z", "finished_at": "2026-11-26T07:00:01.000000Z",
+    "entrance": "intercept", "app": "agent.py", "client": "ci", "method": "POST", "host": "api.openai.com",
+    "path": "/v1/chat/completions", "endpoint": "chat", "asked_model": "gpt-4o", "sent_model": "claude-haiku-4-5",
+    "provider": "claude", "status": 200, "outcome": "ok", "stream": False, "input_tokens": 1234, "output_tokens": 56,
+    "usage_source": "provider", "cost_usd": 0.0015,
+}  # fmt: skip
+
+
+def test_the_record_that_we_have_saved_with_a_flow_is_its_calls() -> None:
+    """So that a replay and an export of flows go by what the ledger says, too."""
+    made = flow()
+    made.metadata["interpose"] = {"record": RECORD, "words": "said"}
+    [call], flaws = calls(saved(made))
+    assert flaws == []
+    assert call.record == Record(**RECORD)
+    assert (call.client, call.app) == ("ci", "agent.py")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "nonsense", {}, {"id": "ip_1"}, {**RECORD, "cost_usd": "much"}, {**RECORD, "cost_usd": float("nan")},
+        {**RECORD, "input_tokens": True}, {**RECORD, "attempts": []},
+    ],
+)  # fmt: skip
+def test_what_is_no_record_is_left_aside(told: Any) -> None:
+    """A file may be anybody's: the call is read by its bodies then."""
+    made = flow()
+    made.metadata["interpose"] = {"record": told}
+    [call], flaws = calls(saved(made))
+    assert (call.record, flaws) == (None, [])
+    assert call.asked.content() == BODY

@@ -6,6 +6,8 @@ Read flow by flow. One that cannot be read is told of and left out; where the fi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
+from math import isfinite
 from typing import Any, BinaryIO, cast
 
 from mitmproxy import flow as mitm_flow
@@ -14,14 +16,23 @@ from mitmproxy.io import compat, tnetstring
 from mitmproxy.version import FLOW_FORMAT_VERSION
 
 from interpose.call import Headers, Origin, Url, header
+from interpose.ledger import Record
 from interpose.recordings import Answered, Asked, Flaws, Recorded, Spoken
 from interpose.stages.claim import is_address
 
+from . import remarks
 from .calls import CUT, canonical, one_cookie_header
 
 # No flow is near this, and a broken length is not to reserve memory.
 MOST = 1 << 30
 ID = b"x-interpose-id"
+_KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "bool": (bool,), "int": (int,), "float": (float, int)}
+# What a flow may tell of its record: all but its place in a ledger.
+_TOLD = {
+    field.name: _KINDS[str(field.type).partition(" |")[0]]
+    for field in fields(Record)
+    if field.name not in ("writer", "seq", "prev_hash", "hash")
+}
 
 
 def read(file: BinaryIO, name: str, flaws: Flaws) -> Iterator[Recorded]:
@@ -100,12 +111,16 @@ def recorded(flow: mitm_flow.Flow, place: str) -> Recorded | None:
     # What another tool has written may not know its client.
     client = flow.client_conn.peername or ("",)  # type: ignore[unreachable]  # mitmproxy says never
     websocket = flow.websocket
+    record = _record(remarks.known(flow).get("record"))
     return Recorded(
         id=named.decode("latin-1") if named else flow.id,
         place=place,
         started_at=started,
         asked=_asked(flow),
         answered=answered,
+        record=record,
+        client=record.client if record is not None else None,
+        app=record.app if record is not None else None,
         ip=client[0] or None,
         websocket=websocket is not None,
         spoken=tuple(
@@ -114,6 +129,24 @@ def recorded(flow: mitm_flow.Flow, place: str) -> Recorded | None:
         ),
         error=flow.error.msg if flow.error is not None else None,
     )
+
+
+def _record(told: object) -> Record | None:
+    """The record of its call, which we save with a flow; None for what is none: a file may be anybody's."""
+    if not isinstance(told, dict):
+        return None
+    known: dict[str, Any] = {}
+    for name, kinds in _TOLD.items():
+        value = told.get(name)
+        if value is None:
+            continue
+        if type(value) not in kinds or (isinstance(value, float) and not isfinite(value)):
+            return None
+        known[name] = value
+    try:
+        return Record(**known)
+    except TypeError:
+        return None
 
 
 def _asked(flow: http.HTTPFlow) -> Asked:
