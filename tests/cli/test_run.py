@@ -350,21 +350,6 @@ def test_an_open_address_is_refused(interpose: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        ("--workers", "2"),
-    ],
-)
-def test_what_comes_later_is_refused_by_name(interpose: Command, arguments: tuple[str, ...]) -> None:
-    """Never silently ignored."""
-    done = interpose("run", *arguments, "--", "true")
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"interpose: {arguments[0]}")
-    assert "not supported in this version" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (("--mode", "nonsense"), "'nonsense' is no mode here; there are regular, upstream"),
@@ -373,6 +358,7 @@ def test_what_comes_later_is_refused_by_name(interpose: Command, arguments: tupl
         (("--mode", "upstream:http://me:fake-password@proxy.test:1"), "a password nowhere on the command line"),
         (("--web", "0.0.0.0:8081"), "mitmweb is shown on this machine only"),
         (("--web=nonsense",), "expected HOST:PORT"),
+        (("--workers=2", "--web"), "mitmweb is one process"),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_starts(
@@ -385,6 +371,25 @@ def test_what_cannot_be_is_told_before_anything_starts(
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert "fake-password" not in done.stderr
+
+
+def test_workers_have_an_address_to_share(interpose: Command) -> None:
+    """What the system brings us itself goes to one process."""
+    done = interpose("run", "--workers", "2", "--mode", "local:curl")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "interpose: --workers 2: --mode local:curl has no address that workers could share; leave --workers out\n"
+    )
+
+
+def test_every_worker_reads_the_rules(interpose: Command) -> None:
+    """So a pipe, which can be read once, will not do."""
+    script = f"echo version: 1 | {shlex.join(interpose.argv('run', '--workers', '2', '--rules', '/dev/stdin'))}"
+    done = subprocess.run(
+        ["sh", "-c", script], env=interpose.environment, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "can be read once, and each worker has to read it" in done.stderr
 
 
 @pytest.mark.parametrize("text", ["nonsense", "127.0.0.1:99999", "::1:8080"])
@@ -490,10 +495,12 @@ def test_dashes_after_a_command_are_its_own(interpose: Command) -> None:
 
 HOLD = """
 import asyncio, sys
+from pathlib import Path
 from interpose.cli import run
-from interpose.cli.run import Options, Path
+from interpose.cli.run import Options
+from interpose.hosts import mitm
+mitm.DRAIN = 60.0
 from interpose.hosts.mitm import proxy
-proxy.DRAIN = 60.0
 async def drain(self, seconds):
     await asyncio.sleep(seconds)  # as with a call that does not end
 proxy.Engine.drain = drain

@@ -21,6 +21,7 @@ from interpose.rules.compiled import Rules
 from interpose.stages.claim import Territory
 
 from . import run
+from .asked import Options as RunOptions
 from .replay import opened
 from .terminal import refuse, say
 
@@ -75,7 +76,7 @@ def serve(options: Options) -> int:
         ledger = Path(folder) / "played.db"
         rules.write_bytes(orjson.dumps({"version": 1, "ledger": {"to": [f"sqlite:{ledger}"]}}))
         listen = () if options.listen is None else (options.listen,)
-        status = run.run(run.Options(options.command, rules, listen, options.state, True, hint=False, front=player))
+        status = run.run(RunOptions(options.command, rules, listen, options.state, True, hint=False, front=player))
     missed = f"; {player.refused} had no recording" if player.refused else ""
     say(f"answered {_calls(player.answered)} from the recordings{missed}")
     return status

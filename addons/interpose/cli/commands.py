@@ -115,19 +115,26 @@ def run(
         str | None,
         typer.Option("--web", metavar="[H:P]", help="Show what passes in mitmweb. Default: 127.0.0.1:8081."),
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", hidden=True)] = 1,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Processes that share the address (Linux); one for each core is usual.",
+        ),
+    ] = 1,
     state: StateOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     hint: Annotated[bool, typer.Option("--hint/--no-hint", hidden=True)] = True,
 ) -> None:
     """Catch AI calls: of CMD, which runs with proxy and CA set, or of whoever uses the proxy."""
-    if workers != 1:
-        refuse("--workers other than 1 is not supported in this version")
-    from . import run as running
+    from .asked import Options
+    from .run import run as running
 
     with told():
-        status = running.run(
-            running.Options(
+        status = running(
+            Options(
                 command=tuple(command or ()),
                 rules=rules,
                 listen=tuple(listen or ()),
@@ -135,6 +142,7 @@ def run(
                 quiet=quiet,
                 mode=mode,
                 web=web,
+                workers=workers,
                 hint=hint,
             )
         )

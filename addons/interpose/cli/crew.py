@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any
 
 from granian.constants import Interfaces, Loops
@@ -30,6 +31,9 @@ LOGS: dict[str, Any] = {
     "filters": {"ours": {"()": "interpose.cli.logs.of_the_server"}},
     "loggers": {"_granian": {"handlers": ["stderr"], "propagate": False}},
 }
+
+# What `signal.signal` takes.
+type Hears = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
 class Crew:
@@ -56,16 +60,14 @@ class Crew:
             **named,
         )
 
-    def run(
-        self, life: Callable[..., None], hears: Mapping[signal.Signals, Callable[[], None]], begun: Callable[[], None]
-    ) -> None:
+    def run(self, life: Callable[..., None], hears: Mapping[signal.Signals, Hears], begun: Callable[[], None]) -> None:
         """Until all have ended. `life` is that of a worker; `begun` is called before there are any, and from then on
         signals go to `hears`, in this thread. Raises SystemExit where no worker can do what it should.
         """
 
         def starting() -> None:
             for number, hear in hears.items():
-                signal.signal(number, lambda *_, hear=hear: hear())
+                signal.signal(number, hear)
             begun()
 
         # A fork would take along whatever locks our threads hold at that moment.

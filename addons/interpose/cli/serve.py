@@ -35,7 +35,7 @@ from .terminal import own_command, refuse, say, say_plain
 from .tls import check_certificate
 
 if TYPE_CHECKING:
-    from .crew import Crew
+    from .crew import Crew, Hears
 
 TARGET = "interpose.hosts.serving:application"
 # Connections of one worker that may be open at a time: streams are long, and idle connections count, too.
@@ -117,19 +117,19 @@ class _Serving:
         self._of_terminal = sys.platform != "win32" and has_terminal() and not _ignored(signal.SIGHUP)
 
     def run(self) -> None:
-        hears = {signal.SIGINT: self._stop, signal.SIGTERM: self._stop}
+        hears: dict[signal.Signals, Hears] = {signal.SIGINT: self._stop, signal.SIGTERM: self._stop}
         if sys.platform != "win32":
             # What ends calls in a worker is nothing to us: by itself it would end us.
-            hears |= {signal.SIGHUP: self._hang_up, CUT: lambda: None}
+            hears |= {signal.SIGHUP: self._hang_up, CUT: lambda *_: None}
         self._crew.run(spawned, hears, self._begun)
 
     def _begun(self) -> None:
         threading.Thread(target=self._announce, name="interpose-listening", daemon=True).start()
 
-    def _stop(self) -> None:
+    def _stop(self, *_: object) -> None:
         self._crew.stop(DRAIN)
 
-    def _hang_up(self) -> None:
+    def _hang_up(self, *_: object) -> None:
         """SIGHUP is for every worker, but for that of a terminal that is gone."""
         if self._of_terminal and not has_terminal():
             self._stop()

@@ -17,9 +17,9 @@ no AI call was caught. If there should have been one:
   - did it trust our CA? a TLS error in its output says that it pins or brings its own CAs"""
 
 
-def show(ledger: Readable, writer: str, stream: IO[str], *, command: bool, again: str | None, waiting: int = 0) -> None:
+def show(ledger: Readable, writer: str, stream: IO[str], *, command: bool, again: str | None, waiting: bool) -> None:
     """The summary of the calls that `writer` recorded in that ledger; `again` is the command that shows it later, if
-    it can be shown later. So many records are `waiting` elsewhere until that ledger takes them.
+    it can be shown later. Whether records are `waiting` elsewhere until that ledger takes them.
 
     Never raises for an unreadable ledger.
     """

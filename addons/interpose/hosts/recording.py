@@ -124,6 +124,11 @@ def _tell_of_others(spool: Path, folders: Iterable[Path]) -> None:
             )
 
 
+def wait_for(place: Place, state: Path) -> bool:
+    """Whether there are records that nobody has brought to that place yet."""
+    return bool(left_in(state / FOLDER / _folder(place)))
+
+
 def first_file(sinks: Sequence[SinkRule]) -> Path | None:
     """The path of the first file, for those who only know of files."""
     return next((sink.path for sink in sinks if isinstance(sink, SinkFile)), None)

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,13 @@ CUT = signal.SIGTERM if sys.platform == "win32" else signal.SIGUSR1
 TERMINALS = (signal.SIGINT,) if sys.platform == "win32" else (signal.SIGINT, signal.SIGQUIT)
 # By themselves these would end a process that does not listen to them yet: who starts one keeps them back.
 KEPT_BACK = () if sys.platform == "win32" else (signal.SIGHUP, CUT)
+
+
+class SharingLoop(asyncio.SelectorEventLoop):
+    """The loop of a worker that listens by asyncio: each of its servers shares its address with other workers."""
+
+    async def create_server(self, *given: Any, **named: Any) -> asyncio.Server:
+        return await super().create_server(*given, **{**named, "reuse_port": True})
 
 
 def begin(number: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
-from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode, UpstreamMode
+from mitmproxy.proxy.mode_specs import TCP, ProxyMode, ReverseMode, UpstreamMode
 
 from interpose.call import Origin
 from interpose.rules.compiled import Rules
@@ -77,3 +77,12 @@ class Mode:
         if proxy is not None and self.name in ("regular", "upstream"):
             return f"upstream:{proxy}@{host}:{port}"
         return f"{self}@{host}:{port}"
+
+
+def by_tcp_alone(spec: str) -> None:
+    """Has mitmproxy listen by TCP alone for that mode, in this process. For an https target it would take HTTP/3, too,
+    but a UDP port is one process's own.
+    """
+    mode = ProxyMode.parse(spec)  # the same object each time
+    if isinstance(mode, ReverseMode):
+        mode.transport_protocol = TCP

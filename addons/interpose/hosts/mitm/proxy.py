@@ -36,15 +36,14 @@ from interpose.hosts.recording import first_file
 from interpose.ledger.address import Readable
 from interpose.rules.compiled import Rules
 from interpose.rules.problem import RulesError
-from interpose.rules.sinks import SinkFile
 from interpose.secret import Scrubber
 
-from . import views
+from . import DRAIN, views
 from .addon import EngineAddon, loopback
 from .carriage import Onlookers
 from .dispatch import Dispatch
 from .leaves import Leaves
-from .mode import Mode
+from .mode import Mode, by_tcp_alone
 from .redirector import Redirector, told
 from .release import Release
 from .remarks import Loaded
@@ -54,8 +53,6 @@ logger = logging.getLogger(__name__)
 
 # Room for long uploads and slow models: mitmproxy closes a connection on which nothing happens for so long.
 IDLE_CLIENT = 600
-# Calls in flight get so long to end when we stop.
-DRAIN = 5.0
 # Below the ephemeral ports of Linux (32768) and of the others (49152): https://www.rfc-editor.org/rfc/rfc6335#section-6.
 NOT_GIVEN_OUT = range(20000, 32000)
 
@@ -76,7 +73,9 @@ class Interceptor:
     `writer` this run's name in it. Whoever has it follow a rules file sets `stale`, which says why that cannot be used
     just now.
 
-    `front` answers in the place of the engine: then nothing is sent, nothing recorded, and no connection leaves.
+    One of several workers that share `listen` is given its `writer` and the folder in which they count together,
+    `metrics`. `front` answers in the place of the engine: then nothing is sent, nothing recorded, and no connection
+    leaves.
 
     Raises ListenError, LedgerError, RulesError and AuthorityError before anything has been started, InterposeError
     if another one runs in this process.
@@ -95,13 +94,15 @@ class Interceptor:
         environ: Mapping[str, str] | None = None,
         scrubber: Scrubber | None = None,
         front: Answers | None = None,
+        writer: str | None = None,
+        metrics: Path | None = None,
     ) -> None:
         self.mode = mode or Mode()
         self.rules = self.mode.applied_to(rules)
         self.state = state
         self.ledger_path = first_file(rules.ledger.sinks(state))
         self.places: tuple[Readable, ...] = ()
-        self.writer = secrets.token_hex(8)
+        self.writer = writer or secrets.token_hex(8)
         self.addresses: list[Address] = list(listen)
         self.web_url: str | None = None
         self.live_url: str | None = None
@@ -110,6 +111,7 @@ class Interceptor:
         self.ca_certificate = state / "ca" / authority.CERTIFICATE
         self.scrubber = scrubber or Scrubber()
         self._front = front
+        self._metrics = metrics
         self._web = web if web is None or web[1] else (web[0], free_port(web[0]))
         self._environ = os.environ if environ is None else environ
         self._stack = AsyncExitStack()
@@ -126,15 +128,6 @@ class Interceptor:
         if self._assembly is None:
             raise InterposeError("the interceptor does not run yet")
         return self._assembly.engine
-
-    @property
-    def waiting(self) -> int:
-        """How many records have not come to the place where the ledger is read: after the end, they wait in a spool."""
-        if self._assembly is None or not self.places:
-            return 0
-        read = self.places[0]
-        name = str(read.path if isinstance(read, SinkFile) else read)
-        return next((sink.pending for sink in self._assembly.ledger.sinks() if sink.name == name), 0)
 
     async def committed(self, seconds: float) -> bool:
         """Waits until the calls in flight have ended and all records are in the ledger; False if that takes longer."""
@@ -182,7 +175,12 @@ class Interceptor:
                 authority.replace_file(held.folder / f"{CONF_BASENAME}-dhparam.pem", DEFAULT_DHPARAM)
             assembly = await stack.enter_async_context(
                 assemble(
-                    self.rules, state=self.state, environ=self._environ, scrubber=self.scrubber, writer=self.writer
+                    self.rules,
+                    state=self.state,
+                    environ=self._environ,
+                    scrubber=self.scrubber,
+                    writer=self.writer,
+                    metrics=self._metrics,
                 )
             )
             self._assembly = assembly
@@ -201,9 +199,11 @@ class Interceptor:
 
     async def _listen(self, assembly: Assembly, leaves: Leaves, stack: AsyncExitStack) -> None:
         proxy = self.rules.upstream.proxy
-        options = Options(
-            mode=[self.mode.spec(address, proxy) for address in self.addresses], confdir=str(self.state / "ca")
-        )
+        modes = [self.mode.spec(address, proxy) for address in self.addresses]
+        if self._metrics is not None:
+            for each in modes:
+                by_tcp_alone(each)
+        options = Options(mode=modes, confdir=str(self.state / "ca"))
         served = Served(assembly, self._stale, alone=True)
         owner = EngineAddon(
             assembly.engine,
