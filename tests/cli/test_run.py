@@ -382,6 +382,15 @@ def test_workers_have_an_address_to_share(interpose: Command) -> None:
     )
 
 
+def test_workers_that_cannot_start_end_it(interpose: Command) -> None:
+    """They say why, and no command is started."""
+    (interpose.state / "usage.db").mkdir(parents=True)
+    done = interpose("run", "--workers", "2", "--", "echo", "started")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "usage.db cannot be opened for writing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_every_worker_reads_the_rules(interpose: Command) -> None:
     """So a pipe, which can be read once, will not do."""
     script = f"echo version: 1 | {shlex.join(interpose.argv('run', '--workers', '2', '--rules', '/dev/stdin'))}"

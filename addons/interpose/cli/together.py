@@ -16,6 +16,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from interpose.errors import InterposeError
 from interpose.hosts import authority, recording
 from interpose.hosts.counting import counting_folder
 from interpose.ledger.address import Readable
@@ -108,24 +109,31 @@ class _Together:
         self._desk = _Desk(self._loop)
         self._gone = asyncio.Event()
         self._status = 1
+        self._error: InterposeError | None = None
         self.ran = False
         self.program = Program(asked, self._heard)
 
     def run(self) -> int:
-        """The exit status."""
+        """The exit status. Raises InterposeError."""
         thread = threading.Thread(target=self._lead, name="interpose-leading", daemon=True)
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             # As some parents leave it; the system would throw exit statuses away.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        hears = self._desk.hears()
+        before = {number: signal.getsignal(number) for number in hears}
         try:
-            self._crew.run(spawned, self._desk.hears(), thread.start)
+            self._crew.run(spawned, hears, thread.start)
         except SystemExit:
             pass  # no worker could do its work, and has said why
         finally:
             self._loop.call_soon_threadsafe(self._gone.set)
             if thread.ident is not None:
                 thread.join()
+            for number, handler in before.items():
+                signal.signal(number, handler)
             self._loop.close()
+        if self._error is not None:
+            raise self._error
         return self._status
 
     # --- in the other thread ------------------------------------------------------------------------------------------
@@ -148,6 +156,8 @@ class _Together:
         except CommandError as error:
             say(str(error))
             self._status, self.ran = error.status, False
+        except InterposeError as error:
+            self._error = error
         finally:
             self._desk.receiver = self._hurry
             self._crew.stop()
