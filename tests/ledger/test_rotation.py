@@ -463,8 +463,8 @@ def test_a_link_stays_one(place: Place) -> None:
 
 
 def test_a_torn_line_is_gone_on_behind(place: Place) -> None:
-    """Also one that another process has torn since. With the last record of its part it goes, unlike what is none of
-    ours.
+    """Also one that another process has torn since. It stays where it is as long as the record before it does: what it
+    holds of somebody's words is no younger.
     """
     sink, writer = JsonlSink(path_of(place)), Writer(writer="w1", opened_at="", version="0")
     rows, before = [], writer.start
@@ -480,10 +480,28 @@ def test_a_torn_line_is_gone_on_behind(place: Place) -> None:
     with closing(read(path_of(place))) as found:
         assert found.execute("SELECT count(*) FROM calls").fetchone() == (2,)
     assert verify(place.at) == []
-    assert place.prune(5).records == {"calls": 2}
+    assert place.prune(1 / DAY).records == {"calls": 1}
+    assert [line for line in lines(place, "calls") if b'"w0"' in line] == []
+    assert verify(place.at) == []
+
+
+def test_a_torn_line_holds_nothing_up(place: Place) -> None:
+    """Neither a part of which nothing else is left, nor the end of what bodies said."""
+    place.grow("a", body=BODY)
+    torn = lines(place, "captures")[0][:-40]
+    path_of(place).write_bytes(torn + b"\n" + path_of(place).read_bytes() + torn + b"\n")
+    kept = b'{"table":"calls","writer":"a","an": "invention"}\n'
+    assert place.prune(2, bodies=6).bodies == 6
+    assert sum(line.endswith(torn[-20:] + b"\n") for line in lines(place, "captures")) == 2
+    assert place.prune(2, bodies=DAYS).bodies == 4
+    assert lines(place, "captures")[-1].startswith(b'{"table":"captures","writer":"a","seq":10,')
+    assert verify(place.at) == []
+    assert place.prune(DAYS).records == {"calls": 8, "connections": 8, "captures": 8}
     assert names(place) == ["calls.jsonl"]
-    place.grow("a", days=range(1))
+    assert verify(place.at) == []
+    # What nobody of us has written is no such line.
+    place.grow("b")
     with path_of(place).open("ab") as file:
-        file.write(b"garbage\n")
-    assert place.prune(5).records == {"calls": 1, "connections": 1}
-    assert parts(path_of(place))[1].read_bytes().endswith(b"garbage\n")
+        file.write(kept)
+    assert place.prune(DAYS).records == {"calls": DAYS, "connections": DAYS}
+    assert lines(place, "calls") == [kept]

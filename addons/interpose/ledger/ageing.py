@@ -78,6 +78,9 @@ class Ageing:
         # Bytes of young records in a row, and of captures with young bodies.
         self._quiet = self._quiet_bodies = 0
         self._learn: Callable[[], None] | None = None
+        # Of the record that came last in this part: whether it goes, and when it was.
+        self._went = False
+        self._moment: str | None = None
         self.kept: list[str] = []
 
     @property
@@ -94,6 +97,7 @@ class Ageing:
         is asked before the first one goes.
         """
         self._learn = learn
+        self._went, self._moment = False, None
 
     def later(self) -> None:
         """No more records in this run."""
@@ -118,13 +122,13 @@ class Ageing:
             gone.records_left = True
             return text
         if (found := placed(text)) is None:
-            # What is no record is evidence; a line that a crash has torn goes with the part.
-            gone.records_left |= bool(text.strip()) and not _torn(text)
-            return text
+            return self._left_of_no_record(text, gone)
         table, row = found
         body = row[table.body] if table.body is not None else None
-        old = body is not None and str(row[table.moment]) < self._bodies
-        if records and self._goes(table, row, gone, len(text)):
+        self._moment = str(row[table.moment])
+        old = body is not None and self._moment < self._bodies
+        self._went = records and self._goes(table, row, gone, len(text))
+        if self._went:
             gone.bodies += old
             return b""
         gone.records_left = True
@@ -138,6 +142,19 @@ class Ageing:
         gone.bodies += 1
         gone.dropped[table.chain(str(row[0]))] = whole(row[1])
         return orjson.dumps({**orjson.loads(text), "body": None}) + b"\n"
+
+    def _left_of_no_record(self, text: bytes, gone: Gone) -> bytes:
+        """What a crash has torn was written behind the record before it, and goes with that one or with its body; all
+        else that is no record of ours stays as evidence.
+        """
+        if not _is_torn(text):
+            gone.records_left |= bool(text.strip())
+            return text
+        capture = text.startswith(_CAPTURES)
+        if self._went or (capture and self._moment is not None and self._moment < self._bodies):
+            return b""
+        gone.bodies_left |= capture
+        return text
 
     def _goes(self, table: Table, row: Row, gone: Gone, size: int) -> bool:
         """Whether a record is deleted; `size` is that of its line."""
@@ -201,11 +218,13 @@ def _light(table: Table, row: Row) -> Row:
     return row if table.body is None else (*row[: table.body], None, *row[table.body + 1 :])
 
 
-def _torn(text: bytes) -> bool:
+def _is_torn(text: bytes) -> bool:
+    if not begins_as_ours(text):
+        return False
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError:
-        return begins_as_ours(text)
+        return bool(text.strip())
     return False
 
 

@@ -262,7 +262,7 @@ def texts(each: File, begin: int = 0) -> Iterator[tuple[int, int, bytes]]:
 
 
 def begins_as_ours(text: bytes) -> bool:
-    """Whether a line that cannot be read may be one that a crash has torn."""
+    """Whether that is what is left of a line of ours, if it is no JSON."""
     text = text.rstrip(b"\n")
     return any(text.startswith(start[: len(text)]) for start in _STARTS)
 
