@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -296,6 +297,38 @@ def test_a_record_with_a_number_that_is_gone_is_found(place: Place) -> None:
     with path_of(place).open("ab") as file:
         file.write(kept)
     assert told(examine(place.at)) == [("put in or replaced", "a", 2, 2)]
+
+
+def test_a_batch_that_was_written_twice_goes_twice(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also behind younger records. Nobody is accused of it, either, while it is there still because a kill came before
+    the last step.
+    """
+    place.grow("a")
+    file = path_of(place)
+    file.write_bytes(file.read_bytes() + b"".join(lines(place, "calls")[1:6]))
+    assert verify(place.at) == []
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", _failing_behind(2))
+        with pytest.raises(LedgerError, match="killed"):
+            place.prune(6)
+    assert len(lines(place, "calls")) == DAYS + 5
+    assert verify(place.at) == []
+    place.prune(6)
+    assert len(lines(place, "calls")) == DAYS - 6
+    assert verify(place.at) == []
+
+
+def _failing_behind(count: int) -> Callable[[Path, Path], Path]:
+    """So many files take another name."""
+    rename, left = Path.rename, [True] * count
+
+    def renamed(path: Path, target: Path) -> Path:
+        if not left:
+            raise OSError("killed")
+        left.pop()
+        return rename(path, target)
+
+    return renamed
 
 
 def test_a_deletion_that_retention_did_not_do_is_found(place: Place, tmp_path: Path) -> None:

@@ -160,6 +160,8 @@ class Ageing:
         """Whether a record is deleted; `size` is that of its line."""
         state = self._state(table, str(row[0]))
         chain = state.chain
+        if 0 < whole(row[1]) < chain.due:
+            return state.knows(row)
         young = str(row[table.moment]) >= self._records
         if young:
             state.stuck = True
@@ -167,8 +169,6 @@ class Ageing:
             return False
         if state.stuck:
             return False
-        if 0 < whole(row[1]) < chain.due:
-            return state.knows(row)
         chain.take(_light(table, row))
         if chain.flawed or chain.start is None:
             state.stuck = True

@@ -31,6 +31,8 @@ __all__ = ["Flaw", "Problem", "Seen", "Verification", "examine", "heads", "verif
 _CLOCKS = timedelta(minutes=5)
 # So often somebody is told how far it is.
 _STEP = 2000
+# So many digits of a hash tell it from others.
+_KNOWN = 16
 
 Progress = Callable[[int, int], None]
 """Is told how much is done, and of how much: records, or bytes of a file."""
@@ -69,14 +71,24 @@ class Verification:
 
 @dataclass(slots=True)
 class _Left:
-    """Records whose numbers retention has deleted: the first and the last one, and whether each follows from the one
-    before it.
+    """Records whose numbers retention has deleted: the first and the last one, whether each follows from the one
+    before it, and the beginnings of their hashes.
     """
 
     first: int
     last: int
     hash: str
     follows: bool
+    known: bytearray = field(default_factory=bytearray)
+
+    def knows(self, seq: int, last: str) -> bool:
+        """Whether it is the record of that number: a batch may have been written twice."""
+        place = _KNOWN * (seq - self.first)
+        return 0 <= place < len(self.known) and self.known[place : place + _KNOWN] == _beginning(last)
+
+
+def _beginning(last: str) -> bytes:
+    return last[:_KNOWN].encode("ascii", "replace").ljust(_KNOWN)
 
 
 @dataclass(slots=True)
@@ -291,10 +303,13 @@ class _Walk:
         seq, is_sound = whole(row[1]), sound(chain.table, row)
         left = self._left.get(chain.name)
         if left is None:
-            self._left[chain.name] = _Left(seq, seq, str(row[-1]), is_sound)
+            left = self._left[chain.name] = _Left(seq, seq, str(row[-1]), is_sound)
+        elif is_sound and left.knows(seq, str(row[-1])):
             return
-        left.follows = left.follows and is_sound and seq == left.last + 1 and row[-2] == left.hash
-        left.last, left.hash = seq, str(row[-1])
+        else:
+            left.follows = left.follows and is_sound and seq == left.last + 1 and row[-2] == left.hash
+            left.last, left.hash = seq, str(row[-1])
+        left.known += _beginning(left.hash)
 
     def _hold_against_first(self, files: Sequence[File], tables: Mapping[str, Table]) -> None:
         """Walks the files again, for the records whose numbers came more than once."""
