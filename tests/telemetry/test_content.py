@@ -307,6 +307,13 @@ async def test_a_stream_that_breaks_off_has_ended_in_an_error(opened: Opening) -
     assert found["interpose.outcome"] == "truncated"
 
 
+def test_a_run_of_digits_is_looked_through_once() -> None:
+    """Not from each of its digits on: megabytes of lines that are almost blobs would hold up the whole process."""
+    runs = "aB3d" * 200
+    assert parts.BASE64.match(runs) is not None
+    assert all(parts.BASE64.match(runs, at) is None for at in range(1, len(runs)))
+
+
 async def test_a_client_that_leaves_has_heard_what_is_told(opened: Opening) -> None:
     """No more of the answer than it got, and no reason to end that nobody gave."""
     bench = opened(ScriptedReply(streamed("Good", " mor", "ning"), SSE))

@@ -34,7 +34,8 @@ _SERVER_CALLS = frozenset(
         *("image_generation_call", "mcp_call", "tool_search_call"),
     )
 )
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{512,}={0,2}")
+# Begun only where a run of digits begins, and never gone back in: a text takes the time of its length.
+BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{512,}+={0,2}")
 _DIGITS = tuple(map(re.compile, ("[A-Z]", "[a-z]", "[0-9]")))
 
 
@@ -89,7 +90,7 @@ class Scribe:
 
 def without_blobs(text: str) -> str:
     """The text with a word in place of what is bytes in base64."""
-    return _BASE64.sub(_told, text) if len(text) >= 512 else text
+    return BASE64.sub(_told, text) if len(text) >= 512 else text
 
 
 def _told(found: re.Match[str]) -> str:
