@@ -1,7 +1,8 @@
 """CPU and time per call of `interpose run` (metering and ledger included) and of stock `mitmdump -q`, as ratios.
 
 Both stand between the same clients and the same TLS upstream on 127.0.0.1, in turn, round by round, so that a noisy
-machine is noisy for both. CPU is the proxy process's own, user and system, as the kernel accounts it.
+machine is noisy for both. CPU is the proxy's own, user and system, as the kernel accounts it; `--workers N` adds
+`interpose run --workers N`, all of whose processes count.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from demo_provider import certificate
 from rich.console import Console
 from rich.progress import Progress
@@ -37,7 +39,6 @@ SSE_END = (
     b"data: [DONE]\n\n"
 )
 REQUEST_BODY = b'{"model":"bench","messages":[{"role":"user","content":"' + b"text " * 400 + b'"}],"stream":%s}'
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +82,18 @@ async def serve_upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWri
 class Proxy:
     """One contestant under load."""
 
-    def __init__(self, command: list[str], environ: dict[str, str], port: int, ca: Callable[[], Path]) -> None:
-        self._command, self._environ, self.port, self._ca = command, environ, port, ca
+    def __init__(
+        self, command: list[str], environ: dict[str, str], port: int, ca: Callable[[], Path], workers: int = 1
+    ) -> None:
+        self._command, self._environ, self.port, self._ca, self._workers = command, environ, port, ca, workers
 
     async def __aenter__(self) -> Proxy:
         self.process = await asyncio.create_subprocess_exec(
             *self._command, env=os.environ | self._environ, stdout=asyncio.subprocess.DEVNULL
         )
-        async with asyncio.timeout(30):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                except OSError:
-                    await asyncio.sleep(0.1)
-                else:
-                    writer.close()
-                    break
+        async with asyncio.timeout(60):
+            while self._listening() < self._workers:
+                await asyncio.sleep(0.1)
         self.tls = ssl.create_default_context(cafile=str(self._ca()))
         self.tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
         return self
@@ -105,15 +102,22 @@ class Proxy:
         self.process.send_signal(signal.SIGTERM)
         await self.process.wait()
 
+    def _family(self) -> list[psutil.Process]:
+        process = psutil.Process(self.process.pid)
+        return [process, *process.children(recursive=True)]
+
+    def _listening(self) -> int:
+        """How many sockets listen at its port."""
+        found = [one for each in self._family() for one in each.net_connections("tcp")]
+        return sum(one.status == psutil.CONN_LISTEN and one.laddr.port == self.port for one in found)
+
     def cpu(self) -> float:
-        """Seconds of CPU that the process has used so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """Seconds of CPU that its processes have used so far."""
+        return sum(times.user + times.system for each in self._family() for times in [each.cpu_times()])
 
     def memory(self) -> int:
-        """Resident memory in MiB."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
+        """Memory in MiB that its processes have for themselves alone."""
+        return sum(each.memory_full_info().uss for each in self._family()) // 2**20
 
 
 async def connect(proxy: Proxy, upstream: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -166,7 +170,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def main(rounds: int) -> None:
+async def main(rounds: int, workers: int) -> None:
     console = Console()
     with tempfile.TemporaryDirectory(prefix="interpose-bench-") as folder:
         here = Path(folder)
@@ -197,6 +201,17 @@ async def main(rounds: int) -> None:
                 lambda: here / "state" / "ca" / "interpose-ca-cert.pem",
             ),
         }
+        if workers > 1:
+            contestants[f"interpose, {workers} workers"] = lambda: Proxy(
+                [
+                    *interpose,
+                    *("--listen", f"127.0.0.1:{ours}", "--state", str(here / "together"), "--workers", str(workers)),
+                ],
+                {},
+                ours,
+                lambda: here / "together" / "ca" / "interpose-ca-cert.pem",
+                workers,
+            )
         results: dict[tuple[str, str], list[tuple[float, float]]] = {}
         memory: dict[str, int] = {}
         with Progress(console=console, transient=True) as progress:
@@ -221,10 +236,13 @@ async def main(rounds: int) -> None:
             rate = statistics.median(rate for _, rate in results[load.name, name])
             table.add_row(load.name, name, f"{cpu:.2f}", f"{rate:.0f}", f"{cpu / base:.2f}")
     console.print(table)
-    console.print("resident memory at the end: " + ", ".join(f"{name} {size} MiB" for name, size in memory.items()))
+    sizes = ", ".join(f"{name} {size} MiB" for name, size in memory.items())
+    console.print(f"memory at the end, shared pages left out: {sizes}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    asyncio.run(main(parser.parse_args().rounds))
+    parser.add_argument("--workers", type=int, default=1)
+    arguments = parser.parse_args()
+    asyncio.run(main(arguments.rounds, arguments.workers))
