@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.ledger.conftest import START, invented
 
-from interpose.ledger import Ledger
+from interpose.ledger import Ledger, parts
 from interpose.ledger.jsonl import JsonlSink, Line, lines
 from interpose.ledger.lane import Pace
+from interpose.ledger.retention import Keep, prune
 from interpose.ledger.sums import usage
 from interpose.ledger.verify import Verification, examine
 from interpose.ledger.writer import Way
@@ -147,6 +149,30 @@ def test_a_writer_that_is_entered_otherwise_is_found(written: Lines, tmp_path: P
     assert problem.detail.endswith(
         f"line {2 * LENGTH + 3} of {tmp_path / 'calls.jsonl'} enters the writer a again, with other heads"
     )
+
+
+def test_what_comes_and_goes_while_it_is_opened_is_no_tampering(
+    written: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retention is quicker than who looks: between opening the files and reading what was deleted, more was."""
+    path = tmp_path / "calls.jsonl"
+    path.write_bytes(b"".join(written[:3]))
+    opened = parts.snapshot
+    turns: list[Path] = []
+
+    @contextmanager
+    def slow(path: Path) -> Iterator[list[parts.File]]:
+        with opened(path) as files:
+            if not turns:
+                turns.append(path)
+                with path.open("ab") as file:
+                    file.write(b"".join(written[3:6]))
+                prune(SinkFile("jsonl", path), Keep(0.0), clock=lambda: START + 3600, pause=lambda: False)
+            yield files
+
+    monkeypatch.setattr(parts, "snapshot", slow)
+    assert examine(SinkFile("jsonl", path)).problems == []
+    assert turns == [path]
 
 
 def test_a_writer_that_comes_while_it_is_read_is_no_stranger(

@@ -166,6 +166,18 @@ def cut_rows(path: Path) -> list[CutRow]:
     return [_cut_row(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
 
 
+@contextmanager
+def with_cuts(path: Path) -> Iterator[tuple[list[File], list[CutRow]]]:
+    """All files, and what had been deleted of them at that moment. Raises LedgerError."""
+    for left in reversed(range(_TRIES)):
+        rows = cut_rows(path)
+        with snapshot(path) as files:
+            # Else something may be gone that has come since the files were opened.
+            if left == 0 or cut_rows(path) == rows:
+                yield files, rows
+                return
+
+
 def _cut_row(line: bytes) -> CutRow:
     """What is none is a row that does not hold."""
     try:

@@ -20,7 +20,7 @@ from .chains import Chain, Flaw, Problem, sound, whole
 from .checkpoints import Kept, kept
 from .cuts import CutRow
 from .jsonl import ENTRY, WRITERS, Line, lines, values_of
-from .parts import File, cut_rows, snapshot
+from .parts import File, with_cuts
 from .record import TABLES, Row, Table, genesis
 from .schema import parse_heads
 from .source import Source, open_source
@@ -236,9 +236,8 @@ class _Walk:
     def file(self, path: Path) -> None:
         self._of_files = True
         # Others go on writing: what comes between the walks has no part in any.
-        with snapshot(path) as files:
-            # Behind what was opened: what is deleted from now on is there, and what was before is told.
-            self._files(files, cut_rows(path))
+        with with_cuts(path) as (files, rows):
+            self._files(files, rows)
 
     def _files(self, files: Sequence[File], rows: Sequence[CutRow]) -> None:
         # A writer stands behind those whose heads it names.
