@@ -283,6 +283,16 @@ DOCUMENTS = {
         {"prompt": {"tokens": [{}, {}]}, "completions": [{"data": {"text": "hi", "tokens": [{}, {}, {}]}}]},
         Usage(2, output_tokens=3),
     ),
+    "Mistral's agents, whose tools have read the web": Case(
+        "openai-other",
+        {"usage": {"prompt_tokens": 188, "completion_tokens": 55, "total_tokens": 7355, "connector_tokens": 7112}},
+        Usage(7300, output_tokens=55),
+    ),
+    "Mistral's agents, with a total of something else": Case(
+        "openai-other",
+        {"usage": {"prompt_tokens": 10, "completion_tokens": 8, "total_tokens": 18, "connector_tokens": 4}},
+        Usage(10, output_tokens=8),
+    ),
     "Mistral by InvokeModel": Case("bedrock-invoke", {"outputs": [{"text": "hi", "stop_reason": "stop"}]}, Usage()),
     "Cohere v2": Case(
         "cohere",

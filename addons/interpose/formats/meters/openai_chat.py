@@ -66,15 +66,17 @@ def usage_of(reader: Reader, usage: Json) -> Usage:
     audio = reader.pick(usage, AUDIO)
     for unit, paths in PARTS:
         reader.part(unit, usage, *paths)
-    if (reasoning or audio) and prompt is not None and completion is not None:
+    connected = reader.pick(usage, "connector_tokens")
+    if (reasoning or audio or connected) and prompt is not None and completion is not None:
         # The total tells what stands beside the counters instead of in them: reasoning at xAI
-        # (https://docs.x.ai/docs/guides/reasoning), audio at Mistral (https://docs.mistral.ai/capabilities/audio).
+        # (https://docs.x.ai/docs/guides/reasoning), audio at Mistral (https://docs.mistral.ai/capabilities/audio), and
+        # what the tools of its agents have read (https://docs.mistral.ai/agents/connectors/websearch).
         rest = (reader.pick(usage, "total_tokens") or 0) - prompt - completion
         if reasoning and rest in (reasoning, reasoning + (audio or 0)):
             completion += reasoning
             rest -= reasoning
-        if audio and rest == audio:
-            prompt += audio
+        if rest and rest in (audio, connected):
+            prompt += rest
     return Usage(
         input_tokens=prompt,
         cache_read_tokens=reader.pick(usage, *CACHE_READ),
