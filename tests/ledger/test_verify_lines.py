@@ -100,7 +100,10 @@ def test_a_line_of_other_make_is_changed(written: Lines, tmp_path: Path, edit: C
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"garbage\n", b"\xff\xfe\n", b"[]\n", b'"calls"\n', b'{"table":"other"}\n', b"{}\n", b'{"table":"writers"}\n'],
+    [
+        *(b"garbage\n", b"\xff\xfe\n", b"[]\n", b'"calls"\n', b'{"table":"other"}\n', b"{}\n"),
+        *(b'{"table":"writers"}\n', b'{"table":"calls","seq":1}\n'),
+    ],
 )
 def test_garbage_in_the_middle_is_named_by_its_line(written: Lines, tmp_path: Path, garbage: bytes) -> None:
     """And spoils nothing else; who reads a report is told."""

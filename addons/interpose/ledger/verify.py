@@ -252,9 +252,9 @@ class _Walk:
                 self._progress(line.end, total)
             if line.told is None:
                 self._unreadable(line)
-            elif (table := tables.get(str(line.told.get("table")))) is not None:
+            elif (table := tables.get(str(line.told.get("table")))) is not None and "writer" in line.told:
                 self._take_line(table, line)
-            elif line.told.get("table") != WRITERS:
+            elif table is not None or line.told.get("table") != WRITERS:
                 self._garbage(line)
         if self._again:
             self._hold_against_first(files, tables)
