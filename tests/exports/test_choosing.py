@@ -121,6 +121,19 @@ def test_calls_are_chosen_by_run_time_and_client(kind: tuple[Sink, Readable]) ->
         ids(place, run="w")
 
 
+def test_a_run_is_all_of_its_workers(kind: tuple[Sink, Readable]) -> None:
+    """Their names begin alike; the whole name of one means that one."""
+    sink, place = kind
+    told(sink, *named("ip_one", call(1, [QUESTION], "Fine.")), writer="0a7d44c504aaaaaa")
+    two = call(2, [QUESTION], "Fine."), call(3, [QUESTION], "Fine.")
+    told(sink, *named("ip_two", *two), writer="0a7d44c504bbbbbb")
+    told(sink, *named("ip_old", call(0, [QUESTION], "Fine.")), writer="0a7d44c505cccccc")
+    assert ids(place, run="last") == ids(place, run="0a7d44c504") == ["ip_one_1", "ip_two_1", "ip_two_2"]
+    assert ids(place, run="0a7d44c504bbbbbb") == ["ip_two_1", "ip_two_2"]
+    with pytest.raises(InterposeError, match="could be"):
+        ids(place, run="0a7d")
+
+
 def test_what_was_not_captured_is_told(kind: tuple[Sink, Readable]) -> None:
     """Of some calls as a note, of all of them as an error that says what to do."""
     sink, place = kind

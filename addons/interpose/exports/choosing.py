@@ -30,6 +30,8 @@ MOST = 5000
 # So many calls around one are looked through for its conversation, and so far from it in time.
 AROUND = 1000
 FAR = timedelta(hours=12)
+# So many letters the names of all workers of one run have in common (`run --workers`), and those of two runs have not.
+RUN = 10
 NEAREST = 3
 # An id is longer; what is shorter names half of the ledger.
 SHORTEST = 6
@@ -110,7 +112,7 @@ class _Where:
 def _where(wanted: Wanted, run: str | None) -> _Where:
     told = (
         ("entrance <> ?", GAP_ENTRANCE),
-        ("writer = ?", run),
+        (f"? IN (writer, substr(writer, 1, {RUN}))", run),
         ("client = ?", wanted.client),
         ("app = ?", wanted.app),
         ("started_at >= ?", wanted.since),
@@ -161,7 +163,8 @@ def _nearest(source: Source, number: str) -> str:
 
 
 def _run(source: Source, run: str) -> str:
-    """The writer that is meant."""
+    """The writer that is meant, or how the names of all the run's workers begin."""
+    writers = [str(writer) for (writer,) in source.rows("SELECT DISTINCT writer FROM calls")]
     if run == LAST:
         rows = source.rows(
             "SELECT writer FROM calls WHERE entrance <> ? ORDER BY started_at DESC LIMIT 1", GAP_ENTRANCE
@@ -169,11 +172,13 @@ def _run(source: Source, run: str) -> str:
         found = [str(writer) for (writer,) in rows]
         if not found:
             raise InterposeError("there was no run yet: the ledger has no calls")
-        return found[0]
-    writers = [str(writer) for (writer,) in source.rows("SELECT DISTINCT writer FROM calls")]
+        several = sum(writer[:RUN] == found[0][:RUN] for writer in writers) > 1
+        return found[0][:RUN] if several else found[0]
     near = [writer for writer in writers if writer == run] or [writer for writer in writers if writer.startswith(run)]
     if len(near) == 1:
         return near[0]
+    if near and len({writer[:RUN] for writer in near}) == 1:
+        return near[0][:RUN]
     if near:
         raise InterposeError(f"--run {run} could be {', '.join(near[:NEAREST])}{' …' if len(near) > NEAREST else ''}")
     guesses = difflib.get_close_matches(run, writers, NEAREST, 0.5)
