@@ -61,7 +61,7 @@ def run_together(asked: Asked) -> int:
             listen=[(each.host, each.port) for each in listen],
             mode=str(asked.ways.mode),
             metrics=str(counts.absolute()),
-            run=secrets.token_hex(5),
+            run=secrets.token_hex(5),  # exports/choosing.py knows a run by these ten letters
             given=bool(options.command),
             quiet=options.quiet,
         )
