@@ -73,7 +73,10 @@ def run(options: Options) -> int:
     # The import takes a second: a mistake should be told before it, and a signal end it.
     import interpose.hosts.mitm.proxy  # noqa: F401
 
-    return asyncio.run(_Run(asked, file).run())
+    with asyncio.Runner() as runner:
+        # First: an interrupt while a loop is made would leave a coroutine behind that nobody has begun.
+        runner.get_loop()
+        return runner.run(_Run(asked, file).run())
 
 
 class _Run:
