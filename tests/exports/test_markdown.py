@@ -7,7 +7,7 @@ import time
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from interpose.exports.markdown import MOST, rendered
@@ -147,6 +147,7 @@ NASTY = st.sampled_from(
 )
 
 
+@example("[a]()")
 @given(st.lists(NASTY | st.text(max_size=8), max_size=20).map("".join))
 def test_nothing_that_is_written_becomes_more_than_text(text: str) -> None:
     """No element, attribute or target but those that Markdown has."""

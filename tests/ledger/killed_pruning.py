@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from interpose.ledger.jsonl import JsonlSink, read
-from interpose.ledger.retention import Keep, prune
+from interpose.ledger.pruning import Keep
+from interpose.ledger.retention import prune
 from interpose.ledger.sink import Writer
 from interpose.ledger.verify import verify
 from interpose.rules.sinks import SinkFile

@@ -17,9 +17,10 @@ from tests.sinks import KINDS, sink_of
 
 from interpose.ledger import Ledger
 from interpose.ledger.address import Database, Readable
-from interpose.ledger.captures import Captured, captured, digest_of, stored
+from interpose.ledger.captures import Captured, captured
 from interpose.ledger.jsonl import JsonlSink
 from interpose.ledger.lane import HEAVY_BATCH, Pace
+from interpose.ledger.packing import digest_of, stored
 from interpose.ledger.postgres import schema
 from interpose.ledger.postgres.sink import PostgresSink
 from interpose.ledger.record import CALLS, CAPTURES, CONNECTIONS, Capture, genesis, storable, utc_text

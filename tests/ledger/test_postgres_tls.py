@@ -16,7 +16,8 @@ from interpose.ledger import Ledger, LedgerError
 from interpose.ledger.address import Database
 from interpose.ledger.lane import Pace
 from interpose.ledger.postgres.sink import PostgresSink
-from interpose.ledger.retention import Keep, prune
+from interpose.ledger.pruning import Keep
+from interpose.ledger.retention import prune
 from interpose.ledger.spool import Spool
 from interpose.ledger.sums import usage
 from interpose.ledger.verify import verify

@@ -23,14 +23,15 @@ from tests.postgres import PASSWORD, Postgres
 
 from interpose.ledger import Connection, Ledger, LedgerError, utc_text
 from interpose.ledger.address import Database, Readable
-from interpose.ledger.captures import digest_of, stored
 from interpose.ledger.checkpoints import append, named, state
 from interpose.ledger.jsonl import JsonlSink, read
 from interpose.ledger.lane import Pace
+from interpose.ledger.packing import digest_of, stored
 from interpose.ledger.postgres.retention import LOCK
 from interpose.ledger.postgres.sink import PostgresSink
+from interpose.ledger.pruning import Keep, Pruned, Taken
 from interpose.ledger.record import Capture
-from interpose.ledger.retention import Keep, Pruned, Taken, prune, would_go
+from interpose.ledger.retention import prune, would_go
 from interpose.ledger.sink import Sink
 from interpose.ledger.sqlite import SqliteSink
 from interpose.ledger.sums import usage

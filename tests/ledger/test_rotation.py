@@ -22,8 +22,9 @@ from interpose.ledger.checkpoints import append, named, state
 from interpose.ledger.jsonl import JsonlSink, read
 from interpose.ledger.lane import Pace
 from interpose.ledger.parts import cuts_path, locked, parts
+from interpose.ledger.pruning import Keep, Taken
 from interpose.ledger.record import CALLS, storable
-from interpose.ledger.retention import Keep, Taken, prune
+from interpose.ledger.retention import prune
 from interpose.ledger.sink import Placed, Writer
 from interpose.ledger.sums import usage
 from interpose.ledger.verify import examine, verify

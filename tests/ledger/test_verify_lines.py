@@ -17,7 +17,8 @@ from tests.ledger.conftest import START, invented
 from interpose.ledger import Ledger, parts
 from interpose.ledger.jsonl import JsonlSink, Line, lines
 from interpose.ledger.lane import Pace
-from interpose.ledger.retention import Keep, prune
+from interpose.ledger.pruning import Keep
+from interpose.ledger.retention import prune
 from interpose.ledger.sums import usage
 from interpose.ledger.verify import Verification, examine
 from interpose.ledger.writer import Way

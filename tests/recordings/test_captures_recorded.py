@@ -6,7 +6,7 @@ import pytest
 from tests.replays.made import START, record
 
 from interpose.ledger import Ledger
-from interpose.ledger.captures import digest_of, stored
+from interpose.ledger.packing import digest_of, stored
 from interpose.ledger.record import Capture, utc_text
 from interpose.recordings import Flaws
 from interpose.recordings.captures import of_place

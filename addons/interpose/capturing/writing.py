@@ -9,7 +9,7 @@ from datetime import datetime
 import orjson
 
 from interpose.call import Headers, header, header_values
-from interpose.ledger.captures import digest_of, stored
+from interpose.ledger.packing import digest_of, stored
 from interpose.ledger.record import Capture, Record, utc_text
 
 from .decoding import Plain, plain, spoken

@@ -30,6 +30,9 @@ FORWARDED = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
+# A person's end of an interceptor on its own: nothing has failed.
+ENDS_SERVICE = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+ENDS_START = ENDS_SERVICE | {signal.SIGQUIT}
 
 
 class CommandError(InterposeError):

@@ -24,7 +24,7 @@ from .terminal import console, refuse, say, say_plain, told
 
 if TYPE_CHECKING:
     from interpose.ledger.address import Readable
-    from interpose.ledger.retention import Pruned
+    from interpose.ledger.pruning import Pruned
     from interpose.ledger.verify import Progress, Seen, Verification
     from interpose.rules.compiled import LedgerRules
 
@@ -123,7 +123,7 @@ def prune(
     """Delete what is old, so that `verify` can tell it from any other deletion. Exits with 1 if something stays because
     it was tampered with.
     """
-    from interpose.ledger import LedgerError, retention
+    from interpose.ledger import LedgerError, pruning, retention
 
     with told():
         of = meant(ctx, ledger, rules, state)
@@ -134,13 +134,13 @@ def prune(
             refuse("how old? write --older-than 90d, or name rules that have ledger.keep")
         if not retention.prunable(of.place):
             raise LedgerError(f"{of.place} is a file of JSON lines, from which nothing can be deleted on this system")
-        keep = retention.Keep(records, bodies)
+        keep = pruning.Keep(records, bodies)
         try:
             if dry_run:
                 _tell("would delete", of.place, retention.would_go(of.place, keep, now=time.time()))
                 return
             done = retention.prune(of.place, keep, clock=time.time, pause=_breathe)
-        except retention.Taken:
+        except pruning.Taken:
             raise LedgerError(f"another process is deleting from {of.place}, or holds its lock: try again") from None
         _tell("deleted", of.place, done)
         _told_elsewhere(of)

@@ -16,7 +16,7 @@ from interpose.state import make_state_folder, state_path
 
 from . import guiding
 from .asked import Asked, Options, ways
-from .child import CommandError, SignalDesk, find_command
+from .child import ENDS_SERVICE, ENDS_START, CommandError, SignalDesk, find_command
 from .environment import own_proxy
 from .listen import Listen, check_exposure
 from .logs import log_to_stderr
@@ -26,10 +26,6 @@ from .under import Program
 
 if TYPE_CHECKING:
     from interpose.hosts.mitm import Interceptor
-
-# A person's end of an interceptor on its own: nothing has failed.
-ENDS_SERVICE = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-ENDS_START = ENDS_SERVICE | {signal.SIGQUIT}
 
 # Seconds after which an end that still waits for calls is explained: without calls it takes less.
 PATIENCE = 0.2

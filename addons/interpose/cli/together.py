@@ -26,11 +26,10 @@ from interpose.secret import Scrubber
 
 from . import guiding
 from .asked import Asked
-from .child import FORWARDED, CommandError, SignalDesk, has_terminal
+from .child import ENDS_SERVICE, ENDS_START, FORWARDED, CommandError, SignalDesk, has_terminal
 from .crew import Crew, Hears, tell_of_counting
 from .listen import Listen, reserved
 from .logs import log_to_stderr
-from .run import ENDS_SERVICE, ENDS_START
 from .terminal import say
 from .under import Program
 from .worker import VARIABLE, Work, spawned

@@ -56,6 +56,8 @@ class _Renderer(RendererHTML):
 
     def link_open(self, tokens: Sequence[Token], place: int, options: Any, env: MutableMapping[str, Any]) -> str:
         target = str(tokens[place].attrGet("href") or "")
+        if not target:
+            return "<a>"  # [text]() leads nowhere, and this page is not where it was written to lead
         return str(Markup('<a href="{}" rel="noopener noreferrer nofollow">').format(target))
 
     def image(self, tokens: Sequence[Token], place: int, options: Any, env: MutableMapping[str, Any]) -> str:

@@ -124,7 +124,8 @@ class Keeping:
 
     def _prune(self, rules: LedgerRules) -> bool:
         """Whether anything was deleted."""
-        from interpose.ledger.retention import Keep, Taken, prunable, prune
+        from interpose.ledger.pruning import Keep, Taken
+        from interpose.ledger.retention import prunable, prune
 
         keep = Keep(rules.keep.records, rules.keep.bodies)
         deleted = False

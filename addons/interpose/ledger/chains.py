@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from .captures import body_of
+from .packing import body_of
 from .record import Row, Table
 
 # How many changed records of one writer are tried at each other's places, which takes the square of it.

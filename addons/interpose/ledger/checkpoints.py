@@ -23,12 +23,12 @@ from interpose.rules.sinks import SinkFile
 
 from .address import Database, Readable
 from .chains import Flaw, Problem
-from .cuts import FIRST, as_told, rows_in
+from .cuts import FIRST, as_told
 from .jsonl import ends
 from .parts import cut_rows
 from .record import LedgerError
 from .schema import parse_heads, unnamed
-from .source import Source, open_source
+from .source import Source, cuts_in, open_source
 
 _MEMBERS = frozenset(("number", "at", "ledger", "heads", "cuts", "prev_hash", "hash"))
 _BEGINNING = b'{"number":'
@@ -104,7 +104,7 @@ def state(place: Readable) -> State:
     if isinstance(place, SinkFile) and place.kind == "jsonl":
         return State(ends(place.path), [as_told(row) for row in cut_rows(place.path)])
     with open_source(place) as source:
-        return State(_tips(source), [as_told(row) for row in rows_in(source)])
+        return State(_tips(source), [as_told(row) for row in cuts_in(source)])
 
 
 def _tips(source: Source) -> dict[str, tuple[int, str]]:

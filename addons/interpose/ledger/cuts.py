@@ -19,7 +19,6 @@ from typing import Any
 import orjson
 
 from .chains import Cut, Flaw, Problem
-from .source import Source
 
 FIRST = hashlib.sha256(b"").hexdigest()
 """The `prev_hash` of the first one."""
@@ -86,13 +85,6 @@ def digest(row: CutRow) -> str:
 def as_told(row: CutRow) -> dict[str, Any]:
     """As a file of checkpoints repeats it."""
     return dict(zip(COLUMNS, row, strict=True))
-
-
-def rows_in(source: Source) -> list[CutRow]:
-    """In their order; none in a ledger of an older version."""
-    if source.version < SINCE:
-        return []
-    return [(*row,) for row in source.rows(f"{SELECT} ORDER BY number")]
 
 
 def read(rows: Iterable[CutRow], problems: list[Problem]) -> Cuts:

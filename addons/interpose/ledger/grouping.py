@@ -13,8 +13,9 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from zoneinfo import ZoneInfo
 
+from .dialects import Dialect
 from .record import LedgerError, utc_text
-from .source import Dialect, named_from
+from .source import named_from
 
 # What `--by` may name, beside time: the SQL that gives it.
 WORDS: Mapping[str, str] = {

@@ -11,12 +11,10 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeGuard
+from typing import Any, Self, TypeGuard
 
 from interpose.rules.sinks import SinkFile
 
@@ -25,6 +23,7 @@ from .address import Database, Readable
 from .chains import Chain, Cut, whole
 from .cuts import CutRow, Cuts
 from .parts import LOCKS
+from .pruning import Keep, Pause, Pruned, Store, Taken
 from .record import CAPTURES, TABLES, LedgerError, Row, Table, genesis, utc_text
 from .schema import is_busy, open_for_writing, parse_heads, told, transaction
 
@@ -34,45 +33,6 @@ log = logging.getLogger(__name__)
 BATCH = 1000
 # SQLite gives back so many free pages at once, of 4 KiB, and keeps as many for what comes next.
 _PAGES = 500
-
-
-class Taken(Exception):
-    """Another process is at it."""
-
-
-class Store(AbstractContextManager["Store"], Protocol):
-    """A ledger that is a database, open for retention. Everything raises LedgerError, or Taken."""
-
-    def rows(self, sql: str, *arguments: object) -> list[tuple[Any, ...]]: ...
-
-    def cut(self, row: CutRow, statement: str, *arguments: object, count: int) -> None:
-        """Executes the statement and adds that row to `cuts`, both or nothing; `count` rows have to be concerned."""
-        ...
-
-    def shrink(self) -> bool:
-        """Gives back a little of what is free; False if there is nothing to do."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """How long is kept what, in seconds; None is for ever."""
-
-    records: float | None = None
-    bodies: float | None = None
-
-
-@dataclass(slots=True)
-class Pruned:
-    """What a run has deleted: {table: records}, bodies that were dropped, chains that were left alone and why."""
-
-    records: dict[str, int] = field(default_factory=dict)
-    bodies: int = 0
-    left: list[str] = field(default_factory=list)
-
-
-Pause = Callable[[], bool]
-"""Waits a moment between two batches; True if there should be no further one."""
 
 
 def prunable(place: Readable) -> bool:

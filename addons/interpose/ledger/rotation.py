@@ -28,8 +28,8 @@ from .ageing import Ageing, Gone, placed
 from .cuts import CutRow, Cuts
 from .jsonl import ENTRY, texts
 from .parts import BARE, File, cut_rows, cuts_path, locked, part_path, parts, snapshot, there, true
+from .pruning import Keep, Pause, Pruned, Taken
 from .record import LedgerError, utc_text
-from .retention import Keep, Pause, Pruned, Taken
 
 log = logging.getLogger(__name__)
 

@@ -1,30 +1,27 @@
 """How a ledger is read, whatever it is: one state of it, asked in SQL that SQLite and PostgreSQL both understand.
 
-Arguments are written `?`. What differs is a `Dialect`'s. A JSONL file is read into an SQLite database in memory.
+Arguments are written `?`; what differs is in `dialects`. A JSONL file is read into an SQLite database in memory.
 """
 
 from __future__ import annotations
 
-import math
 import os
-import re
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-import orjson
-
 from interpose.rules.sinks import SinkFile
 
+from . import cuts
 from .address import Database, Readable
+from .dialects import SQLITE, Dialect, Piece
 from .record import TABLES, LedgerError, Table
 from .schema import open_for_reading, tables_in, told, version_of
 
@@ -42,75 +39,6 @@ def named_from(name: str) -> tuple[str, str]:
     workers of one run have names that begin alike.
     """
     return name, name + _LAST
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """`legs`, beside `calls` in a FROM, are the attempts of each, as `leg.value`.
-
-    `like` compares with a `pattern`, which is made of one where `*` and `?` stand for anything. `also` is what calls
-    are grouped by besides, so that no group is too large; `unsorted` has a query read a table as it lies. `gathered` is
-    the SQL of all numbers of a column under a condition, of which `numbers` makes such.
-    """
-
-    legs: str
-    like: str
-    pattern: Callable[[str], str]
-    also: tuple[str, ...]
-    unsorted: str
-    gathered: Callable[[str, str], str]
-    numbers: Callable[[Any], Sequence[float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of the table `calls`: the condition that makes it (of all parts of a source the same one) with these
-    arguments, and how much is `done` (of 1) with it.
-    """
-
-    condition: str
-    arguments: tuple[object, ...]
-    done: float
-
-
-def _parsed(text: str | None) -> Sequence[float]:
-    if text is None:
-        return ()
-    try:
-        return orjson.loads(f"[{text}]")  # type: ignore[no-any-return]  # numbers, as SQLite writes them
-    except orjson.JSONDecodeError:
-        return list(_finite(text.split(",")))  # somebody has put something else there
-
-
-def _finite(words: Iterable[str]) -> Iterator[float]:
-    for word in words:
-        try:
-            value = float(word)
-        except ValueError:
-            continue
-        if math.isfinite(value):
-            yield value
-
-
-SQLITE = Dialect(
-    legs="json_each(attempts) AS leg",
-    like="GLOB",
-    pattern=lambda text: text.replace("[", "[[]"),
-    also=(),
-    unsorted="NOT INDEXED",
-    # As text with 15 digits, more than what we write has. A third of the time of handing over the numbers.
-    gathered=lambda column, condition: f"group_concat(CASE WHEN {condition} THEN {column} END)",
-    numbers=_parsed,
-)
-POSTGRES = Dialect(
-    legs="json_array_elements(attempts::json) AS leg (value)",
-    like="LIKE",
-    pattern=lambda text: re.sub(r"([\\%_])", r"\\\1", text).replace("*", "%").replace("?", "_"),
-    also=("substr(started_at, 1, 10)",),
-    unsorted="",
-    gathered=lambda column, condition: f"array_agg({column}) FILTER (WHERE {condition} AND {column} IS NOT NULL)",
-    numbers=lambda found: found or (),
-)
 
 
 class Source(AbstractContextManager["Source"], Protocol):
@@ -249,3 +177,10 @@ class SqliteSource:
 
     def _unreadable(self, error: sqlite3.Error) -> LedgerError:
         return LedgerError(f"the ledger {self._name} cannot be read: {told(error)}")
+
+
+def cuts_in(source: Source) -> list[cuts.CutRow]:
+    """What retention says that it has deleted, in its order; nothing in a ledger of an older version."""
+    if source.version < cuts.SINCE:
+        return []
+    return [(*row,) for row in source.rows(f"{cuts.SELECT} ORDER BY number")]

@@ -23,7 +23,7 @@ from .jsonl import ENTRY, WRITERS, Line, lines, values_of
 from .parts import File, with_cuts
 from .record import TABLES, Row, Table, genesis
 from .schema import parse_heads
-from .source import Source, open_source
+from .source import Source, cuts_in, open_source
 
 __all__ = ["Flaw", "Problem", "Seen", "Verification", "examine", "heads", "verify"]
 
@@ -194,7 +194,7 @@ class _Walk:
     def source(self, source: Source) -> None:
         for writer, version, seen in source.rows("SELECT writer, version, heads FROM writers"):
             self._enter(str(writer), _Known(str(version), str(seen)))
-        self._retention(cuts.rows_in(source))
+        self._retention(cuts_in(source))
         tables = source.tables()
         total = sum(count for table in tables for (count,) in source.rows(f"SELECT count(*) FROM {table.name}"))  # noqa: S608 - our tables
         done = 0

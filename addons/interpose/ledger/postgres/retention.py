@@ -11,8 +11,8 @@ import asyncpg
 
 from interpose.ledger.address import Database
 from interpose.ledger.cuts import CutRow
+from interpose.ledger.pruning import Taken
 from interpose.ledger.record import LedgerError
-from interpose.ledger.retention import Taken
 
 from . import schema
 from .connecting import Aside, Session, connect, told

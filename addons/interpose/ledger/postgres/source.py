@@ -11,8 +11,8 @@ from typing import Any
 import asyncpg
 
 from interpose.ledger.address import Database
+from interpose.ledger.dialects import POSTGRES, Piece
 from interpose.ledger.record import LedgerError, Table, tables_of
-from interpose.ledger.source import POSTGRES, Piece
 
 from . import schema
 from .connecting import Aside, Session, connect, told
