@@ -186,11 +186,29 @@ def test_headers_within_a_text_are_masked(said: str, kept: str) -> None:
     assert scrubbed(said.encode(), find(said.encode(), Secrets()).spans).decode() == kept
 
 
+@pytest.mark.parametrize("size", [8, 40, 164, 2000])
+@pytest.mark.parametrize("told", [str, json.dumps, lambda text: json.dumps(json.dumps(text))])
+@pytest.mark.parametrize("coded", [base64.encodebytes, lambda data: bytes.hex(data, "\n", 30).encode()])
+def test_a_secret_is_found_whose_digits_are_broken_into_lines(
+    size: int, told: Callable[[str], str], coded: Callable[[bytes], bytes]
+) -> None:
+    """As programs print them, and a tool hands on what they print."""
+    secret = "".join(chr(ord("a") + number * number % 23) for number in range(size))
+    for before in range(0, 60, 7):
+        text = told(coded(b"x" * before + secret.encode() + b" behind").decode().replace("\n", "\n  ")).encode()
+        kept = scrubbed(text, find(text, Secrets((secret,))).spans).decode()
+        # A few digits, which hold bits of what is around.
+        digits = re.sub(r"\\+[rn]|[^A-Za-z0-9+/=]", "", kept.replace("***", "", 1))
+        assert "***" in kept
+        assert len(digits) <= len(coded(b"x" * before + b" behind")) + 8
+
+
 @pytest.mark.parametrize("size", [160, 161, 2000, 9000])
 def test_a_long_secret_is_masked_as_a_whole(size: int) -> None:
     """As clouds lend them; it is known by its beginning, and what follows it is masked with it."""
     secret = "".join(chr(ord("a") + number * number % 23) for number in range(size))
-    for spelled in (secret, quote(secret), base64.b64encode(secret.encode()).decode()):
+    coded = base64.encodebytes(secret.encode()).decode()
+    for spelled in (secret, quote(secret), base64.b64encode(secret.encode()).decode(), json.dumps(coded)[1:-1]):
         body = f'{{"a": "{spelled}", "b": 1}}'.encode()
         kept = scrubbed(body, find(body, Secrets((secret,))).spans)
         assert kept.endswith(b'", "b": 1}')

@@ -34,8 +34,10 @@ def spelled(secret: str) -> re2._Regexp:
     options.never_capture = True
     known = secret[:LONGEST]
     raw = known.encode("utf-8", "surrogateescape")
-    ways = ["".join(map(_character, known)), *_base64(raw), *_hex(raw)]
-    return re2.compile(f"(?:{'|'.join(ways)}){_REST if len(secret) > LONGEST else ''}", options)
+    itself, digits = "".join(map(_character, known)), "|".join((*_base64(raw), *_hex(raw)))
+    if len(secret) > LONGEST:
+        itself, digits = itself + _REST, f"(?:{digits}){_REST_OF_DIGITS}"
+    return re2.compile(f"(?:{itself}|{digits})" if digits else itself, options)
 
 
 @lru_cache(maxsize=64)
@@ -69,9 +71,13 @@ def _base64(raw: bytes) -> Iterable[str]:
         first = -(-before * 8 // 6)
         run = text[first : (before + len(raw)) * 8 // 6]
         if len(run) >= SHORTEST_RUN:
-            yield "".join(_DIGIT.get(digit, digit) for digit in run)
+            yield _BREAKS.join(_DIGIT.get(digit, digit) for digit in run)
 
 
+# What writes digits begins a new line after some 60 to 76 of them: a newline, in JSON also within JSON.
+_BREAK = r"(?:(?:[\r\n]|\\+[rn])[ \t]*)"
+_BREAKS = f"{_BREAK}*"
+_REST_OF_DIGITS = f"(?:[A-Za-z0-9+/_=%-]|{_BREAK})*"
 # In URLs, and where JSON escapes a slash.
 _DIGIT = {"+": r"(?:[+-]|%2[Bb]|\\+u002[Bb])", "/": r"(?:\\*[/_]|%2[Ff])"}
 
@@ -79,4 +85,4 @@ _DIGIT = {"+": r"(?:[+-]|%2[Bb]|\\+u002[Bb])", "/": r"(?:\\*[/_]|%2[Ff])"}
 def _hex(raw: bytes) -> Iterable[str]:
     text = raw.hex()
     if len(text) >= SHORTEST_RUN:
-        yield _digits(text)
+        yield _BREAKS.join(map(_digits, text))
