@@ -476,6 +476,18 @@ async def test_without_the_word_nothing_is_told(opened: Opening) -> None:
     assert not Settings(None, None, None).content
 
 
+async def test_what_a_route_wants_kept_nowhere_is_told_nowhere(opened: Opening) -> None:
+    """Its `capture: metadata` is said of what may be read elsewhere, too: the call is told, its words are not."""
+    by = rules_with()
+    private = replace(by, routes=(replace(by.routes[0], bodies=False),))
+    bench = opened(ScriptedReply([completion({"content": "What nobody is to read"})]), rules=private)
+    found = await bench.said(asked("Nor this"))
+    assert found["interpose.route"] == "r"
+    assert not any(name in found for name in ATTRIBUTES)
+    assert b"nobody is to read" not in bench.everything
+    assert b"Nor this" not in bench.everything
+
+
 async def test_of_what_is_no_conversation_nothing_is_told(opened: Opening) -> None:
     """Embeddings have no messages by the conventions, and no such event."""
     reply = {"object": "list", "model": "e", "data": [], "usage": {"prompt_tokens": 1, "total_tokens": 1}}

@@ -245,7 +245,7 @@ class Engine:
         exchange.plan = chosen = self.plan(exchange.call, by=exchange.inforce)
         if chosen.bodies and self._keep is not None:
             exchange.witnessed_by(self._keep(exchange))
-        if chosen.facts is not None and chosen.attempts:
+        if chosen.facts is not None and chosen.attempts and not chosen.private:
             exchange.traced_as(chosen.facts.endpoint)
         return chosen
 

@@ -64,6 +64,7 @@ def plan(call: Call, host: HostRow | None, rules: Rules, view: View, trace: list
         hedge=_hedge(draft),
         listing=None if refusal else draft.listing,
         bodies=_bodies(draft),
+        private=draft.route is not None and draft.route.bodies is False,
         keys=draft.keys,
     )
 

@@ -129,8 +129,9 @@ class Plan:
     the limits of the call ask, for which it waits up to `wait` seconds; of a call that is refused they are not asked,
     but its client is told where they stand. `unpriced` names the
     budgets that hold for the call and cannot be held: what it costs is not known. `hold` and `hedge` are the route's.
-    `bodies` says that they are kept in the ledger. `keys` are those that the client showed, so that what is told of the
-    call is told without them; None of a call that was refused before anybody looked.
+    `bodies` says that they are kept in the ledger; `private`, that its route wants them kept nowhere. `keys` are those
+    that the client showed, so that what is told of the call is told without them; None of a call that was refused
+    before anybody looked.
     With a `listing` there are no attempts: the gateway answers the call itself, by what providers tell of their models.
     """
 
@@ -150,6 +151,7 @@ class Plan:
     hedge: float | None = None
     listing: Listing | None = None
     bodies: bool = False
+    private: bool = False
     keys: tuple[str, ...] | None = field(default=None, repr=False)
 
     @property
