@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -459,6 +460,24 @@ def test_a_disk_that_is_full_gets_back_what_was_written_in_vain(place: Place, mo
             place.prune(6)
     assert {each: each.read_bytes() for each in path_of(place).parent.iterdir()} == before
     assert place.prune(6).records == {"calls": 4, "connections": 4}
+    assert verify(place.at) == []
+
+
+def test_what_could_not_be_written_to_its_end_is_removed(place: Place) -> None:
+    """Though its last bytes find no room when it is closed."""
+    place.grow("a", days=range(7))
+    place.grow("b", days=range(7))
+    place.prune(2)
+    before = names(place)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        with pytest.raises(LedgerError, match="File too large"):
+            place.prune(6)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert names(place) == before
+    assert place.prune(6).records == {"calls": 8, "connections": 8}
     assert verify(place.at) == []
 
 

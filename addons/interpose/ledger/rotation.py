@@ -351,5 +351,6 @@ class _Rewritten:
     def close(self) -> None:
         """What did not take the part's place is gone."""
         if self._out is not None:
-            self._out.close()
             self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # what a full disk has not taken, it does not take now
+                self._out.close()
