@@ -22,6 +22,8 @@ from interpose.formats.examples import example
 from interpose.formats.hosts import HostRow
 from interpose.ir.losses import Loss
 from interpose.limits.store import Demand
+from interpose.masking.whole import Known as Secrets
+from interpose.masking.whole import reveals
 from interpose.prices.catalogue import QUARTER
 from interpose.recordings import Recorded
 from interpose.rules.compiled import ClientKey, Provider, Retry, Route, Rules
@@ -167,7 +169,7 @@ class Prospects:
         chosen = self._plan(made, row, call, past, client, number)
         if (better := self._recorded_chance(chosen, past)) is not None:
             chosen = self._plan(made, row, call, past, client, better)
-        return self._judged(call, past, chosen, match, lacking)
+        return _shown(self._judged(call, past, chosen, match, lacking), made, chosen.keys or ())
 
     def learn(self, model: str | None, output: int) -> None:
         """What a model has answered with, as the engine remembers it."""
@@ -322,6 +324,20 @@ class Prospects:
     def _expected(self, facts: Facts | None) -> int:
         model = facts.model if facts is not None else None
         return round(self._outputs.get(model, EXPECTED_OUTPUT)) if facts and facts.endpoint == "chat" else 0
+
+
+def _shown(found: Prospect, made: Call, keys: tuple[str, ...]) -> Prospect:
+    """Without a key that the client has put where a model's name belongs: its record is without it, too."""
+    names = (found.model, *(passage.model for passage in found.passages))
+    if not any(name and reveals(name, keys) for name in names):
+        return found
+    secrets = Secrets(made)
+
+    def shown(name: str | None) -> str | None:
+        return name and secrets.text(name)
+
+    passages = tuple(replace(passage, model=shown(passage.model)) for passage in found.passages)
+    return replace(found, model=shown(found.model), passages=passages)
 
 
 def _refused(refusal: Refusal, chosen: Plan, losses: frozenset[tuple[str, str]], knows: frozenset[Known]) -> Fate:
