@@ -105,7 +105,7 @@ class Embedded:
         self._given.read()
         with warnings.catch_warnings(action="ignore"):
             # mitmproxy's dependencies deprecate each other; a program that makes warnings errors should not see that.
-            from .hosts import mitm  # noqa: F401
+            from .hosts.mitm import proxy  # noqa: F401
 
     @asynccontextmanager
     async def _opening(self) -> AsyncIterator[Interceptor]:
