@@ -299,8 +299,8 @@ async def test_a_client_that_leaves_at_the_formats_end_has_had_it_all(compressed
     assert bench.record.outcome == "ok"
 
 
-async def test_a_client_that_leaves_before_the_reply_is_recorded_too() -> None:
-    """A cancelled call is settled once."""
+async def left(*rules: Rules) -> Bench:
+    """One call, whose client leaves while the provider has not answered."""
     waiting = asyncio.Event()
 
     class Slow(ScriptedUpstream):
@@ -309,32 +309,25 @@ async def test_a_client_that_leaves_before_the_reply_is_recorded_too() -> None:
             await asyncio.Event().wait()
             raise AssertionError
 
-    bench = Bench(lambda: ScriptedReply([]), upstream=Slow)
+    bench = Bench(lambda: ScriptedReply([]), *rules, upstream=Slow)
     task = asyncio.create_task(bench.handle())
     await waiting.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    return bench
+
+
+async def test_a_client_that_leaves_before_the_reply_is_recorded_too() -> None:
+    """A cancelled call is settled once."""
+    bench = await left()
     assert bench.record.outcome == "aborted"
 
 
 async def test_a_call_that_is_given_up_before_a_word_of_its_use_counts_as_reserved() -> None:
     """Its provider may bill for it all the same: who asks and hangs up again and again is limited, too."""
-    waiting = asyncio.Event()
-
-    class Slow(ScriptedUpstream):
-        async def send(self, request: Outgoing) -> ScriptedReply:
-            waiting.set()
-            await asyncio.Event().wait()
-            raise AssertionError
-
     limit = Limit("t", Match(), None, tokens=Rate(700, 3600))
-    bench = Bench(lambda: ScriptedReply([]), replace(with_provider(), limits=(limit,)), upstream=Slow)
-    task = asyncio.create_task(bench.handle())
-    await waiting.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    bench = await left(replace(with_provider(), limits=(limit,)))
     refused = await bench.handle()
     assert refused.status == 429
     await body(refused)

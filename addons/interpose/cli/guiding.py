@@ -76,7 +76,7 @@ def sum_up(asked: Asked, places: Sequence[Readable], writer: str) -> None:
     if places:
         again = _usage_command(asked)
         command = bool(asked.options.command)
-        waiting = recording.wait_for(places[0], asked.state)
+        waiting = recording.has_waiting(places[0], asked.state)
         summary.show(places[0], writer, sys.stderr, command=command, again=again, waiting=waiting)
     else:
         say_plain(f"interpose: the records went to {', '.join(map(str, asked.rules.ledger.to))}")

@@ -20,6 +20,7 @@ from interpose.errors import InterposeError
 from interpose.hosts import authority, recording
 from interpose.hosts.counting import counting_folder
 from interpose.ledger.address import Readable
+from interpose.ledger.record import RUN
 from interpose.rules.problem import RulesError
 from interpose.rules.secrets import SecretStore
 from interpose.secret import Scrubber
@@ -60,7 +61,7 @@ def run_together(asked: Asked) -> int:
             listen=[(each.host, each.port) for each in listen],
             mode=str(asked.ways.mode),
             metrics=str(counts.absolute()),
-            run=secrets.token_hex(5),  # exports/choosing.py knows a run by these ten letters
+            run=secrets.token_hex(RUN // 2),
             given=bool(options.command),
             quiet=options.quiet,
         )

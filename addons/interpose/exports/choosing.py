@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from interpose.errors import InterposeError
 from interpose.ledger.address import Readable
 from interpose.ledger.captures import captured_in, records_of, span_of
-from interpose.ledger.record import CAPTURES, GAP_ENTRANCE, utc_text
+from interpose.ledger.record import CAPTURES, GAP_ENTRANCE, RUN, utc_text
 from interpose.ledger.source import Source, open_source
 from interpose.recordings import Flaws, Recorded
 from interpose.recordings.captured import from_captured
@@ -30,8 +30,6 @@ MOST = 5000
 # So many calls around one are looked through for its conversation, and so far from it in time.
 AROUND = 1000
 FAR = timedelta(hours=12)
-# So many letters the names of all workers of one run have in common (`run --workers`), and those of two runs have not.
-RUN = 10
 NEAREST = 3
 # An id is longer; what is shorter names half of the ledger.
 SHORTEST = 6

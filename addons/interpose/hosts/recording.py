@@ -124,7 +124,7 @@ def _tell_of_others(spool: Path, folders: Iterable[Path]) -> None:
             )
 
 
-def wait_for(place: Place, state: Path) -> bool:
+def has_waiting(place: Place, state: Path) -> bool:
     """Whether there are records that nobody has brought to that place yet."""
     return bool(left_in(state / FOLDER / _folder(place)))
 

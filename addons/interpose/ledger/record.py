@@ -39,6 +39,8 @@ _ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 _MOMENTS = ("started_at", "opened_at", "at")
 
+# So many letters the names of all writers of one run have in common (`run --workers`), and those of two runs have not.
+RUN = 10
 GAP_ENTRANCE = "ledger"
 """The entrance of the ledger's own records, which say how many records of calls were lost."""
 

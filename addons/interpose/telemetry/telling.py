@@ -293,7 +293,7 @@ class Telling:
         if events_ and self._events is not None:
             attributes = dict(self._resource.attributes)
             for records in logs.lots(events_):
-                self._events.put(Parcel(logs.request(attributes, SCOPE, records), len(records)))  # type: ignore[arg-type]
+                self._events.put(Parcel(logs.request(attributes, SCOPE, records), len(records)))  # type: ignore[arg-type]  # ours are plain
 
     def _one(self, ended: Ended, found: list[ReadableSpan], events_: list[LogRecord]) -> None:
         # As the ledger has it: no secret, nothing endless.
